@@ -1,0 +1,335 @@
+"""What can go wrong, as one tree.
+
+    GemmalockError
+    ├── InputError          a manifest, a lock, a setting or a command line is wrong (exit 4)
+    │   ├── ManifestInvalid
+    │   ├── LockInvalid
+    │   ├── SettingInvalid
+    │   └── UsageError
+    ├── LockOutdated        the lock does not follow from the manifest (exit 1)
+    ├── LockMissing         there is no lock, and none may be made (exit 1)
+    ├── NothingCollected    no manifest, or a selection that selects nothing (exit 5)
+    ├── RunRefused          a whole run stops before it changes anything (exit 1)
+    ├── Interrupted         SIGINT or SIGTERM (exit 2)
+    └── FileError           one file cannot be had, checked or placed (exit 1)
+        ├── SourceError     NotFound, Unauthorized, Forbidden, Gated, RateLimited, ServerError, TimedOut,
+        │                   ConnectionFailed, RedirectRefused, Offline, RangeRefused
+        ├── TransferError   UpstreamChanged, SizeMismatch, DigestMismatch
+        ├── DiskError       NoSpace, PermissionRefused, ReadWriteFailed, UnsafePath
+        ├── Busy
+        └── PolicyRefused
+
+Every error keeps its operands in its message and its cure in `hint`. Nothing here prints or exits.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class GemmalockError(Exception):
+    """The base of every error that gemmalock raises on purpose.
+
+    `code` is a stable word for programs, `hint` says what to do (or is empty), `exit_code` is what a command
+    ends with when nothing catches the error.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+# --- what people wrote -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong in a file that a person wrote.
+
+    `line` and `column` count from 1; 0 means that the place is not known. `excerpt` is the line with a caret
+    below it, or empty.
+    """
+
+    path: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
+        return f"{place}: {self.message}"
+
+
+class InputError(GemmalockError):
+    """A person's input is wrong; `problems` has every one that was found, in file order."""
+
+    code = "input"
+    exit_code = 4
+
+    def __init__(self, message: str, *, problems: Iterable[Problem] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+
+class ManifestInvalid(InputError):
+    """A manifest breaks the rules of its format."""
+
+    code = "manifest"
+
+
+class LockInvalid(InputError):
+    """A lock cannot be read, or is of a version that this program does not know."""
+
+    code = "lock"
+
+
+class SettingInvalid(InputError):
+    """A setting or an environment twin has a value that it cannot have."""
+
+    code = "setting"
+
+
+class UsageError(InputError):
+    """The command line, or the arguments of a library call, make no sense."""
+
+    code = "usage"
+
+
+# --- a run as a whole --------------------------------------------------------------------------------------
+
+
+class LockOutdated(GemmalockError):
+    """The lock does not follow from the manifest; `drifts` says in what."""
+
+    code = "lock_outdated"
+    default_hint = "run `gemmalock lock`"
+
+    def __init__(self, message: str, *, drifts: Iterable[object] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.drifts = tuple(drifts)
+
+
+class LockMissing(GemmalockError):
+    """There is no lock, and this mode may not make one."""
+
+    code = "lock_missing"
+    default_hint = "run `gemmalock lock`, and commit `gemmalock.lock`"
+
+
+class NothingCollected(GemmalockError):
+    """No manifest was found, or the selection selects nothing."""
+
+    code = "nothing_collected"
+    exit_code = 5
+    default_hint = "run `gemmalock init` to write a manifest"
+
+
+class RunRefused(GemmalockError):
+    """A run that would do harm stops before it changes anything."""
+
+    code = "policy"
+
+
+class Interrupted(GemmalockError):
+    """SIGINT or SIGTERM came; what had arrived is kept."""
+
+    code = "interrupted"
+    exit_code = 2
+
+
+# --- one file ----------------------------------------------------------------------------------------------
+
+
+class FileError(GemmalockError):
+    """One file cannot be had, checked or placed. `transient` says whether trying again can help."""
+
+    code = "io_error"
+    transient: ClassVar[bool] = False
+
+
+class SourceError(FileError):
+    """A source would not, or could not, give what was asked for.
+
+    `after_seconds` is how long the server asked to be left alone, or None.
+    """
+
+    code = "connection"
+
+    def __init__(self, message: str, *, hint: str | None = None, after_seconds: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.after_seconds = after_seconds
+
+
+class NotFound(SourceError):
+    """404 and 410, or a file that is not there."""
+
+    code = "not_found"
+    default_hint = "check the URL; if the file moved, change the manifest and run `gemmalock lock`"
+
+
+class Unauthorized(SourceError):
+    """401: the source wants a credential."""
+
+    code = "unauthorized"
+
+
+class Forbidden(SourceError):
+    """403: the credential, or its absence, is not enough."""
+
+    code = "forbidden"
+
+
+class Gated(SourceError):
+    """The licence of the model has to be accepted first."""
+
+    code = "gated"
+
+
+class RateLimited(SourceError):
+    """429: too many requests."""
+
+    code = "rate_limited"
+    transient = True
+
+
+class ServerError(SourceError):
+    """A 5xx, 408 or 425 answer."""
+
+    code = "server_error"
+    transient = True
+
+
+class TimedOut(SourceError):
+    """The source said nothing, or next to nothing, for too long."""
+
+    code = "timeout"
+    transient = True
+
+
+class ConnectionFailed(SourceError):
+    """No connection, a connection cut short, or an answer that is not HTTP."""
+
+    code = "connection"
+    transient = True
+
+
+class TlsFailed(SourceError):
+    """The server's certificate was not accepted. Never retried, never worked around."""
+
+    code = "connection"
+    default_hint = "check the system's clock and certificates; `SSL_CERT_FILE` names further ones"
+
+
+class RedirectRefused(SourceError):
+    """A redirect leads where gemmalock does not go."""
+
+    code = "redirect_refused"
+
+
+class Offline(SourceError):
+    """The network is needed and not allowed."""
+
+    code = "offline"
+    default_hint = "run it again without `--offline`"
+
+
+class RangeRefused(SourceError):
+    """A range request was not answered as asked: start again from zero, without a range."""
+
+    code = "server_error"
+    transient = True
+
+
+class TransferError(FileError):
+    """The bytes that arrived are not the bytes that were locked."""
+
+
+class UpstreamChanged(TransferError):
+    """The source now has another file than the one that was locked."""
+
+    code = "upstream_changed"
+    default_hint = "if the publisher replaced the file, run `gemmalock lock --upgrade`"
+
+
+class SizeMismatch(TransferError):
+    """The source has more or fewer bytes than the lock says."""
+
+    code = "size_mismatch"
+    default_hint = "if the publisher replaced the file, run `gemmalock lock --upgrade`"
+
+
+class DigestMismatch(TransferError):
+    """The bytes that arrived do not have the locked digest."""
+
+    code = "digest_mismatch"
+    default_hint = "if the publisher replaced the file, run `gemmalock lock --upgrade`"
+
+
+class DiskError(FileError):
+    """The disk would not."""
+
+
+class NoSpace(DiskError):
+    """The file system, or a quota on it, is full."""
+
+    code = "no_space"
+    default_hint = "free some space (`gemmalock cache prune`, the trash in `.gemmalock/trash`), then run it again"
+
+
+class PermissionRefused(DiskError):
+    """The operating system does not allow it."""
+
+    code = "permission"
+
+
+class ReadWriteFailed(DiskError):
+    """An I/O error."""
+
+    code = "io_error"
+
+
+class UnsafePath(DiskError):
+    """A path would lead out of its root, or through a link."""
+
+    code = "unsafe_path"
+
+
+class Busy(FileError):
+    """Another process holds the task and does not move."""
+
+    code = "busy"
+
+
+class PolicyRefused(FileError):
+    """A setting or a rule of safety forbids it."""
+
+    code = "policy"
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def disk_error(error: OSError, doing: str) -> DiskError:
+    """The DiskError for an OSError; `doing` completes "cannot …", as in "write `x.part`"."""
+    message = f"cannot {doing}: {error.strerror or error}"
+    if error.errno in _FULL:
+        return NoSpace(message)
+    if error.errno in _DENIED:
+        return PermissionRefused(message, hint="check the owner and the mode of that path and of its folder")
+    if error.errno == errno.ELOOP:
+        return UnsafePath(message, hint="a symbolic link is in the way; gemmalock does not follow it")
+    return ReadWriteFailed(message)

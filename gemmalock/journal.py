@@ -1,0 +1,111 @@
+"""The journal of a partial: which of its bytes are known to be on disk. Pure: text in, values out.
+
+A partial is cut into chunks of CHUNK bytes. When a chunk, or the beginning of one, is on disk for good, a line is
+added to the journal; its checksum makes a torn line tell itself. Reading never fails: a line that is not whole
+vouches for nothing. Who writes it, and when to sync, is transfer's.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+CHUNK = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """Under which entity tag, from which origin (scheme, host, port), bytes arrived."""
+
+    etag: str | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """`length` bytes at the beginning of chunk `index` are on disk, and have this sha256 (hexadecimal)."""
+
+    index: int
+    length: int
+    sha256: str
+    validator: Validator
+
+    @property
+    def start(self) -> int:
+        """Where its bytes begin in the file."""
+        return self.index * CHUNK
+
+    @property
+    def end(self) -> int:
+        """One past its last byte."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What a journal vouches for: index → Chunk. `torn`: lines that were not whole."""
+
+    chunks: Mapping[int, Chunk] = field(default_factory=dict)
+    torn: int = 0
+
+    @property
+    def kept(self) -> int:
+        """Bytes in all."""
+        return sum(chunk.length for chunk in self.chunks.values())
+
+    @property
+    def validators(self) -> frozenset[Validator]:
+        """Every validator under which a chunk of it came."""
+        return frozenset(chunk.validator for chunk in self.chunks.values())
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The byte ranges, joined where they touch: (start, end), end exclusive."""
+        return joined_ranges((chunk.start, chunk.end) for _, chunk in sorted(self.chunks.items()))
+
+
+def joined_ranges(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Sorted ranges with those that touch made one."""
+    out: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if out and out[-1][1] == start:
+            out[-1] = (out[-1][0], end)
+        elif end > start:
+            out.append((start, end))
+    return tuple(out)
+
+
+def write_chunk(chunk: Chunk) -> bytes:
+    """The line of one chunk."""
+    validator = json.dumps([chunk.validator.etag, chunk.validator.origin])
+    body = f"{chunk.index} {chunk.length} {chunk.sha256} {validator}"
+    return f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
+
+
+def read_journal(text: bytes, size: int) -> Journal:
+    """What the journal of a file of `size` bytes vouches for; a later line of a chunk replaces an earlier one."""
+    chunks: dict[int, Chunk] = {}
+    torn = 0
+    for line in text.split(b"\n"):
+        if not line:
+            continue
+        chunk = _read_chunk(line)
+        if chunk is None or not 0 < chunk.length <= CHUNK or chunk.index < 0 or chunk.end > size:
+            torn += 1
+        else:
+            chunks[chunk.index] = chunk
+    return Journal(chunks, torn)
+
+
+def _read_chunk(line: bytes) -> Chunk | None:
+    checksum, _, body = line.partition(b" ")
+    if checksum != f"{zlib.crc32(body):08x}".encode():
+        return None
+    try:
+        index, length, sha256, validator = body.decode().split(" ", 3)
+        etag, origin = json.loads(validator)
+        return Chunk(int(index), int(length), sha256, Validator(etag, origin))
+    except (ValueError, TypeError):
+        return None

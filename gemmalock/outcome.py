@@ -1,0 +1,179 @@
+"""What came of a run: outcomes, the report, exit codes. Its JSON is the codec's, its text the command line's."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gemmalock.errors import FileError, GemmalockError, InputError, Problem
+from gemmalock.lockfile import Node
+from gemmalock.plan import Action, FilePlan, ResumeStatus
+
+REPORT_VERSION = 1
+
+
+class ExitCode(enum.IntEnum):
+    """pytest's exit codes."""
+
+    OK = 0
+    FAILED = 1
+    INTERRUPTED = 2
+    INTERNAL = 3
+    USAGE = 4
+    NOTHING_COLLECTED = 5
+
+
+class Result(enum.Enum):
+    """How it ended for one file."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    PLANNED = "planned"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorNote:
+    """An error as data: a stable code, what happened, what to do about it, and where (a place in a file)."""
+
+    code: str
+    message: str
+    hint: str = ""
+    place: str = ""
+
+    @classmethod
+    def of(cls, error: GemmalockError) -> ErrorNote:
+        """The note of an error."""
+        return cls(error.code, error.message, error.hint)
+
+    @classmethod
+    def of_problem(cls, error: InputError, problem: Problem) -> ErrorNote:
+        """The note of one problem of an input error."""
+        place = f"{problem.path}:{problem.line}:{problem.column}" if problem.line else problem.path
+        return cls(error.code, problem.message, problem.hint or error.hint, place)
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What came of one file. `path` is from the workspace root; sizes in bytes, `seconds` of wall time.
+
+    `status`, `action` are None for commands that do not look at the disk. `verb` is the word that the line of a
+    run begins with, as `RESUMED`.
+    """
+
+    id: str
+    model: str
+    path: str
+    task_id: str | None
+    size: int | None
+    sha256: str | None
+    status: ResumeStatus | None
+    reason: str
+    action: Action | None
+    result: Result
+    bytes_kept: int = 0
+    bytes_fetched: int = 0
+    seconds: float = 0.0
+    error: ErrorNote | None = None
+    verb: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, file: FilePlan, result: Result, **rest: object) -> FileOutcome:
+        """The outcome of a planned file; `rest` are further fields."""
+        node = file.node
+        values: dict[str, object] = {
+            "bytes_kept": file.kept,
+            "sha256": node.file.sha256,
+            "status": file.status,
+            "reason": file.reason,
+            "action": file.action,
+        } | rest
+        return cls.of_node(node, result, **values)
+
+    @classmethod
+    def of_node(cls, node: Node, result: Result, **rest: object) -> FileOutcome:
+        """The outcome of a locked file for a command that made no plan; `rest` are further fields."""
+        values: dict[str, object] = {
+            "id": node.id,
+            "model": node.model.name,
+            "path": node.path,
+            "task_id": node.file.task_id,
+            "size": node.file.size,
+            "sha256": node.file.sha256,
+            "status": None,
+            "reason": "",
+            "action": None,
+            "result": result,
+        } | rest
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """A stray that is no longer in a root. `to` is `trash`, or `store` where the store still has its bytes."""
+
+    path: str
+    size: int
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrayKept:
+    """A stray that was left where it is, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockChange:
+    """Where the lock is, from the workspace root, and whether the run changed it."""
+
+    path: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command did. `errors` are those of the run as a whole; `facts` are a command's own figures."""
+
+    command: str
+    exit_code: ExitCode
+    files: tuple[FileOutcome, ...] = ()
+    pruned: tuple[Pruned, ...] = ()
+    strays_kept: tuple[StrayKept, ...] = ()
+    lock: LockChange | None = None
+    seconds: float = 0.0
+    errors: tuple[ErrorNote, ...] = ()
+    warnings: tuple[str, ...] = ()
+    facts: tuple[tuple[str, object], ...] = field(default=())
+
+    def count(self, result: Result) -> int:
+        """How many files ended so."""
+        return sum(1 for file in self.files if file.result is result)
+
+    @property
+    def bytes_fetched(self) -> int:
+        """Bytes that came from sources, over all files."""
+        return sum(file.bytes_fetched for file in self.files)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is well."""
+        return self.exit_code is ExitCode.OK
+
+
+def exit_code_of(outcomes: Iterable[FileOutcome]) -> ExitCode:
+    """The exit code of a run with these outcomes: an interruption beats a failure."""
+    results = {outcome.result for outcome in outcomes}
+    if Result.CANCELLED in results:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED if Result.FAILED in results else ExitCode.OK
+
+
+def failed(file: FilePlan, error: FileError, **rest: object) -> FileOutcome:
+    """The outcome of a planned file that could not be had."""
+    return FileOutcome.of(file, Result.FAILED, error=ErrorNote.of(error), verb="FAILED", **rest)

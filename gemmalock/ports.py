@@ -1,0 +1,240 @@
+"""What the resolver and the executor need of the world, as Protocols. A docstring here is a contract: every
+implementation, the in-memory twins of the tests too, passes the conformance suite of its port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gemmalock.journal import Chunk
+from gemmalock.lockfile import LockedFile, Node
+from gemmalock.outcome import FileOutcome, Pruned, StrayKept
+from gemmalock.plan import FilePlan, Place, Plan, TaskRecord, TaskSight
+from gemmalock.stopping import Stop
+
+# --- sources -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a source says of a file without sending it. `size` is None when it will not tell."""
+
+    size: int | None
+    etag: str | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in a source: every name (with `/`), and the revision they were listed at, where there is one."""
+
+    names: tuple[str, ...]
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for the bytes [start, end) of a file whose whole size is `size`; all None: the whole, unknown size.
+
+    `etag` is the locked one. `validator` and `validator_origin` are those of the bytes that are here already: the
+    source sends a strong one as If-Range to that origin only. `proven`: the lock has a digest, so that bytes may be
+    continued without a validator.
+    """
+
+    url: str
+    start: int = 0
+    end: int | None = None
+    size: int | None = None
+    etag: str | None = None
+    validator: str | None = None
+    validator_origin: str | None = None
+    proven: bool = False
+
+
+class Answer(Protocol):
+    """An open body: the bytes from `start` on, at most up to `end` (None: unknown), as the file has them.
+
+    `restarted` is None, or a sentence: why the source sends from zero although a later start was asked for.
+    """
+
+    start: int
+    end: int | None
+    etag: str | None
+    origin: str
+    restarted: str | None
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill at most the whole buffer; 0 at the end of the body. Raises SourceError (a cut body: ConnectionFailed,
+        silence or a trickle: TimedOut) and Interrupted."""
+
+    def close(self) -> None:
+        """Let go of the connection. Never raises."""
+
+
+class Source(Protocol):
+    """A place that files come from. One request a call; retrying is a wrapper's. All raise SourceError."""
+
+    def probe(self, url: str, stop: Stop) -> Probe:
+        """Size, ETag and published digest of a file, without its body where the source allows that."""
+
+    def list(self, source: str, stop: Stop) -> Listing:
+        """Every file of a source. Raises NotFound, or PolicyRefused where a scheme cannot be listed."""
+
+    def open(self, ask: Ask, stop: Stop) -> Answer:
+        """The bytes asked for. Raises RangeRefused when a range was not answered as asked, UpstreamChanged or
+        SizeMismatch when the source says that it has another file now."""
+
+    def close(self) -> None:
+        """Let go of all connections."""
+
+
+# --- the machine -------------------------------------------------------------------------------------------
+
+
+class Claim(Protocol):
+    """The exclusive right to work on one task: held by one thread of one process at a time, lost by death."""
+
+    folder: Path
+    record: TaskRecord
+
+    def beat(self, ranges: tuple[tuple[int, int], ...]) -> None:
+        """Say that this holder lives, and note the ranges on disk in the record (at most about once a second)."""
+
+    def still_held(self) -> bool:
+        """Whether nobody has taken this claim away: asked before a commit."""
+
+    def drop_partial(self) -> None:
+        """Remove the partial and its journal; the record and the claim stay."""
+
+    def release(self) -> None:
+        """Give the claim up and leave partial and record for the next. Never raises."""
+
+    def finish(self) -> None:
+        """The file is in place: remove partial, record and claim."""
+
+
+class Registry(Protocol):
+    """This machine's task records, beside their partials."""
+
+    def look(self, file: LockedFile) -> TaskSight:
+        """What is known of a file's task; changes nothing. A failed look is in `error`, never raised."""
+
+    def claim(self, node: Node, lock_path: Path) -> Claim:
+        """Hold the file's task, and register it first where there is none: the record is on disk before this
+        returns. Raises Busy, with the holder in words, while a live process has it."""
+
+    def forget(self, file: LockedFile) -> None:
+        """Remove a task that no live process holds; nothing happens where there is none."""
+
+    def sweep(self, lock_path: Path, live: frozenset[str]) -> int:
+        """Remove the tasks that only this lock asked for and that are not among `live` task IDs, unless a live
+        process holds them. How many went."""
+
+
+class Store(Protocol):
+    """Finished files by their sha256."""
+
+    folder: Path
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether the object is there and sound: its recorded stat holds, or its bytes were hashed again."""
+
+    def object_path(self, sha256: str) -> Path:
+        """Where the object is, or would be."""
+
+    def enter(self, part: Path, sha256: str, size: int, chunks: Iterable[Chunk] = ()) -> Path:
+        """Take a checked, synced file in by renaming it: read-only, its stat recorded. Where it goes."""
+
+    def free_bytes(self) -> int:
+        """Free space on the store's file system."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceSight:
+    """What stands at a path of a root; `detail` as a sentence where there is something to say."""
+
+    place: Place
+    detail: str = ""
+
+
+class Root(Protocol):
+    """One managed folder. Every path goes through a walk that follows no link."""
+
+    folder: Path
+
+    def look(self, file: LockedFile, *, verify: bool) -> PlaceSight:
+        """What stands at the file's path; with `verify` its digest is read even where the ledger agrees.
+        Changes nothing, raises nothing but Interrupted."""
+
+    def adopt(self, file: LockedFile) -> str:
+        """Enter a file that matches into the ledger. Its sha256."""
+
+    def place(self, file: LockedFile, object_path: Path, sha256: str) -> str:
+        """Put the object's bytes in place, whole, and enter them in the ledger; what stood there goes to the trash
+        first. How it was linked: `reflink`, `hardlink`, `symlink` or `copy`."""
+
+    def has_ledger(self) -> bool:
+        """Whether there is a readable ledger."""
+
+    def strays(self, locked: frozenset[str]) -> tuple[Stray, ...]:
+        """Every path in the root that is not among `locked`, with what is to become of it."""
+
+    def prune(self, strays: Iterable[Stray]) -> tuple[Pruned, ...]:
+        """Take the strays out of the root, unless they changed since they were seen."""
+
+    def save(self) -> None:
+        """Write the ledger, if it changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A path in a root that the lock does not list. `keep` is why it stays, or None; size in bytes; `identity` is
+    its stat (size, mtime_ns, inode), looked at again before it is touched."""
+
+    path: str
+    size: int
+    identity: tuple[int, int, int]
+    ours: bool
+    keep: str | None = None
+
+
+# --- telling -----------------------------------------------------------------------------------------------
+
+
+class Reporter(Protocol):
+    """Who watches a run. Called from many threads; never raises, never slows the work."""
+
+    def planned(self, plan: Plan) -> None:
+        """What is to be done; before anything is."""
+
+    def started(self, file: FilePlan) -> None:
+        """A file's transfer begins, at what was kept."""
+
+    def progress(self, id: str, have: int, size: int) -> None:
+        """So many bytes of a file are here."""
+
+    def retrying(self, id: str, reason: str, after_seconds: float) -> None:
+        """A transfer failed for now, and will be tried again."""
+
+    def waiting(self, id: str, holder: str) -> None:
+        """Another process has the task."""
+
+    def finished(self, outcome: FileOutcome) -> None:
+        """A file is done with."""
+
+    def note(self, message: str) -> None:
+        """A warning of the run as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """What pruning did."""
+
+    pruned: tuple[Pruned, ...] = ()
+    kept: tuple[StrayKept, ...] = ()
+
+
+Transfers = Mapping[str, Source]

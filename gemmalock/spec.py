@@ -1,0 +1,142 @@
+"""What a person declares: manifests as frozen, valid values.
+
+Reading them from YAML, with lines and columns, is the codec's. Nothing here opens a file or knows a lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from gemmalock.paths import is_glob, joined, path_problem
+
+MANIFEST_NAME = "gemmalock.yaml"
+MANIFEST_VERSION = 1
+DEFAULT_ROOT = "models"
+#: The schemes that version 1 of the format names. A source for each is an adapter, and may not be installed.
+SCHEMES = frozenset({"https", "http", "file", "hf", "github", "oci", "s3", "gs", "az"})
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+MAX_SIZE = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file that is declared by its URL. `path` is relative to the model's folder; size in bytes."""
+
+    url: str
+    path: str
+    sha256: str | None = None
+    size: int | None = None
+    mirrors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if problem := path_problem(self.path):
+            raise ValueError(f"path `{self.path}` {problem}")
+        if self.sha256 is not None and not SHA256.fullmatch(self.sha256):
+            raise ValueError(f"`{self.sha256}` is not 64 lower-case hexadecimal digits")
+        if self.size is not None and not 0 <= self.size <= MAX_SIZE:
+            raise ValueError(f"size {self.size} is not between 0 and 2^63 - 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A named set of files. `path` is its folder under the root (`.` for the root itself).
+
+    `patterns` are names or globs inside `source`; `files` are those declared by URL.
+    """
+
+    name: str
+    path: str
+    source: str | None = None
+    patterns: tuple[str, ...] = ()
+    files: tuple[FileSpec, ...] = ()
+    exclude: tuple[str, ...] = ()
+    license: str | None = None
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not MODEL_NAME.fullmatch(self.name):
+            raise ValueError(f"`{self.name}` is not a model's name")
+        if self.path != "." and (problem := path_problem(self.path)):
+            raise ValueError(f"path `{self.path}` {problem}")
+        if self.patterns and self.source is None:
+            raise ValueError(f"model `{self.name}` names files but no source")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The patterns that are plain names."""
+        return tuple(pattern for pattern in self.patterns if not is_glob(pattern))
+
+    @property
+    def globs(self) -> tuple[str, ...]:
+        """The patterns that are globs."""
+        return tuple(pattern for pattern in self.patterns if is_glob(pattern))
+
+    def place(self, name: str) -> str:
+        """Where the file `name` of this model goes, relative to the root."""
+        return joined(self.path, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One manifest, version 1. `root` is the managed folder, relative to the manifest's folder."""
+
+    root: str = DEFAULT_ROOT
+    models: tuple[ModelSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        if problem := path_problem(self.root):
+            raise ValueError(f"root `{self.root}` {problem}")
+
+    def model(self, name: str) -> ModelSpec | None:
+        """The model of that name, or None."""
+        return next((model for model in self.models if model.name == name), None)
+
+    @property
+    def declared(self) -> str:
+        """A digest of what this manifest means: `sha256:` over canonical JSON, blind to layout and order of keys."""
+        meaning = {
+            "root": self.root,
+            "models": {
+                model.name: {
+                    "path": model.path,
+                    "source": model.source,
+                    "patterns": sorted(model.patterns),
+                    "exclude": sorted(model.exclude),
+                    "files": {
+                        file.path: [file.url, file.sha256, file.size, list(file.mirrors)] for file in model.files
+                    },
+                    "license": model.license,
+                    "tags": sorted(model.tags),
+                }
+                for model in self.models
+            },
+        }
+        text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a URL in lower case, or an empty string."""
+    return url.partition("://")[0].lower() if "://" in url else ""
+
+
+def name_in_url(url: str) -> str:
+    """The last segment of a URL's path, percent-decoded: where the file goes when no `path` is declared."""
+    rest = url.partition("://")[2] if scheme_of(url) == "file" else urlsplit(url).path
+    return unquote(rest.rstrip("/").rpartition("/")[2])
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine by its name: `localhost`, 127.0.0.0/8 or ::1."""
+    host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    return host == "localhost" or host.endswith(".localhost") or host == "::1" or _is_127(host)
+
+
+def _is_127(host: str) -> bool:
+    parts = host.split(".")
+    return len(parts) == 4 and parts[0] == "127" and all(part.isdigit() and int(part) < 256 for part in parts)

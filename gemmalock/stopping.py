@@ -1,0 +1,61 @@
+"""The wish to stop, shared by all who work: set once, by a signal or by a caller. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from gemmalock.errors import Interrupted
+
+
+class Stop:
+    """A flag that ends waiting and closes what is open.
+
+    Whoever may block for long registers how to be woken (`closing`); `set` wakes all of them. Safe to use from
+    many threads, but `set` takes a lock: a signal handler only notes the signal and lets the main thread call it.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._wakers: dict[int, Callable[[], None]] = {}
+        self._next = 0
+
+    def set(self) -> None:
+        """Ask everybody to stop, and wake those who wait. Calling it again changes nothing."""
+        self._event.set()
+        with self._lock:
+            wakers = list(self._wakers.values())
+        for wake in wakers:
+            with contextlib.suppress(OSError, ValueError):
+                wake()
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise Interrupted when it is time to stop."""
+        if self._event.is_set():
+            raise Interrupted("interrupted")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep for `seconds`, or raise Interrupted as soon as it is time to stop."""
+        if self._event.wait(seconds):
+            raise Interrupted("interrupted")
+
+    @contextlib.contextmanager
+    def closing(self, wake: Callable[[], None]) -> Iterator[None]:
+        """While inside, `set` also calls `wake` (from another thread)."""
+        with self._lock:
+            key = self._next
+            self._next += 1
+            self._wakers[key] = wake
+        try:
+            if self._event.is_set():
+                raise Interrupted("interrupted")
+            yield
+        finally:
+            with self._lock:
+                del self._wakers[key]
