@@ -20,19 +20,21 @@ LOCK_NAME = "gemmalock.lock"
 LOCK_VERSION = 1
 #: The namespace of task IDs; schemas/README.md has the encoding and test vectors.
 TASK_NAMESPACE = uuid.UUID("6f0b8d2e-7c1a-5e43-9b57-3f6d1c0a9e24")
+#: DQUOTE *etagc DQUOTE (RFC 9110, 8.8.3): no quotes, spaces or controls inside, so that it is safe in a header.
+_STRONG = re.compile('"[!\x23-\x7e\x80-\xff]*"')
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def task_id(url: str, size: int, etag: str | None) -> str:
     """The name of the bytes that `url` had when it was locked: UUIDv5 (RFC 9562, 5.5) of the canonical JSON
-    (RFC 8785) of `[url, size, etag]` in TASK_NAMESPACE."""
+    (RFC 8785, but every digit of a size beyond 2^53 too) of `[url, size, etag]` in TASK_NAMESPACE."""
     name = json.dumps([url, size, etag], ensure_ascii=False, separators=(",", ":"))
     return str(uuid.uuid5(TASK_NAMESPACE, name))
 
 
 def is_strong(etag: str | None) -> bool:
     """Whether an entity tag is a strong validator as RFC 9110, 8.8.3 writes it: quoted, and without `W/`."""
-    return etag is not None and len(etag) >= 2 and etag[0] == etag[-1] == '"' and '"' not in etag[1:-1]
+    return etag is not None and _STRONG.fullmatch(etag) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ class LockedManifest:
     models: tuple[LockedModel, ...]
 
     def __post_init__(self) -> None:
-        for path in (self.path, self.root_path):
+        # The root on its own too: below `apps/`, a root of `.` would be the manifest's own folder.
+        for path in (self.path, self.root, self.root_path):
             if problem := path_problem(path):
                 raise ValueError(f"path `{path}` {problem}")
 
@@ -221,11 +224,13 @@ def drift(path: str, manifest: Manifest, locked: LockedManifest | None) -> tuple
         else:
             found.extend(_model_drift(where, model, pinned))
     declared = {model.name for model in manifest.models}
-    for pinned in locked.models:
-        if pinned.name not in declared:
-            found.append(Drift(DriftKind.MODEL_REMOVED, f"{path}::{pinned.name}", "is no longer in the manifest"))
+    found.extend(
+        Drift(DriftKind.MODEL_REMOVED, f"{path}::{pinned.name}", "is no longer in the manifest")
+        for pinned in locked.models
+        if pinned.name not in declared
+    )
     if not found and manifest.declared != locked.declared:
-        found.append(Drift(DriftKind.SELECTION, path, "the manifest's `files` or `exclude` changed"))
+        found.append(Drift(DriftKind.SELECTION, path, "the manifest's `files`, `exclude` or `license` changed"))
     return tuple(found)
 
 
@@ -282,6 +287,10 @@ def _model_drift(where: str, model: ModelSpec, pinned: LockedModel) -> Iterator[
         yield Drift(DriftKind.LICENSE, where, f"license is `{model.license}`, and `{pinned.license}` in the lock")
     if sorted(model.tags) != sorted(pinned.tags):
         yield Drift(DriftKind.TAGS, where, "its tags changed")
+    wanted = (model.source or "").rpartition("@")[2]
+    if _COMMIT.fullmatch(wanted) and pinned.revision != wanted:
+        says = f"the source names commit `{wanted}`, and the lock has `{pinned.revision}`"
+        yield Drift(DriftKind.REVISION, where, says)
     names = {file.name for file in pinned.files}
     for name in (*model.names, *(spec.path for spec in model.files)):
         if name not in names and not (name in model.names and matches(name, model.exclude)):

@@ -20,16 +20,19 @@ RESERVED_NAMES = frozenset(
 OWN_NAMES = frozenset({".gemmalock", ".git"})
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 4000
+#: What turns the class of a glob round, after its `[`.
+_NOT = ("!", "^")
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f-\x9f]')
 #: Characters that change how the text around them is shown (Unicode TR36, bidirectional controls and isolates).
-_INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+#: HFS+ ignores some of them, so that `.g\u206ait` would be `.git` there (CVE-2014-9390).
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
 def path_problem(path: str) -> str | None:
     """Why `path` is not a safe relative path, as the end of a sentence, or None when it is safe."""
     if not path:
         return "is empty"
-    if path.startswith("/") or path.startswith("\\"):
+    if path.startswith(("/", "\\")):
         return "is absolute; write it relative to the root"
     if re.match(r"[A-Za-z]:", path):
         return "names a drive; write it relative to the root"
@@ -45,6 +48,8 @@ def path_problem(path: str) -> str | None:
 
 def folded(path: str) -> str:
     """What a case-insensitive, normalising file system takes `path` for (NFC after case folding)."""
+    if path.isascii():
+        return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
@@ -76,36 +81,28 @@ def clashes(paths: Iterable[str]) -> list[tuple[int, int, str]]:
 
 @lru_cache(maxsize=1024)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """The regular expression of a glob: `*` and `?` stop at `/`, `**/` is any folders or none, `[…]` a class."""
-    out: list[str] = []
-    place = 0
-    while place < len(glob):
-        if glob.startswith("**/", place):
-            out.append("(?:[^/]+/)*")
-            place += 3
-        elif glob.startswith("**", place):
-            out.append(".*")
-            place += 2
-        elif glob[place] == "*":
-            out.append("[^/]*")
-            place += 1
-            while place < len(glob) and glob[place] == "*":
-                place += 1
-        elif glob[place] == "?":
-            out.append("[^/]")
-            place += 1
-        elif glob[place] == "[" and (end := glob.find("]", place + 2)) > 0:
-            body = glob[place + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            negated = body[0] in "!^"
-            out.append("(?!/)[" + ("^" + body[1:] if negated else body) + "]")
-            place = end + 1
-        else:
-            out.append(re.escape(glob[place]))
-            place += 1
-    try:
-        return re.compile("".join(out), re.DOTALL)
-    except re.error:
-        return re.compile(re.escape(glob))
+    """The regular expression of a glob: `*` and `?` stop at `/`, `**/` is any folders or none, `[…]` a class.
+
+    `**` as the last component is everything below; anywhere else inside a component it is `*`. A class never matches
+    `/`; a `[` that nothing closes stands for itself. What a wildcard leaves for the rest is taken at its first place
+    and never tried again (atomic groups), so that no glob takes more than about len(glob) * len(name) steps.
+    """
+    groups: list[list[str]] = [[]]  # of components, with `**/` between them
+    components = glob.split("/")
+    below = components[-1] == "**"
+    for component in components[:-1] if below else components:
+        if component != "**":
+            groups[-1].append(_component_pattern(component))
+        elif groups[-1] or len(groups) == 1:
+            groups.append([])
+    first, *rest = ("/".join(group) for group in groups)
+    if below:
+        out = "".join(_anywhere(group) for group in rest if group) + ".+"
+    elif rest:
+        out = "".join(_anywhere(group) for group in rest[:-1]) + "(?:[^/]+/)*" + rest[-1]
+    else:
+        return re.compile(first, re.DOTALL)
+    return re.compile((first + "/" if first else "") + out, re.DOTALL)
 
 
 def is_glob(pattern: str) -> bool:
@@ -143,3 +140,49 @@ def _component_problem(component: str) -> str | None:
     if len(component.encode()) > MAX_COMPONENT_BYTES:
         return f"has a component longer than {MAX_COMPONENT_BYTES} bytes"
     return None
+
+
+def _anywhere(group: str) -> str:
+    """The first place, some folders down or none, where the components of `group` are, and the `/` behind them."""
+    return f"(?>(?:[^/]+/)*?{group}/)"
+
+
+def _component_pattern(component: str) -> str:
+    """The regular expression of one component of a glob."""
+    pieces = [""]
+    place = 0
+    while place < len(component):
+        mark = component[place]
+        if mark == "*":
+            if pieces[-1] or len(pieces) == 1:
+                pieces.append("")
+            place += 1
+        elif mark == "?":
+            pieces[-1] += "[^/]"
+            place += 1
+        elif (
+            mark == "["
+            and (end := component.find("]", place + (3 if component[place + 1 : place + 2] in _NOT else 2))) > 0
+        ):
+            pieces[-1] += _class_pattern(component[place + 1 : end])
+            place = end + 1
+        else:
+            pieces[-1] += re.escape(mark)
+            place += 1
+    if len(pieces) == 1:
+        return pieces[0]
+    first, *middle, last = pieces
+    return first + "".join(f"(?>[^/]*?{piece})" for piece in middle) + f"[^/]*{last}"
+
+
+def _class_pattern(body: str) -> str:
+    """The regular expression of what stands in the brackets of a class; one that matches nothing for `z-a`."""
+    negated = body[0] in _NOT
+    members = re.sub(r"([\\\[\]&~|^])", r"\\\1", body[1:] if negated else body)
+    # Python keeps `--` for set differences to come; at either end of a class a `-` is plain.
+    members = re.sub("-{2,}", r"\\-", members)
+    try:
+        re.compile(pattern := f"(?!/)[{'^' if negated else ''}{members}]")
+    except re.error:
+        return "(?!)"
+    return pattern

@@ -1,16 +1,16 @@
 """One look at the disk, and what follows from it: rules as tables.
 
 Pure: a `Sight` says what was seen of one file, `plan_file` gives the first row of the contract's table (section 5)
-that fits, `ACTIONS` gives its action. Nothing here looks, deletes or downloads.
+that fits: its status, its action, its reason. Nothing here looks, deletes or downloads.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gemmalock.lockfile import LockedFile, Node, is_strong
+from gemmalock.lockfile import LockedFile, Node
 
 
 class ResumeStatus(enum.Enum):
@@ -140,20 +140,6 @@ class Plan:
         return sum({file.node.file.task_id: file.to_fetch for file in self.files}.values())
 
 
-#: The action of each status. `file_complete` has two: what the ledger does not know yet is adopted.
-ACTIONS: Mapping[ResumeStatus, Action] = {
-    # A disk error is not evidence that the bytes are bad: delete nothing.
-    ResumeStatus.UNREADABLE: Action.REFUSE,
-    ResumeStatus.FILE_COMPLETE: Action.SKIP,
-    ResumeStatus.MODIFIED: Action.DISCARD,
-    ResumeStatus.IN_STORE: Action.LINK,
-    ResumeStatus.ACTIVE: Action.WAIT,
-    ResumeStatus.CAN_RESUME: Action.RESUME,
-    # The doubtful partial is discarded before anything is asked for.
-    ResumeStatus.CANNOT_RESUME: Action.DISCARD,
-    ResumeStatus.NO_TASK: Action.DISCARD,
-    ResumeStatus.FILE_NOT_FOUND: Action.DOWNLOAD,
-}
 #: The actions that may need bytes from a source.
 FETCHING = frozenset({Action.DISCARD, Action.RESUME, Action.DOWNLOAD})
 
@@ -164,12 +150,10 @@ def plan(nodes: tuple[Node, ...], snapshot: Snapshot) -> Plan:
 
 
 def plan_file(node: Node, sight: Sight) -> FilePlan:
-    """The first row of the table that fits what was seen of one file."""
-    status, reason, kept = _judge(node.file, sight)
-    action = ACTIONS[status]
-    if status is ResumeStatus.FILE_COMPLETE and sight.place is Place.MATCHING:
-        action = Action.ADOPT
-    return FilePlan(node, status, action, reason, kept)
+    """What the first row of TABLE that fits says of one file."""
+    row = next(row for row in TABLE if row.fits(node.file, sight))
+    kept = sight.task.kept if row.action is Action.RESUME else 0
+    return FilePlan(node, row.status, row.action, row.reason(node.file, sight), kept)
 
 
 def task_doubt(file: LockedFile, task: TaskSight) -> str | None:
@@ -182,12 +166,12 @@ def task_doubt(file: LockedFile, task: TaskSight) -> str | None:
         ("ETag", record.etag, file.etag),
         ("digest", record.sha256, file.sha256),
     ):
+        # A digest that the lock has learned since is no contradiction: it checks the whole file at the end.
         if recorded != locked and not (field == "digest" and recorded is None):
             return f"the task record has {field} {_shown(recorded)}, the lock has {_shown(locked)}"
     if not file.continuable:
-        return "nothing could prove the bytes: the lock has no digest, and the ETag is " + (
-            "weak" if file.etag else "missing"
-        )
+        weak = "weak" if file.etag else "missing"
+        return f"nothing could prove the bytes: the lock has no digest, and the ETag is {weak}"
     if task.kept == 0:
         return "no part of the bytes that are here is vouched for by the journal"
     if file.sha256 is None and task.validator != file.etag:
@@ -195,32 +179,126 @@ def task_doubt(file: LockedFile, task: TaskSight) -> str | None:
     return None
 
 
-def _judge(file: LockedFile, sight: Sight) -> tuple[ResumeStatus, str, int]:
-    if sight.place is Place.UNREADABLE:
-        return ResumeStatus.UNREADABLE, sight.detail or "the disk would not say what is there", 0
-    if sight.place is Place.KNOWN:
-        return ResumeStatus.FILE_COMPLETE, sight.detail or "in place, as sync left it", 0
-    if sight.place is Place.MATCHING:
-        return ResumeStatus.FILE_COMPLETE, sight.detail or "in place with the locked digest, not yet in the ledger", 0
-    if sight.place is Place.OTHER:
-        return ResumeStatus.MODIFIED, sight.detail or "other bytes are in place", 0
-    if sight.in_store:
-        return ResumeStatus.IN_STORE, "the store has these bytes", 0
-    return _judge_task(file, sight.task)
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: when it fits (`when` says it in words), and what follows (`does`, in words).
+
+    `reason` makes the sentence of the report.
+    """
+
+    when: str
+    status: ResumeStatus
+    action: Action
+    does: str
+    fits: Callable[[LockedFile, Sight], bool]
+    reason: Callable[[LockedFile, Sight], str]
 
 
-def _judge_task(file: LockedFile, task: TaskSight) -> tuple[ResumeStatus, str, int]:
-    if task.error is not None:
-        return ResumeStatus.UNREADABLE, task.error, 0
-    if task.holder is not None:
-        return ResumeStatus.ACTIVE, f"{task.holder} is fetching it", 0
-    if not task.has_bytes:
-        return ResumeStatus.FILE_NOT_FOUND, "nothing is here yet", 0
-    if doubt := task_doubt(file, task):
-        return (ResumeStatus.NO_TASK if task.record is None else ResumeStatus.CANNOT_RESUME), doubt, 0
+def _at(place: Place) -> Callable[[LockedFile, Sight], bool]:
+    return lambda file, sight: sight.place is place
+
+
+def _says(otherwise: str) -> Callable[[LockedFile, Sight], str]:
+    return lambda file, sight: sight.detail or otherwise
+
+
+def _doubtful(file: LockedFile, sight: Sight) -> bool:
+    return sight.task.has_bytes and task_doubt(file, sight.task) is not None
+
+
+def _doubt(file: LockedFile, sight: Sight) -> str:
+    return task_doubt(file, sight.task) or ""
+
+
+def _resumes(file: LockedFile, sight: Sight) -> str:
     proof = "has their digest" if file.sha256 is not None else "has a strong ETag for them"
-    assert file.sha256 is not None or is_strong(file.etag)
-    return ResumeStatus.CAN_RESUME, f"{task.kept} of {file.size} bytes are here, and the lock {proof}", task.kept
+    return f"{sight.task.kept} of {file.size} bytes are here, and the lock {proof}"
+
+
+#: The contract's table, section 5: the first row that fits gives status and action. The last one always fits.
+TABLE: tuple[Row, ...] = (
+    Row(
+        "the disk would not say (permission, I/O error)",
+        ResumeStatus.UNREADABLE,
+        # A disk error is not evidence that the bytes are bad: delete nothing.
+        Action.REFUSE,
+        "reported, nothing deleted",
+        lambda file, sight: sight.place is Place.UNREADABLE or sight.task.error is not None,
+        lambda file, sight: sight.task.error or sight.detail or "the disk would not say what is there",
+    ),
+    Row(
+        "in place and the ledger agrees (or, with `--verify`, the digest does)",
+        ResumeStatus.FILE_COMPLETE,
+        Action.SKIP,
+        "nothing",
+        _at(Place.KNOWN),
+        _says("in place, as sync left it"),
+    ),
+    Row(
+        "in place, not in the ledger, size and digest agree",
+        ResumeStatus.FILE_COMPLETE,
+        Action.ADOPT,
+        "enter it in the ledger, no download",
+        _at(Place.MATCHING),
+        _says("in place with the locked digest, and not in the ledger as it stands"),
+    ),
+    Row(
+        "in place but other bytes",
+        ResumeStatus.MODIFIED,
+        Action.DISCARD,
+        "move it to the trash, then fetch (or link)",
+        _at(Place.OTHER),
+        _says("other bytes are in place"),
+    ),
+    Row(
+        "not in place, the store has the object",
+        ResumeStatus.IN_STORE,
+        Action.LINK,
+        "link it into place",
+        lambda file, sight: sight.in_store,
+        _says("the store has these bytes"),
+    ),
+    Row(
+        "a live process holds the task",
+        ResumeStatus.ACTIVE,
+        Action.WAIT,
+        "wait for it, then look again",
+        lambda file, sight: sight.task.holder is not None,
+        lambda file, sight: f"{sight.task.holder} is fetching it",
+    ),
+    Row(
+        "a partial with a task record, and proof",
+        ResumeStatus.CAN_RESUME,
+        Action.RESUME,
+        "check what is here again, and fetch the rest",
+        lambda file, sight: sight.task.has_bytes and task_doubt(file, sight.task) is None,
+        _resumes,
+    ),
+    Row(
+        "a partial whose record differs in size, ETag or digest, or without proof",
+        ResumeStatus.CANNOT_RESUME,
+        Action.DISCARD,
+        "discard the partial, then download",
+        lambda file, sight: _doubtful(file, sight) and sight.task.record is not None,
+        _doubt,
+    ),
+    Row(
+        "a partial without a task record",
+        ResumeStatus.NO_TASK,
+        Action.DISCARD,
+        "discard the partial, then download",
+        _doubtful,
+        _doubt,
+    ),
+    Row(
+        "nothing",
+        ResumeStatus.FILE_NOT_FOUND,
+        Action.DOWNLOAD,
+        "download it",
+        lambda file, sight: True,
+        lambda file, sight: "nothing is here yet",
+    ),
+)
 
 
 def _shown(value: object) -> str:

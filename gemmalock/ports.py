@@ -4,7 +4,7 @@ implementation, the in-memory twins of the tests too, passes the conformance sui
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -142,6 +142,10 @@ class Store(Protocol):
     def has(self, sha256: str, size: int) -> bool:
         """Whether the object is there and sound: its recorded stat holds, or its bytes were hashed again."""
 
+    def checked(self, sha256: str, size: int, *, verify: bool = False) -> Path | None:
+        """Where the object is, if it is sound; a rotten one is moved out of the way, and None is returned. With
+        `verify` its bytes are hashed even where its recorded stat holds."""
+
     def object_path(self, sha256: str) -> Path:
         """Where the object is, or would be."""
 
@@ -176,14 +180,18 @@ class Root(Protocol):
         """Put the object's bytes in place, whole, and enter them in the ledger; what stood there goes to the trash
         first. How it was linked: `reflink`, `hardlink`, `symlink` or `copy`."""
 
+    def discard(self, file: LockedFile) -> None:
+        """Move what stands at the file's path to the trash; nothing happens where there is nothing."""
+
     def has_ledger(self) -> bool:
         """Whether there is a readable ledger."""
 
     def strays(self, locked: frozenset[str]) -> tuple[Stray, ...]:
         """Every path in the root that is not among `locked`, with what is to become of it."""
 
-    def prune(self, strays: Iterable[Stray]) -> tuple[Pruned, ...]:
-        """Take the strays out of the root, unless they changed since they were seen."""
+    def prune(self, strays: Iterable[Stray], in_store: Callable[[str], bool]) -> PruneResult:
+        """Take the strays out of the root that have no reason to be kept, unless they changed since they were seen.
+        They go to the trash; what sync put here, and `in_store` says the store has (by its sha256), goes for good."""
 
     def save(self) -> None:
         """Write the ledger, if it changed."""
@@ -199,6 +207,51 @@ class Stray:
     identity: tuple[int, int, int]
     ours: bool
     keep: str | None = None
+
+
+class Watch(Protocol):
+    """Who watches one transfer. Called from many threads; never raises."""
+
+    def progress(self, have: int) -> None:
+        """So many bytes of the file are here."""
+
+    def retrying(self, reason: str, after_seconds: float) -> None:
+        """The transfer failed for now, and will be tried again."""
+
+
+class Arrival(Protocol):
+    """A file that came whole: checked, on disk, and not yet in the store. `notes` are sentences for the report."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def bytes_kept(self) -> int: ...
+    @property
+    def bytes_fetched(self) -> int: ...
+    @property
+    def part(self) -> Path: ...
+    @property
+    def chunks(self) -> tuple[Chunk, ...]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+class Machine(Protocol):
+    """This machine, as a run needs it. Store and registry are made when first asked for: a run that has nothing to
+    do asks for neither."""
+
+    @property
+    def lock_path(self) -> Path: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def registry(self) -> Registry: ...
+
+    def root(self, manifest_path: str) -> Root:
+        """The root of the manifest at that path."""
+
+    def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
+        """Bring a file's bytes to the claim's folder. Raises FileError and Interrupted; what came is kept."""
 
 
 # --- telling -----------------------------------------------------------------------------------------------
@@ -235,6 +288,3 @@ class PruneResult:
 
     pruned: tuple[Pruned, ...] = ()
     kept: tuple[StrayKept, ...] = ()
-
-
-Transfers = Mapping[str, Source]

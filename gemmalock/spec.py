@@ -127,16 +127,27 @@ def scheme_of(url: str) -> str:
 
 def name_in_url(url: str) -> str:
     """The last segment of a URL's path, percent-decoded: where the file goes when no `path` is declared."""
-    rest = url.partition("://")[2] if scheme_of(url) == "file" else urlsplit(url).path
+    try:
+        rest = url.partition("://")[2] if scheme_of(url) == "file" else urlsplit(url).path
+    except ValueError:
+        return ""
     return unquote(rest.rstrip("/").rpartition("/")[2])
 
 
 def is_loopback(url: str) -> bool:
     """Whether a URL's host is this machine by its name: `localhost`, 127.0.0.0/8 or ::1."""
-    host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    except ValueError:
+        return False
     return host == "localhost" or host.endswith(".localhost") or host == "::1" or _is_127(host)
 
 
 def _is_127(host: str) -> bool:
     parts = host.split(".")
-    return len(parts) == 4 and parts[0] == "127" and all(part.isdigit() and int(part) < 256 for part in parts)
+    return len(parts) == 4 and parts[0] == "127" and all(_is_octet(part) for part in parts)
+
+
+def _is_octet(part: str) -> bool:
+    # `isdigit` alone is true of `²`, which is no number.
+    return part.isascii() and part.isdigit() and len(part) <= 3 and int(part) < 256

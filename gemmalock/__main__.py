@@ -1,0 +1,6 @@
+"""`python -m gemmalock`."""
+
+from gemmalock.cli import main
+
+if __name__ == "__main__":
+    main()

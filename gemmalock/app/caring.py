@@ -1,0 +1,117 @@
+"""Commands that care for what is there: `prune`, `tasks`, `cache`."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from gemmalock.app.papers import Papers
+from gemmalock.app.pruning import Pruning, prune_roots
+from gemmalock.app.wiring import Workshop
+from gemmalock.errors import RunRefused, UsageError
+from gemmalock.lockfile import LOCK_NAME
+from gemmalock.outcome import ErrorNote, ExitCode, LockChange, Report
+
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class PruneOptions:
+    """How to prune: see the flags of `gemmalock prune`."""
+
+    dry_run: bool = False
+    adopt: bool = False
+    allow_empty: bool = False
+
+
+def run_prune(workshop: Workshop, papers: Papers, options: PruneOptions) -> Report:
+    """Only the pruning of `sync`. Raises RunRefused, LockMissing, InputError."""
+    lock = papers.required_lock()
+    workshop.lock = lock
+    change = LockChange(LOCK_NAME, changed=False)
+    if not any(True for _ in lock.nodes()) and not options.allow_empty:
+        raise RunRefused("the lock lists no file, so everything would be pruned", hint="`--allow-empty` does that")
+    pruning = Pruning.of(workshop, adopt=options.adopt or options.dry_run)
+    if options.dry_run:
+        seen = pruning.preview()
+        facts = (("dry_run", True),)
+        return Report("prune", ExitCode.OK, pruned=seen.pruned, strays_kept=seen.kept, lock=change, facts=facts)
+    result = prune_roots(workshop, papers, pruning)
+    for _, root in workshop.roots():
+        root.save()
+        root.purge_trash(time.time())
+    return Report("prune", ExitCode.OK, pruned=result.pruned, strays_kept=result.kept, lock=change)
+
+
+def run_tasks(workshop: Workshop, *, clear: bool) -> Report:
+    """The task registry; with `clear`, drop the tasks that no process works on."""
+    registry = workshop.registry
+    facts: list[tuple[str, object]] = []
+    if clear:
+        cleared, live = registry.clear()
+        facts = [("cleared", cleared), ("kept_live", live)]
+    rows = [
+        {
+            "task_id": task.task_id,
+            "url": task.record.url if task.record else None,
+            "size": task.record.size if task.record else None,
+            "bytes_kept": task.kept,
+            "nodes": list(task.record.nodes) if task.record else [],
+            "begun": task.record.begun if task.record else None,
+            "holder": task.holder,
+        }
+        for task in registry.tasks()
+    ]
+    return Report("tasks", ExitCode.OK, facts=(("tasks", rows), *facts))
+
+
+def run_cache_dir(workshop: Workshop) -> Report:
+    """Where the store is."""
+    return Report("cache dir", ExitCode.OK, facts=(("dir", str(workshop.store_folder)),))
+
+
+def run_cache_size(workshop: Workshop) -> Report:
+    """How many objects and bytes the store has."""
+    objects = list(workshop.store.objects())
+    size = workshop.store.size()
+    return Report("cache size", ExitCode.OK, facts=(("objects", len(objects)), ("bytes", size)))
+
+
+def run_cache_verify(workshop: Workshop) -> Report:
+    """Hash every object; a rotten one is put into quarantine, and makes the exit code 1."""
+    verified = workshop.store.verify(workshop.stop)
+    errors = tuple(
+        ErrorNote(
+            "digest_mismatch", f"object `{name}` had rotted; it is in quarantine", "run `gemmalock sync --verify`"
+        )
+        for name in verified.rotten
+    )
+    code = ExitCode.FAILED if verified.rotten else ExitCode.OK
+    facts = (("sound", verified.sound), ("rotten", list(verified.rotten)))
+    return Report("cache verify", code, errors=errors, facts=facts)
+
+
+@dataclass(frozen=True, slots=True)
+class CachePruneOptions:
+    """What `cache prune` may take: objects older than that, and as many as it takes to come below a size."""
+
+    older_than: float | None = None
+    max_size: int | None = None
+    dry_run: bool = False
+
+
+def run_cache_prune(workshop: Workshop, options: CachePruneOptions) -> Report:
+    """Take unused objects out of the store: never what a root links to, never a live task."""
+    live = frozenset(task.record.sha256 for task in workshop.registry.tasks() if task.record and task.record.sha256)
+    gone = workshop.store.prune(options.older_than, options.max_size, live, dry_run=options.dry_run).removed
+    facts = (("objects", len(gone)), ("bytes", sum(stored.size for stored in gone)), ("dry_run", options.dry_run))
+    return Report("cache prune", ExitCode.OK, facts=facts)
+
+
+def read_span(text: str) -> float:
+    """A span of time in seconds, as `30d` or `12h`. Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip().lower())
+    if match is None:
+        raise UsageError(f"`{text}` is not a span of time", hint="write it as `30d` or `12h`")
+    return float(int(match[1]) * _SPANS[match[2]])

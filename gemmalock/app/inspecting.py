@@ -1,0 +1,161 @@
+"""Commands that only look: `status`, `verify`, `list`, `path`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from gemmalock.app.locking import Mode, ready_lock
+from gemmalock.app.papers import Papers
+from gemmalock.app.pruning import Pruning
+from gemmalock.app.wiring import Workshop
+from gemmalock.collect import Selection
+from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFailed, RunRefused
+from gemmalock.lockfile import LOCK_NAME, Lock, Node
+from gemmalock.looking import look
+from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Report, Result, exit_code_of
+from gemmalock.plan import Action, FilePlan, Place, ResumeStatus, plan
+from gemmalock.ports import PruneResult
+
+_UNCHANGED = LockChange(LOCK_NAME, changed=False)
+
+
+def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
+    """What sync would do and why, a line a file. Asks no source."""
+    ready = ready_lock(workshop, papers, Mode.AS_IS)
+    workshop.lock = ready.lock
+    nodes = selection.of(ready.lock.nodes())
+    planned = plan(nodes, look(nodes, workshop))
+    outcomes = tuple(_status(file) for file in planned.files)
+    warnings = [f"the lock is stale: {drift}" for drift in ready.stale]
+    pruned = PruneResult()
+    if not selection:
+        try:
+            pruned = Pruning.of(workshop, adopt=False).preview()
+        except RunRefused as refusal:
+            warnings.append(f"{refusal.message}; {refusal.hint}")
+    return Report(
+        "status",
+        ExitCode.OK,
+        files=outcomes,
+        pruned=pruned.pruned,
+        strays_kept=pruned.kept,
+        lock=_UNCHANGED,
+        warnings=tuple(warnings),
+    )
+
+
+def _status(file: FilePlan) -> FileOutcome:
+    if file.action is Action.SKIP:
+        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
+    return FileOutcome.of(file, Result.PLANNED, verb=file.status.name.replace("_", " "))
+
+
+def run_verify(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
+    """Hash what is in place against the lock; changes nothing."""
+    lock = papers.required_lock()
+    workshop.lock = lock
+    nodes = selection.of(lock.nodes())
+    outcomes = []
+    for node in nodes:
+        workshop.stop.check()
+        outcome = _verified(workshop, node)
+        workshop.reporter.finished(outcome)
+        outcomes.append(outcome)
+    return Report("verify", exit_code_of(outcomes), files=tuple(outcomes), lock=_UNCHANGED)
+
+
+def _verified(workshop: Workshop, node: Node) -> FileOutcome:
+    sight = workshop.root(node.manifest.path).look(node.file, verify=True)
+    status, error = _verdict(node, sight.place, sight.detail)
+    return FileOutcome.of_node(
+        node,
+        Result.DONE if error is None else Result.FAILED,
+        status=status,
+        reason=sight.detail or "in place, and the digest agrees" if error is None else error.message,
+        error=ErrorNote.of(error) if error is not None else None,
+        verb="VERIFIED" if error is None else "FAILED",
+    )
+
+
+def _verdict(node: Node, place: Place, detail: str) -> tuple[ResumeStatus, FileError | None]:
+    path = node.path
+    match place:
+        case Place.KNOWN | Place.MATCHING:
+            return ResumeStatus.FILE_COMPLETE, None
+        case Place.ABSENT:
+            return ResumeStatus.FILE_NOT_FOUND, NotFound(f"`{path}` is not in place", hint="run `gemmalock sync`")
+        case Place.OTHER:
+            hint = "run `gemmalock sync --verify` to replace it"
+            return ResumeStatus.MODIFIED, DigestMismatch(f"`{path}` has other bytes: {detail}", hint=hint)
+        case Place.UNREADABLE:
+            return ResumeStatus.UNREADABLE, ReadWriteFailed(detail or f"cannot read `{path}`")
+
+
+def run_list(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
+    """Every model and file of the lock. The disk is not looked at."""
+    lock = papers.required_lock()
+    nodes = selection.of(lock.nodes())
+    outcomes = tuple(FileOutcome.of_node(node, Result.SKIPPED, reason=_card(node), verb="LOCKED") for node in nodes)
+    models = tuple({(node.manifest.path, node.model.name): node.model for node in nodes}.values())
+    facts = tuple(
+        {
+            "name": model.name,
+            "license": model.license,
+            "tags": list(model.tags),
+            "files": len(model.files),
+            "size": sum(file.size for file in model.files),
+            "source": model.source,
+            "revision": model.revision,
+        }
+        for model in models
+    )
+    return Report("list", ExitCode.OK, files=outcomes, lock=_UNCHANGED, facts=(("models", list(facts)),))
+
+
+def _card(node: Node) -> str:
+    parts = [node.model.license or "no licence stated", *(f"#{tag}" for tag in node.model.tags)]
+    return " ".join(parts)
+
+
+def find_path(workshop: Workshop, papers: Papers, wanted: str) -> tuple[Path, bool]:
+    """The local path of a model's folder or of one of its files (`MODEL` or `MODEL::FILE`), and whether it is in
+    place. Raises NotFound for a name that the lock does not have."""
+    lock = papers.required_lock()
+    workshop.lock = lock
+    nodes = _wanted(lock, wanted)
+    folder = workshop.project.folder
+    planned = plan(nodes, look(nodes, workshop))
+    in_place = all(file.status is ResumeStatus.FILE_COMPLETE for file in planned.files)
+    if "::" in wanted.removeprefix("gemmalock.yaml::"):
+        return folder / nodes[0].path, in_place
+    return folder / _common_folder(nodes), in_place
+
+
+def _wanted(lock: Lock, wanted: str) -> tuple[Node, ...]:
+    model, _, name = wanted.removeprefix("gemmalock.yaml::").partition("::")
+    nodes = tuple(node for node in lock.nodes() if node.model.name == model and (not name or node.file.name == name))
+    if not nodes:
+        raise NotFound(f"the lock has no `{wanted}`", hint=_near(lock, model))
+    return nodes
+
+
+def _near(lock: Lock, model: str) -> str:
+    import difflib
+
+    names = sorted({node.model.name for node in lock.nodes()})
+    close = difflib.get_close_matches(model, names, n=1)
+    return (
+        f"did you mean `{close[0]}`?" if close else f"it has {', '.join(f'`{name}`' for name in names) or 'no models'}"
+    )
+
+
+def _common_folder(nodes: Iterable[Node]) -> str:
+    """The model's folder: what is left of a file's path without its name in the model."""
+    first = next(iter(nodes))
+    return first.path.removesuffix(first.file.name).rstrip("/")
+
+
+def exit_of_path(in_place: bool) -> ExitCode:
+    """The exit code of `path`."""
+    return ExitCode.OK if in_place else ExitCode.FAILED

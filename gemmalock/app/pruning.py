@@ -1,0 +1,99 @@
+"""Pruning as a phase of its own: seen before anything is changed, done only after all went well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gemmalock.app.papers import Papers, read_lock_bytes
+from gemmalock.app.wiring import Workshop
+from gemmalock.errors import RunRefused
+from gemmalock.lockfile import LockedManifest
+from gemmalock.outcome import Pruned, StrayKept
+from gemmalock.ports import PruneResult, Stray
+
+
+@dataclass(frozen=True, slots=True)
+class RootStrays:
+    """The strays of one root; `prefix` is the root's path from the workspace root."""
+
+    manifest_path: str
+    prefix: str
+    strays: tuple[Stray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What one look says is to be pruned, root by root."""
+
+    roots: tuple[RootStrays, ...] = ()
+
+    @classmethod
+    def of(cls, workshop: Workshop, *, adopt: bool) -> Pruning:
+        """Look at every root of the lock. Raises RunRefused where pruning would be a mistake: a root that has files
+        but no ledger (unless `adopt`), or more strays than `max-delete` allows."""
+        pruning = cls(tuple(_strays_of(workshop, manifest) for manifest in workshop.lock.manifests))
+        for root in pruning.roots:
+            leaving = [stray for stray in root.strays if stray.keep is None]
+            if leaving and not adopt and not workshop.root(root.manifest_path).has_ledger():
+                raise RunRefused(
+                    f"`{root.prefix}` has {len(leaving)} file(s) that the lock does not list, "
+                    f"such as `{leaving[0].path}`, and no ledger says that gemmalock put them there",
+                    hint="`--adopt` moves them to the trash; `--no-prune` leaves them",
+                )
+        most = workshop.settings.max_delete
+        if most is not None and pruning.count > most:
+            raise RunRefused(
+                f"{pruning.count} strays would be pruned, and `max-delete` is {most}",
+                hint="look at them with `gemmalock prune --dry-run`; raise `max-delete`, or use `--no-prune`",
+            )
+        return pruning
+
+    @property
+    def count(self) -> int:
+        """How many strays would go."""
+        return sum(1 for root in self.roots for stray in root.strays if stray.keep is None)
+
+    def preview(self) -> PruneResult:
+        """What pruning would do."""
+        return PruneResult(
+            tuple(
+                Pruned(f"{root.prefix}/{stray.path}", stray.size, "trash")
+                for root in self.roots
+                for stray in root.strays
+                if stray.keep is None
+            ),
+            self._kept(),
+        )
+
+    def _kept(self) -> tuple[StrayKept, ...]:
+        return tuple(
+            StrayKept(f"{root.prefix}/{stray.path}", stray.keep)
+            for root in self.roots
+            for stray in root.strays
+            if stray.keep is not None
+        )
+
+
+def prune_roots(workshop: Workshop, papers: Papers, pruning: Pruning) -> PruneResult:
+    """Take out what was seen, unless the lock on disk has changed since this run read or wrote it."""
+    if not pruning.count:
+        return pruning.preview()
+    if read_lock_bytes(workshop.lock_path) != papers.lock_bytes:
+        message = "the lock changed during the run: not pruning"
+        return PruneResult(
+            (), (*pruning._kept(), *(StrayKept(gone.path, message) for gone in pruning.preview().pruned))
+        )
+    pruned: list[Pruned] = []
+    kept: list[StrayKept] = []
+    for seen in pruning.roots:
+        root = workshop.root(seen.manifest_path)
+        result = root.prune(seen.strays, workshop.store.holds)
+        pruned += [replace(gone, path=f"{seen.prefix}/{gone.path}") for gone in result.pruned]
+        kept += [replace(stray, path=f"{seen.prefix}/{stray.path}") for stray in result.kept]
+        root.save()
+    return PruneResult(tuple(pruned), tuple(kept))
+
+
+def _strays_of(workshop: Workshop, manifest: LockedManifest) -> RootStrays:
+    locked = frozenset(file.path for _, file in manifest.files())
+    return RootStrays(manifest.path, manifest.root_path, workshop.root(manifest.path).strays(locked))

@@ -1,0 +1,221 @@
+"""`sync`: lock where needed, look, plan, act, prune, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
+from gemmalock.app.papers import Papers
+from gemmalock.app.pruning import Pruning, prune_roots
+from gemmalock.app.wiring import Workshop
+from gemmalock.collect import Selection
+from gemmalock.errors import FileError, NoSpace, Offline, PolicyRefused, UsageError
+from gemmalock.executor import Crew, execute, refused
+from gemmalock.lockfile import LOCK_NAME, Lock, Node
+from gemmalock.looking import look
+from gemmalock.memo import remember
+from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Report, Result, exit_code_of, failed
+from gemmalock.plan import FETCHING, Action, FilePlan, Plan, plan
+from gemmalock.ports import PruneResult
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """How to sync: see the flags of `gemmalock sync`."""
+
+    locked: bool = False
+    frozen: bool = False
+    check: bool = False
+    dry_run: bool = False
+    verify: bool = False
+    prune: bool = True
+    adopt: bool = False
+    allow_empty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.locked and self.frozen:
+            raise UsageError(
+                "`--locked` and `--frozen` exclude each other", hint="`--frozen` does not read the manifest"
+            )
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything may be changed."""
+        return not (self.check or self.dry_run)
+
+    @property
+    def mode(self) -> Mode:
+        """How the run comes by its lock."""
+        if self.frozen:
+            return Mode.FROZEN
+        if self.locked or self.check:
+            return Mode.LOCKED
+        return Mode.DRY if self.dry_run else Mode.DEFAULT
+
+
+@dataclass
+class Sync:
+    """One run of `sync`."""
+
+    workshop: Workshop
+    papers: Papers
+    selection: Selection
+    options: SyncOptions
+
+    def run(self) -> Report:
+        """Raises InputError, LockOutdated, LockMissing, RunRefused; what happens to files is in the report."""
+        began = time.monotonic()
+        try:
+            ready = ready_lock(self.workshop, self.papers, self.options.mode)
+        except NotLocked as error:
+            files = outcomes_of(error.resolution, self.papers.manifest.root)
+            return Report("sync", ExitCode.FAILED, files, lock=LockChange(LOCK_NAME, False), seconds=_since(began))
+        self.workshop.lock = ready.lock
+        report = self._sync(ready)
+        return replace(report, seconds=_since(began))
+
+    def _sync(self, ready: Ready) -> Report:
+        nodes = self.selection.of(ready.lock.nodes())
+        pruning = self._pruning(ready.lock)
+        planned = plan(nodes, look(nodes, self.workshop, verify=self.options.verify))
+        self.workshop.reporter.planned(planned)
+        if not self.options.acts:
+            return self._planned_report(ready, planned, pruning)
+        outcomes = self._carry_out(planned)
+        code = exit_code_of(outcomes)
+        changed = self._write_what_was_learned(ready, outcomes) or ready.changed
+        self._save()
+        pruned = prune_roots(self.workshop, self.papers, pruning) if code is ExitCode.OK else PruneResult()
+        self._tidy(ready.lock, outcomes, pruned, changed)
+        return Report(
+            "sync",
+            code,
+            files=outcomes,
+            pruned=pruned.pruned,
+            strays_kept=pruned.kept,
+            lock=LockChange(LOCK_NAME, changed),
+            warnings=(*self._warnings(ready, nodes), *_not_pruned(code, pruning)),
+        )
+
+    def _pruning(self, lock: Lock) -> Pruning:
+        """What would be pruned. Raises RunRefused before anything is changed, where pruning would be a mistake."""
+        wanted = self.options.prune and not self.selection
+        if not any(True for _ in lock.nodes()) and not self.options.allow_empty:
+            wanted = False
+        return Pruning.of(self.workshop, adopt=self.options.adopt) if wanted else Pruning()
+
+    def _carry_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
+        if planned.is_noop:
+            return tuple(FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE") for file in planned.files)
+        if forbidden := self._forbidden(planned):
+            done = {file.node.id: failed(file, error) for file, error in forbidden}
+            return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
+        settings = self.workshop.settings
+        crew = Crew(
+            self.workshop,
+            self.workshop.reporter,
+            self.workshop.stop,
+            jobs=settings.jobs,
+            offline=settings.offline,
+            verify=self.options.verify,
+        )
+        return execute(planned, crew)
+
+    def _forbidden(self, planned: Plan) -> list[tuple[FilePlan, FileError]]:
+        """The files that may not even be begun, and why: then nothing is."""
+        if self.workshop.settings.require_digests:
+            nameless = [file for file in planned.files if file.node.file.sha256 is None]
+            return [(file, _no_digest(file.node)) for file in nameless]
+        if self.workshop.settings.offline or not planned.to_fetch:
+            return []
+        free = self.workshop.store.free_bytes()
+        if planned.to_fetch <= free:
+            return []
+        message = f"{planned.to_fetch} bytes are to be fetched, and {free} are free at `{self.workshop.store.folder}`"
+        return [(file, NoSpace(message)) for file in planned.files if file.to_fetch]
+
+    def _planned_report(self, ready: Ready, planned: Plan, pruning: Pruning) -> Report:
+        outcomes = tuple(_planned(file, offline=self.workshop.settings.offline) for file in planned.files)
+        code = exit_code_of(outcomes)
+        pruned = pruning.preview()
+        if self.options.check and (not planned.is_noop or pruned.pruned):
+            code = ExitCode.FAILED
+        return Report(
+            "sync",
+            code,
+            files=outcomes,
+            pruned=pruned.pruned,
+            strays_kept=pruned.kept,
+            lock=LockChange(LOCK_NAME, False),
+            warnings=self._warnings(ready, self.selection.of(ready.lock.nodes())),
+            facts=(("dry_run", True),),
+        )
+
+    def _write_what_was_learned(self, ready: Ready, outcomes: tuple[FileOutcome, ...]) -> bool:
+        if self.options.mode is not Mode.DEFAULT:
+            return False
+        taught = with_digests(ready.lock, outcomes)
+        if taught == ready.lock:
+            return False
+        self.workshop.lock = taught
+        return self.papers.write_lock(taught)
+
+    def _save(self) -> None:
+        for _, root in self.workshop.roots():
+            root.save()
+
+    def _tidy(self, lock: Lock, outcomes: tuple[FileOutcome, ...], pruned: PruneResult, changed: bool) -> None:
+        """Drop the task records that this lock no longer names, empty the old trash, remember what agreed."""
+        acted = changed or pruned.pruned or any(outcome.result is not Result.SKIPPED for outcome in outcomes)
+        if acted and exit_code_of(outcomes) is ExitCode.OK:
+            live = frozenset(node.file.task_id for node in lock.nodes())
+            self.workshop.registry.sweep(self.workshop.lock_path, live)
+            for _, root in self.workshop.roots():
+                if root.folder.is_dir():
+                    root.purge_trash(time.time())
+                    self.workshop.store.remember_root(root.folder)
+        if not self.options.frozen:
+            for _, root in self.workshop.roots():
+                remember(root.folder, self.papers.agreement)
+
+    def _warnings(self, ready: Ready, nodes: tuple[Node, ...]) -> tuple[str, ...]:
+        told = ready.resolution.warnings if ready.resolution is not None else ()
+        if not (self.options.locked or self.options.frozen):
+            return told
+        nameless = [node.id for node in nodes if node.file.sha256 is None]
+        return (*told, *(f"{name} has no digest in the lock; `gemmalock lock --hash` finds one" for name in nameless))
+
+
+def _no_digest(node: Node) -> PolicyRefused:
+    return PolicyRefused(
+        f"`{node.file.name}` has no digest in the lock, and `require-digests` is set",
+        hint="declare its sha256, or run `gemmalock lock --hash`",
+    )
+
+
+def _untouched(file: FilePlan) -> FileOutcome:
+    """A file of a run that was refused before it began."""
+    if file.action is Action.SKIP:
+        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
+    return FileOutcome.of(file, Result.PLANNED, verb="NOT BEGUN")
+
+
+def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
+    if file.action is Action.SKIP:
+        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
+    if file.action is Action.REFUSE:
+        return failed(file, refused(file))
+    if offline and file.action in FETCHING:
+        return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
+    return FileOutcome.of(file, Result.PLANNED, verb=f"WOULD {file.action.name}")
+
+
+def _not_pruned(code: ExitCode, pruning: Pruning) -> tuple[str, ...]:
+    if code is ExitCode.OK or not pruning.count:
+        return ()
+    return (f"not pruning {pruning.count} stray(s): the run did not end well",)
+
+
+def _since(began: float) -> float:
+    return time.monotonic() - began

@@ -1,0 +1,25 @@
+"""`gemmalock list`."""
+
+from __future__ import annotations
+
+import click
+
+from gemmalock.app.inspecting import run_list
+from gemmalock.cli.flags import global_flags, selectors
+from gemmalock.cli.render import shown_size
+from gemmalock.cli.running import finish, timed
+from gemmalock.cli.state import State
+
+
+@click.command("list")
+@selectors
+@global_flags
+@click.pass_obj
+def command(state: State, /, selectors: tuple[str, ...]) -> int:
+    """Show the models of the lock with their files, sizes, licences and tags."""
+    session = state.begin(selectors, {})
+    report = timed(lambda: run_list(session.workshop, session.papers, session.selection))
+    if not state.json:
+        for outcome in report.files:
+            state.page.line("  ".join([outcome.id, shown_size(outcome.size or 0), outcome.reason]))
+    return finish(state, report, streamed=True, summary=False)

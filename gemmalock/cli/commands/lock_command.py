@@ -1,0 +1,40 @@
+"""`gemmalock lock`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gemmalock.app.locking import LockOptions, run_lock
+from gemmalock.cli.flags import flag, global_flags, selectors, setting
+from gemmalock.cli.running import finish, timed
+from gemmalock.cli.signals import pausing
+from gemmalock.cli.state import State
+
+
+@click.command("lock")
+@selectors
+@flag("--check", "Change nothing; exit 1 if the lock does not follow from the manifest. Asks no source.")
+@flag("--upgrade", "Ask for everything anew, instead of keeping what is pinned.")
+@click.option("--upgrade-model", multiple=True, metavar="NAME", envvar="GEMMALOCK_UPGRADE_MODEL",
+              help="Ask for this model anew; may be repeated.")  # fmt: skip
+@flag("--hash", "Fetch and hash every file whose digest no one published.")
+@flag("--dry-run", "Show what would be locked, and write nothing.")
+@setting("--offline", "Use no network.", is_flag=True)
+@global_flags
+@click.pass_obj
+def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
+    """Resolve the manifest into gemmalock.lock.
+
+    What is pinned stays pinned as long as it follows from the manifest. The lock is written only when its bytes
+    differ.
+    """
+    names = ("check", "upgrade", "upgrade_model", "hash", "dry_run")
+    options = LockOptions(**{name: flags.pop(name) for name in names})
+    reporter = state.reporter()
+    session = state.begin(selectors, flags, reporter)
+    with pausing(state.stop), reporter:
+        report = timed(lambda: run_lock(session.workshop, session.papers, options))
+    session.workshop.close()
+    return finish(state, report)

@@ -1,0 +1,31 @@
+"""`gemmalock path`."""
+
+from __future__ import annotations
+
+import click
+
+from gemmalock.app.inspecting import find_path
+from gemmalock.cli.flags import global_flags
+from gemmalock.cli.running import finish
+from gemmalock.cli.state import State
+from gemmalock.outcome import ErrorNote, ExitCode, Report
+
+
+@click.command("path")
+@click.argument("name", metavar="MODEL[::FILE]")
+@global_flags
+@click.pass_obj
+def command(state: State, /, name: str) -> int:
+    """Print the local path of a model's folder, or of one of its files. Exit 1 if it is not in place."""
+    session = state.begin((), {})
+    place, in_place = find_path(session.workshop, session.papers, name)
+    missing = ErrorNote("not_found", f"`{name}` is not in place", "run `gemmalock sync`")
+    report = Report(
+        "path",
+        ExitCode.OK if in_place else ExitCode.FAILED,
+        errors=() if in_place else (missing,),
+        facts=(("path", str(place)), ("in_place", in_place)),
+    )
+    if in_place and not state.json:
+        click.echo(str(place))
+    return finish(state, report, summary=False)

@@ -1,0 +1,46 @@
+"""`gemmalock sync`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gemmalock.app.syncing import Sync, SyncOptions
+from gemmalock.cli.flags import flag, global_flags, selectors, sync_settings
+from gemmalock.cli.running import finish
+from gemmalock.cli.signals import pausing
+from gemmalock.cli.state import State
+
+
+@click.command("sync")
+@selectors
+@flag("--locked", "Fail if the lock is stale, instead of locking first.")
+@flag("--frozen", "Go by the lock alone; the manifest is not read.")
+@flag("--check", "Change nothing; exit 1 if something would be done.")
+@flag("--dry-run", "Show what would be done, and do nothing.")
+@flag("--verify", "Hash what is in place, whatever the ledger says.")
+@flag("--no-prune", "Leave what the lock does not list.")
+@flag("--adopt", "On a root without a ledger: take over what fits, move the rest to the trash.")
+@flag("--allow-empty", "Let a lock without a file prune a root empty.")
+@sync_settings
+@global_flags
+@click.pass_obj
+def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
+    """Make every root what the lock says, then prune.
+
+    Compares the disk with the lock and resumes, discards or skips file by file. Without a lock, or with a stale one,
+    it locks first. A selection (folders, manifests, node IDs) never prunes.
+    """
+    options = SyncOptions(
+        prune=not flags.pop("no_prune"),
+        **{
+            name: flags.pop(name) for name in ("locked", "frozen", "check", "dry_run", "verify", "adopt", "allow_empty")
+        },
+    )
+    reporter = state.reporter()
+    session = state.begin(selectors, flags, reporter)
+    with pausing(state.stop), reporter:
+        report = Sync(session.workshop, session.papers, session.selection, options).run()
+    session.workshop.close()
+    return finish(state, report, streamed=True)

@@ -1,0 +1,64 @@
+"""The program and its commands; a command's module is imported when the command is called for."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from gemmalock import __version__
+from gemmalock.cli.flags import global_flags
+
+#: Command → what it does, in a line. The module is `gemmalock.cli.commands.<name>_command`.
+COMMANDS = {
+    "init": "Write a starting manifest.",
+    "lock": "Resolve the manifest into gemmalock.lock.",
+    "sync": "Make every root what the lock says, then prune.",
+    "status": "Show what sync would do, and why.",
+    "verify": "Hash what is in place against the lock.",
+    "list": "Show models, files, sizes, licences and tags.",
+    "path": "Print the local path of a model or a file.",
+    "prune": "Take out of the roots what the lock does not list.",
+    "tasks": "Show the tasks that were begun on this machine.",
+    "cache": "Look after the store.",
+    "demo": "Show the whole story on this machine, in seconds.",
+}
+
+
+class _Commands(click.Group):
+    """Commands that are imported late; `--help` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"gemmalock.cli.commands.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            suggestion = f"; did you mean `{close[0]}`?" if close else ""
+            raise click.UsageError(f"no such command `{args[0]}`{suggestion}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.version_option(__version__, message="gemmalock %(version)s")
+@global_flags
+def program() -> None:
+    """Get the exact model files a project needs onto a disk, and keep them exact.
+
+    Declare models in gemmalock.yaml, pin them with `gemmalock lock`, and let `gemmalock sync` make the disk match.
+    """

@@ -1,0 +1,211 @@
+"""Who watches a run: bars on a terminal, plain lines elsewhere, JSON events for programs, or nobody."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from gemmalock.cli.page import Page
+from gemmalock.cli.render import shown_size
+from gemmalock.escaping import escaped
+from gemmalock.outcome import FileOutcome
+from gemmalock.plan import FilePlan, Plan
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+#: Seconds between two plain lines, or two events, of one file.
+PLAIN_SECONDS = 5.0
+EVENT_SECONDS = 0.1
+
+
+class LineReporter:
+    """A line a file on the page, as it ends. The base of all that watch."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._waiting: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """No more will come."""
+
+    def planned(self, plan: Plan) -> None: ...
+
+    def started(self, file: FilePlan) -> None: ...
+
+    def progress(self, id: str, have: int, size: int) -> None: ...
+
+    def retrying(self, id: str, reason: str, after_seconds: float) -> None: ...
+
+    def waiting(self, id: str, holder: str) -> None: ...
+
+    def finished(self, outcome: FileOutcome) -> None:
+        with self._lock:
+            self.page.outcome(outcome)
+
+    def note(self, message: str) -> None:
+        with self._lock:
+            self.page.warning(message)
+
+
+class PlainReporter(LineReporter):
+    """Now and then a line on standard error: for logs."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(page)
+        self._next: dict[str, float] = {}
+
+    def progress(self, id: str, have: int, size: int) -> None:
+        now = time.monotonic()
+        with self._lock:
+            due = self._next.setdefault(id, now + PLAIN_SECONDS)
+            if now < due:
+                return
+            self._next[id] = now + PLAIN_SECONDS
+        share = f" ({100 * have // size} %)" if size else ""
+        self._say(f"{id}: {shown_size(have)} of {shown_size(size)}{share}")
+
+    def retrying(self, id: str, reason: str, after_seconds: float) -> None:
+        self._say(f"{id}: {reason}; trying again in {after_seconds:.1f} s")
+
+    def waiting(self, id: str, holder: str) -> None:
+        with self._lock:
+            first = id not in self._waiting
+            self._waiting.add(id)
+        if first:
+            self._say(f"{id}: waiting, {holder}")
+
+    def _say(self, text: str) -> None:
+        if self.page.verbosity >= 0:
+            with self._lock:
+                click.echo(escaped(text), err=True)
+
+
+class EventReporter(LineReporter):
+    """A JSON object a line on standard error: `started`, `progress`, `retrying`, `waiting`, `finished`."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(page)
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._last: dict[str, float] = {}
+
+    def started(self, file: FilePlan) -> None:
+        self._begun[file.node.id] = (time.monotonic(), file.kept)
+        self._event("started", file.node.id, have=file.kept, size=file.node.file.size)
+
+    def progress(self, id: str, have: int, size: int) -> None:
+        now = time.monotonic()
+        if now - self._last.get(id, 0.0) < EVENT_SECONDS and have < size:
+            return
+        self._last[id] = now
+        began, kept = self._begun.get(id, (now, have))
+        speed = max(0.0, (have - kept) / (now - began)) if now > began else 0.0
+        self._event("progress", id, have=have, size=size, bytes_per_second=round(speed))
+
+    def retrying(self, id: str, reason: str, after_seconds: float) -> None:
+        self._event("retrying", id, reason=reason, after_seconds=round(after_seconds, 3))
+
+    def waiting(self, id: str, holder: str) -> None:
+        with self._lock:
+            first = id not in self._waiting
+            self._waiting.add(id)
+        if first:
+            self._event("waiting", id, reason=holder)
+
+    def finished(self, outcome: FileOutcome) -> None:
+        error = outcome.error.code if outcome.error is not None else None
+        self._event("finished", outcome.id, outcome=outcome.result.value, error=error)
+        super().finished(outcome)
+
+    def _event(self, event: str, id: str, **rest: object) -> None:
+        with self._lock:
+            sys.stderr.write(json.dumps({"event": event, "id": id, **rest}) + "\n")
+            sys.stderr.flush()
+
+
+class BarReporter(PlainReporter):
+    """A bar for the whole and one for each file under way: bytes, speed, time left, from what was kept on."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(page)
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._whole: TaskID | None = None
+        self._have: dict[str, int] = {}
+        self._plan: Plan | None = None
+
+    def close(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def planned(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def started(self, file: FilePlan) -> None:
+        with self._lock:
+            bars = self._started_bars()
+            name = file.node.file.path
+            self._tasks[file.node.id] = bars.add_task(escaped(name), total=file.node.file.size, completed=file.kept)
+
+    def progress(self, id: str, have: int, size: int) -> None:
+        with self._lock:
+            self._have[id] = have
+            if self._bars is not None and id in self._tasks and self._whole is not None:
+                self._bars.update(self._tasks[id], completed=have)
+                self._bars.update(self._whole, completed=sum(self._have.values()))
+
+    def finished(self, outcome: FileOutcome) -> None:
+        with self._lock:
+            if self._bars is not None and outcome.id in self._tasks:
+                self._bars.remove_task(self._tasks.pop(outcome.id))
+        super().finished(outcome)
+
+    def _started_bars(self) -> Progress:
+        if self._bars is not None:
+            return self._bars
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
+        files = self._plan.files if self._plan is not None else ()
+        fetched = {file.node.file.task_id: file for file in files if file.to_fetch}
+        total = sum(file.node.file.size for file in fetched.values())
+        self._have = {file.node.id: file.kept for file in fetched.values()}
+        self._whole = self._bars.add_task("in all", total=total, completed=sum(self._have.values()))
+        self._bars.start()
+        return self._bars
+
+
+def reporter_for(choice: str, page: Page) -> LineReporter:
+    """The reporter of a run: as `--progress` says; `auto` is bars on a terminal, plain lines elsewhere."""
+    if choice == "auto":
+        choice = "bar" if sys.stderr is not None and sys.stderr.isatty() and page.verbosity >= 0 else "plain"
+    kinds = {"bar": BarReporter, "plain": PlainReporter, "json": EventReporter, "none": LineReporter}
+    return kinds[choice](page)

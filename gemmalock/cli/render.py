@@ -1,0 +1,88 @@
+"""Outcomes and reports as text. Pure: strings in, strings out."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gemmalock.outcome import FileOutcome, Pruned, Report, Result, StrayKept
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_COLORS = {
+    Result.DONE: "green",
+    Result.SKIPPED: "green",
+    Result.PLANNED: "cyan",
+    Result.FAILED: "red",
+    Result.CANCELLED: "yellow",
+}
+
+
+def shown_size(count: float) -> str:
+    """A number of bytes for people, as `120.0 MiB`."""
+    for unit in _UNITS:
+        if abs(count) < 1024 or unit == _UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def verb_color(outcome: FileOutcome) -> str:
+    """The colour of an outcome's verb."""
+    return _COLORS[outcome.result]
+
+
+def file_line(outcome: FileOutcome, *, verbose: bool = False) -> tuple[str, str]:
+    """The line of a file, as its verb and the rest."""
+    parts = [outcome.id, _told(outcome)]
+    if outcome.notes and (verbose or outcome.result is not Result.SKIPPED):
+        parts.append("; ".join(outcome.notes))
+    if verbose and outcome.sha256:
+        parts.append(f"sha256 {outcome.sha256}")
+    return outcome.verb, "  ".join(part for part in parts if part)
+
+
+def _told(outcome: FileOutcome) -> str:
+    size = outcome.size or 0
+    if outcome.error is not None:
+        return outcome.error.message
+    if outcome.result is Result.CANCELLED:
+        share = f" ({100 * outcome.bytes_kept // size} %)" if size else ""
+        return f"{shown_size(outcome.bytes_kept)} of {shown_size(size)} are kept{share}"
+    if outcome.bytes_kept or outcome.bytes_fetched:
+        if outcome.result is Result.PLANNED:
+            return outcome.reason
+        fetched = f"{shown_size(outcome.bytes_fetched)} fetched"
+        return f"{shown_size(outcome.bytes_kept)} kept, {fetched}" if outcome.bytes_kept else fetched
+    if outcome.reason and outcome.result in (Result.PLANNED, Result.SKIPPED):
+        return f"{shown_size(size)}  {outcome.reason}"
+    return shown_size(size)
+
+
+def pruned_line(pruned: Pruned, report: Report) -> tuple[str, str]:
+    """The line of something that was pruned, or would be."""
+    would = is_plan(report)
+    return "WOULD PRUNE" if would else "PRUNED", f"{pruned.path}  {shown_size(pruned.size)} to {pruned.to}"
+
+
+def stray_line(stray: StrayKept) -> tuple[str, str]:
+    """The line of a stray that stays."""
+    return "KEPT", f"{stray.path}  {stray.reason}"
+
+
+def is_plan(report: Report) -> bool:
+    """Whether the report says what would be done, not what was."""
+    facts = dict(report.facts)
+    return report.command == "status" or bool(facts.get("dry_run"))
+
+
+def summary_line(report: Report) -> str:
+    """The one line that ends a run, as `== 1 resumed, 3 up to date, 1 pruned in 2.41s ==`."""
+    counts = Counter(outcome.verb.lower() for outcome in report.files)
+    order = sorted(counts, key=lambda verb: (verb in ("failed", "cancelled"), verb == "up to date"))
+    parts = [f"{counts[verb]} {verb}" for verb in order]
+    if report.pruned:
+        parts.append(f"{len(report.pruned)} {'to prune' if is_plan(report) else 'pruned'}")
+    if report.errors:
+        parts.append(f"{len(report.errors)} error{'s' if len(report.errors) > 1 else ''}")
+    if report.lock is not None and report.lock.changed:
+        parts.append("lock written")
+    return f"== {', '.join(parts) or 'nothing to do'} in {report.seconds:.2f}s =="

@@ -1,0 +1,32 @@
+"""What every command does at its end: the page gets the report, the shell the exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from gemmalock.cli.state import State
+from gemmalock.outcome import ExitCode, Report
+
+
+def timed(work: Callable[[], Report]) -> Report:
+    """The report of some work, with the seconds that it took."""
+    began = time.monotonic()
+    report = work()
+    return replace(report, seconds=time.monotonic() - began)
+
+
+def finish(state: State, report: Report, *, streamed: bool = False, summary: bool = True) -> int:
+    """Write a report's lines (unless they were `streamed` as they came), errors and summary. Its exit code."""
+    page = state.page
+    if not streamed:
+        page.outcomes(report)
+    page.report(report)
+    page.failures(report)
+    if report.exit_code is ExitCode.INTERRUPTED:
+        page.say("error", "interrupted: what came is kept")
+        page.hint("run `gemmalock sync` again to go on")
+    if summary:
+        page.summary(report)
+    return int(report.exit_code)

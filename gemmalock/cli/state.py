@@ -1,0 +1,69 @@
+"""What the global flags say, for the command that runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemmalock.app.session import Call, Session, begin
+from gemmalock.ports import Reporter
+from gemmalock.stopping import Stop
+
+if TYPE_CHECKING:
+    from gemmalock.cli.page import Page
+    from gemmalock.cli.progress import LineReporter
+
+
+@dataclass
+class State:
+    """The global flags, and what a command needs to speak and to be stopped."""
+
+    command: str = ""
+    folder: Path = field(default_factory=Path)
+    verbosity: int = 0
+    color: str = "auto"
+    progress: str = "auto"
+    json: bool = False
+    stop: Stop = field(default_factory=Stop)
+
+    @cached_property
+    def page(self) -> Page:
+        """Where the command writes."""
+        from gemmalock.cli.page import Page
+
+        return Page(json=self.json, verbosity=self.verbosity, color=wants_color(self.color, os.environ))
+
+    def reporter(self) -> LineReporter:
+        """Who watches the run."""
+        from gemmalock.cli.progress import reporter_for
+
+        return reporter_for(self.progress, self.page)
+
+    def begin(
+        self, selectors: tuple[str, ...], flags: Mapping[str, object], reporter: Reporter | None = None
+    ) -> Session:
+        """Collect the project that the command is about."""
+        call = Call(self.folder, selectors, flags, os.environ, stop=self.stop)
+        if reporter is not None:
+            call = Call(self.folder, selectors, flags, os.environ, reporter, self.stop)
+        return begin(call)
+
+    def begin_anywhere(self, flags: Mapping[str, object]) -> Session:
+        """The same for a command that is about this machine's store: there need not be a project."""
+        return begin(Call(self.folder, (), flags, os.environ, stop=self.stop), anywhere=True)
+
+
+def wants_color(choice: str, environ: Mapping[str, str]) -> bool:
+    """Whether to colour standard output: the flag, then NO_COLOR, FORCE_COLOR, then whether it is a terminal."""
+    if choice != "auto":
+        return choice == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    return sys.stdout is not None and sys.stdout.isatty() and environ.get("TERM") != "dumb"

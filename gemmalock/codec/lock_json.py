@@ -1,0 +1,282 @@
+"""Locks: JSON in, frozen values out, and back to the same bytes.
+
+Reading builds the values at once; only when that fails is the text looked at again, with the schema, to say what is
+wrong and where (`lock_problems`). So a sound lock of 10,000 files costs no import of jsonschema and no second walk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import chain
+from typing import NoReturn
+from uuid import UUID
+
+from gemmalock.codec.page import Page, read_page
+from gemmalock.errors import LockInvalid, Problem
+from gemmalock.lockfile import LOCK_VERSION, Lock, LockedFile, LockedManifest, LockedModel
+from gemmalock.paths import clashes
+from gemmalock.spec import MODEL_NAME
+
+#: Twenty times the lock of 100,000 files.
+MAX_BYTES = 1024 * 1024 * 1024
+_LOCK_KEYS = frozenset({"lock_version", "manifests"})
+_MANIFEST_KEYS = frozenset({"declared", "models", "path", "root"})
+_MODEL_KEYS = frozenset({"files", "name"})
+_MODEL_EXTRAS = frozenset({"license", "revision", "source", "tags"})
+_FILE_KEYS = frozenset({"etag", "name", "path", "sha256", "size", "task_id", "url"})
+_FILE_EXTRAS = frozenset({"mirrors"})
+_DECLARED = re.compile(r"sha256:[0-9a-f]{64}")
+#: A URL that needs no second look: no credentials before an `@`, no query, nothing that is not plain ASCII.
+_PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[!$%&'()*+,./0-9:;=A-Za-z_~\[\]-]+")
+#: What a header field may hold (RFC 9110, 5.5): no controls. An entity tag is kept as it came.
+_FIELD_VALUE = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]*")
+#: What is written as an escape, so that an editor shows a lock as it is.
+_INVISIBLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class _Unsound(Exception):
+    """Something in the lock is not as it has to be; what, is found out by a second look."""
+
+
+def read_lock(text: bytes, path: str) -> Lock:
+    """The lock in the bytes of a file; `path` is what its problems call it. CRLF is taken as LF.
+
+    Raises LockInvalid with every problem that was found, in the order of their places.
+    """
+    page = read_page(text, path, MAX_BYTES)
+    if isinstance(page, Problem):
+        raise _invalid(path, [page])
+    value = _parsed(page)
+    try:
+        lock = _lock(value)
+    except (_Unsound, ValueError):
+        _explain(page, value)
+    if not _is_consistent(lock):
+        _explain(page, value)
+    return lock
+
+
+def write_lock(lock: Lock) -> bytes:
+    """The canonical bytes of a lock: the same lock gives the same bytes, whatever the order of its parts."""
+    manifests = sorted(lock.manifests, key=lambda manifest: manifest.path)
+    value = {"lock_version": LOCK_VERSION, "manifests": [_manifest_value(manifest) for manifest in manifests]}
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    return (_INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n").encode()
+
+
+# --- values to JSON ----------------------------------------------------------------------------------------
+
+
+def _manifest_value(manifest: LockedManifest) -> dict[str, object]:
+    models = sorted(manifest.models, key=lambda model: model.name)
+    return {
+        "declared": manifest.declared,
+        "models": [_model_value(model) for model in models],
+        "path": manifest.path,
+        "root": manifest.root,
+    }
+
+
+def _model_value(model: LockedModel) -> dict[str, object]:
+    files = sorted(model.files, key=lambda file: file.path)
+    value: dict[str, object] = {"files": [_file_value(file) for file in files], "name": model.name}
+    extras = {"license": model.license, "revision": model.revision, "source": model.source, "tags": sorted(model.tags)}
+    return value | {key: extra for key, extra in extras.items() if extra}
+
+
+def _file_value(file: LockedFile) -> dict[str, object]:
+    value: dict[str, object] = {
+        "etag": file.etag,
+        "name": file.name,
+        "path": file.path,
+        "sha256": file.sha256,
+        "size": file.size,
+        "task_id": file.task_id,
+        "url": file.url,
+    }
+    return value | {"mirrors": list(file.mirrors)} if file.mirrors else value
+
+
+# --- JSON to values ----------------------------------------------------------------------------------------
+
+
+def _parsed(page: Page) -> object:
+    """The JSON value of a page whose version is known. Raises LockInvalid."""
+    try:
+        value = json.loads(page.text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        place = page.place(error.pos)
+        message = "the lock is empty" if not page.text.strip() else f"not JSON: {error.msg[0].lower()}{error.msg[1:]}"
+        hint = "restore it from version control, or delete it and run `gemmalock lock`"
+        raise _invalid(page.path, [page.problem(place, message, hint)]) from None
+    except RecursionError:
+        raise _invalid(page.path, [Problem(page.path, 0, 0, "nested too deeply")]) from None
+    except ValueError as error:
+        raise _invalid(page.path, [Problem(page.path, 0, 0, f"not a lock: {error}")]) from None
+    if isinstance(value, dict):
+        _check_version(page, value.get("lock_version"))
+    return value
+
+
+def _check_version(page: Page, version: object) -> None:
+    """The version is read first: what another one means is not ours to judge."""
+    if type(version) is int and version != LOCK_VERSION:
+        from gemmalock.codec.lock_problems import version_problem
+
+        raise _invalid(page.path, [version_problem(page, version)])
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        from gemmalock.escaping import shown
+
+        raise ValueError(f"the key `{shown(twice)}` is twice in one mapping")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"`{name}` is not JSON")
+
+
+def _lock(value: object) -> Lock:
+    mapping = _mapping(value, _LOCK_KEYS)
+    if type(mapping["lock_version"]) is not int:
+        raise _Unsound
+    return Lock(tuple(_manifest(each) for each in _list(mapping["manifests"])))
+
+
+def _manifest(value: object) -> LockedManifest:
+    mapping = _mapping(value, _MANIFEST_KEYS)
+    declared = _text(mapping["declared"])
+    if not _DECLARED.fullmatch(declared):
+        raise _Unsound
+    models = tuple(_model(each) for each in _list(mapping["models"]))
+    return LockedManifest(_text(mapping["path"]), _text(mapping["root"]), declared, models)
+
+
+def _model(value: object) -> LockedModel:
+    mapping = _mapping(value, _MODEL_KEYS, _MODEL_EXTRAS)
+    name = _text(mapping["name"])
+    if not MODEL_NAME.fullmatch(name):
+        raise _Unsound
+    source, revision, license = (
+        _line(mapping[key]) if key in mapping else None for key in ("source", "revision", "license")
+    )
+    if source is not None and _url_is_wrong(source):
+        raise _Unsound
+    tags = tuple(_line(tag) for tag in _list(mapping.get("tags", [])))
+    if "tags" in mapping and not tags:
+        raise _Unsound
+    files = tuple(_file(each) for each in _list(mapping["files"]))
+    return LockedModel(name, files, source, revision, license, tags)
+
+
+def _file(value: object) -> LockedFile:
+    mapping = _mapping(value, _FILE_KEYS, _FILE_EXTRAS)
+    etag, sha256, size = mapping["etag"], mapping["sha256"], mapping["size"]
+    mirrors = tuple(_url(mirror) for mirror in _list(mapping.get("mirrors", [])))
+    if type(size) is not int or ("mirrors" in mapping and not mirrors):
+        raise _Unsound
+    if etag is not None and not (isinstance(etag, str) and _FIELD_VALUE.fullmatch(etag)):
+        raise _Unsound
+    return LockedFile(
+        name=_text(mapping["name"]),
+        path=_text(mapping["path"]),
+        url=_url(mapping["url"]),
+        size=size,
+        etag=etag,
+        sha256=None if sha256 is None else _text(sha256),
+        task_id=_uuid(mapping["task_id"]),
+        mirrors=mirrors,
+    )
+
+
+def _mapping(value: object, keys: frozenset[str], extras: frozenset[str] = frozenset()) -> dict[str, object]:
+    if not isinstance(value, dict) or not keys <= value.keys() or value.keys() - keys - extras:
+        raise _Unsound
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise _Unsound
+    return value
+
+
+def _text(value: object) -> str:
+    # ASCII controls are refused by the rules for paths, URLs and lines; what is left needs only this look.
+    if not isinstance(value, str) or (not value.isascii() and _CONTROL.search(value)):
+        raise _Unsound
+    return value
+
+
+def _line(value: object) -> str:
+    """A text of one line that is not empty."""
+    text = _text(value)
+    if not text or _CONTROL.search(text):
+        raise _Unsound
+    return text
+
+
+def _url(value: object) -> str:
+    text = _text(value)
+    if not _PLAIN_URL.fullmatch(text) and _url_is_wrong(text):
+        raise _Unsound
+    return text
+
+
+def _url_is_wrong(text: str) -> bool:
+    from gemmalock.codec.url_rules import url_wrongs
+
+    return any(True for _ in url_wrongs(text, None))
+
+
+def _uuid(value: object) -> str:
+    text = _text(value)
+    if str(UUID(text)) != text:
+        raise _Unsound
+    return text
+
+
+# --- a lock as a whole -------------------------------------------------------------------------------------
+
+
+def _is_consistent(lock: Lock) -> bool:
+    """Whether nothing is there twice, and no two files or roots are in each other's way."""
+    if clashes(manifest.root_path for manifest in lock.manifests):
+        return False
+    if _repeat(manifest.path for manifest in lock.manifests):
+        return False
+    return not any(_manifest_clashes(manifest) for manifest in lock.manifests)
+
+
+def _manifest_clashes(manifest: LockedManifest) -> bool:
+    if _repeat(model.name for model in manifest.models):
+        return True
+    if any(_repeat(file.name for file in model.files) for model in manifest.models):
+        return True
+    files = chain.from_iterable(model.files for model in manifest.models)
+    return bool(clashes(file.path for file in files))
+
+
+def _repeat(names: Iterator[str]) -> bool:
+    listed = list(names)
+    return len(set(listed)) != len(listed)
+
+
+def _explain(page: Page, value: object) -> NoReturn:
+    from gemmalock.codec.lock_problems import lock_problems
+
+    raise _invalid(page.path, lock_problems(page, value))
+
+
+def _invalid(path: str, problems: list[Problem]) -> LockInvalid:
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    hint = "" if all(problem.hint for problem in problems) else "restore it from version control, or lock anew"
+    return LockInvalid(f"`{path}` has {count}", problems=problems, hint=hint)

@@ -1,0 +1,157 @@
+"""Manifests: YAML in, frozen values out, or every problem of the file at once.
+
+The notation is `yaml_tree`'s, the structure the schema's, what no schema can say `manifest_rules`'. Nothing here opens
+a file, asks a network or knows a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gemmalock import spec
+from gemmalock.codec.manifest_rules import Rules
+from gemmalock.codec.page import Page, Place
+from gemmalock.codec.schema import Flaw, flaws, kind
+from gemmalock.codec.yaml_tree import Node, read_yaml
+from gemmalock.errors import ManifestInvalid, Problem
+from gemmalock.spec import FileSpec, Manifest, ModelSpec
+
+SCHEMA = "manifest.v1.schema.json"
+
+
+def read_manifest(
+    text: bytes, path: str, *, schemes: frozenset[str] = spec.SCHEMES, allow_http: bool = False
+) -> Manifest:
+    """The manifest in the bytes of a file; `path` is what its problems call it.
+
+    `schemes` are those that a URL may have, `allow_http` lifts the rule on `http://` to other machines. Raises
+    ManifestInvalid with every problem of the file, in the order of their places.
+    """
+    document = read_yaml(text, path)
+    if document.page is None or document.tree is None:
+        raise _invalid(path, document.problems)
+    if unknown := _unknown_version(document.page, document.tree):
+        raise _invalid(path, (unknown,))
+    rules = Rules(document.page, schemes, allow_http)
+    rules.check(document.tree)
+    problems = [*document.problems, *rules.problems]
+    taken = {(problem.line, problem.column) for problem in problems}
+    problems += [
+        problem for problem in _structure(document.page, document.tree) if (problem.line, problem.column) not in taken
+    ]
+    if problems:
+        raise _invalid(path, problems)
+    return _manifest(document.tree)
+
+
+def _invalid(path: str, problems: Iterable[Problem]) -> ManifestInvalid:
+    found = sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem.message))
+    count = "a problem" if len(found) == 1 else f"{len(found)} problems"
+    return ManifestInvalid(f"`{path}` has {count}", problems=found)
+
+
+def _unknown_version(page: Page, tree: Node) -> Problem | None:
+    """The version is read first: what a newer format allows is not ours to judge."""
+    node = tree.get("version")
+    if node is None or not isinstance(node.value, int) or isinstance(node.value, bool):
+        return None
+    if node.value == spec.MANIFEST_VERSION:
+        return None
+    if node.value > spec.MANIFEST_VERSION:
+        number = str(node.value)[:20]
+        return page.problem(node.place, f"manifest version {number} needs a newer gemmalock", "update gemmalock")
+    return page.problem(node.place, f"there is no manifest version {str(node.value)[:20]}", "write `version: 1`")
+
+
+# --- structure ---------------------------------------------------------------------------------------------
+
+
+def _structure(page: Page, tree: Node) -> Iterator[Problem]:
+    if tree.value is None and not tree.raw:
+        hint = "begin it with `version: 1`, or let `gemmalock init` write one"
+        yield page.problem(Place(1, 1), "the manifest is empty", hint)
+        return
+    if not isinstance(tree.value, dict):
+        message = f"a manifest must be a mapping, and this is {kind(tree.value)}"
+        if not tree.broken:
+            yield page.problem(tree.place, message, "begin it with `version: 1`")
+        return
+    for flaw in flaws(SCHEMA, tree.value):
+        if problem := _placed(page, tree, flaw):
+            yield problem
+
+
+def _placed(page: Page, tree: Node, flaw: Flaw) -> Problem | None:
+    """The problem that a flaw is, where it stands; None where another problem has spoken of that node already."""
+    node, place = tree, tree.place
+    for step in flaw.pointer:
+        child = node.get(step)
+        if child is None:
+            return None
+        # What a model or a list lacks is best shown at its name, not at the first thing that it does have.
+        place = node.keys[step] if flaw.missing and isinstance(step, str) else child.place
+        node = child
+    if node.broken:
+        return None
+    if flaw.key is not None:
+        place = node.keys.get(flaw.key, place)
+    return page.problem(place, flaw.message, flaw.hint or _HINTS.get(flaw.message, ""))
+
+
+#: Message → the cure, where it takes the words of the format.
+_HINTS = {
+    "`version` is missing": "write `version: 1` in the first line",
+    "`version` must be 1": "write `version: 1`",
+    "`files` is missing": "name the files: `files: [name or glob]`, or `files: [{url: https://…}]`",
+    "`files` is empty": "name the files: `files: [name or glob]`, or `files: [{url: https://…}]`",
+    "`url` is missing": "give the file's `url`, or write its name inside `source` as plain text",
+    "`models` must be a mapping, and is empty": "write `models: {}` for none",
+}
+
+
+# --- values ------------------------------------------------------------------------------------------------
+
+
+def _manifest(tree: Node) -> Manifest:
+    models = tree.get("models")
+    return Manifest(
+        root=_text(tree, "root") or spec.DEFAULT_ROOT,
+        models=tuple(_model(name, node) for name, node in models.entries()) if models else (),
+    )
+
+
+def _model(name: str, node: Node) -> ModelSpec:
+    files = node.get("files")
+    entries = tuple(files.items()) if files else ()
+    return ModelSpec(
+        name=name,
+        path=_text(node, "path") or name,
+        source=_text(node, "source"),
+        patterns=tuple(dict.fromkeys(entry.value for entry in entries if isinstance(entry.value, str))),
+        files=tuple(_file(entry) for entry in entries if isinstance(entry.value, dict)),
+        exclude=_texts(node, "exclude"),
+        license=_text(node, "license"),
+        tags=tuple(sorted(_texts(node, "tags"))),
+    )
+
+
+def _file(node: Node) -> FileSpec:
+    url, size, sha256 = _text(node, "url"), node.get("size"), _text(node, "sha256")
+    assert url is not None
+    return FileSpec(
+        url=url,
+        path=_text(node, "path") or spec.name_in_url(url),
+        sha256=sha256.lower() if sha256 is not None else None,
+        size=size.value if size is not None and isinstance(size.value, int) else None,
+        mirrors=_texts(node, "mirrors"),
+    )
+
+
+def _text(node: Node, key: str) -> str | None:
+    child = node.get(key)
+    return child.value if child is not None and isinstance(child.value, str) else None
+
+
+def _texts(node: Node, key: str) -> tuple[str, ...]:
+    child = node.get(key)
+    return tuple(dict.fromkeys(entry.value for entry in child.items() if isinstance(entry.value, str))) if child else ()

@@ -1,0 +1,186 @@
+"""Writing a small file so that a crash leaves the old bytes or the new ones, never a mixture. Standard library only.
+
+Write beside, fsync, rename, fsync the folder (Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014).
+Where the file system has unnamed files (open(2), O_TMPFILE) a process that dies while writing leaves nothing behind.
+Everything here raises OSError as it is; who knows what was being done says so through `errors.disk_error`. What the
+bytes mean is nobody's business here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemmalock.errors import PolicyRefused
+
+#: What a name that was about to become another one ends with; what is left of it after a crash is nobody's.
+BESIDE = ".new"
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_UNNAMED = getattr(os, "O_TMPFILE", 0)
+#: What open(2) answers where unnamed files cannot be had.
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.ENOENT})
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Make `path` a file with these bytes, for good; a crash leaves the old file or the new one, whole.
+
+    A file that is there keeps its permissions, a new one gets `mode` less the umask. A symbolic link at `path` is
+    replaced, not followed. Raises OSError, and then the old file is as it was.
+    """
+    with open_folder(path.parent) as folder:
+        replace_at(folder, path.name, data, mode)
+
+
+def replace_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:
+    """`write_file` for a name inside an open folder."""
+    old_mode = _mode_of(folder, name)
+    while True:
+        with _whole(folder, data, mode if old_mode is None else old_mode, synced=True) as file:
+            if old_mode is not None:
+                os.fchmod(file.number, old_mode)
+            beside = file.name or _named_beside(folder, name, file)
+            try:
+                os.replace(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except FileNotFoundError:
+                # Somebody else writes this very file now, and took the whole file beside it for their own.
+                continue
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(beside, dir_fd=folder)
+                raise
+        os.fsync(folder)
+        return
+
+
+def create_at(folder: int, name: str, data: bytes, *, synced: bool = True) -> None:
+    """Make the new name `name` inside an open folder, with all of these bytes or not at all; exactly one of many
+    who try it at once succeeds. Raises FileExistsError for the others. With `synced` it also outlives a power cut."""
+    with _whole(folder, data, 0o600, synced) as file:
+        file.link(folder, name)
+    if synced:
+        os.fsync(folder)
+
+
+def make_private(path: Path) -> None:
+    """Make a folder (and those above it) that nobody else can write to, unless it is there already; and refuse one
+    that `check_private` refuses. Raises OSError and PolicyRefused."""
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(path.parent)
+    check_private(path)
+
+
+def check_private(path: Path) -> None:
+    """Raise PolicyRefused for a folder that belongs to another user, other than root, or that everybody can rename
+    files in: whoever can put files there decides what is read from there. Raises OSError."""
+    found = path.stat()
+    if hasattr(os, "geteuid") and found.st_uid not in (0, os.geteuid()):
+        raise PolicyRefused(
+            f"`{path}` belongs to another user (number {found.st_uid})",
+            hint="name a folder of your own in `GEMMALOCK_STORE`",
+        )
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise PolicyRefused(f"everybody can write to `{path}`", hint=f"run `chmod go-w {path}`")
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder outlive a power cut."""
+    with open_folder(path) as folder:
+        os.fsync(folder)
+
+
+@contextlib.contextmanager
+def open_folder(path: Path, *, follow: bool = True) -> Iterator[int]:
+    """A file descriptor of a folder, for as long as the block lasts."""
+    folder = os.open(path, _FOLDER | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def write_all(file: int, data: bytes | memoryview) -> None:
+    """Write all of `data` at the file's position, however few bytes a single write takes."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+@dataclass(frozen=True, slots=True)
+class _WholeFile:
+    """An open file that has all of its bytes; `name` is its own inside the folder, None where it has none yet."""
+
+    number: int
+    name: str | None
+
+    def link(self, folder: int, name: str) -> None:
+        """Give it the new name `name`. Raises FileExistsError where that is taken."""
+        if self.name is not None:
+            os.link(self.name, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        else:
+            os.link(f"/proc/self/fd/{self.number}", name, dst_dir_fd=folder, follow_symlinks=True)
+
+
+def _named_beside(folder: int, name: str, file: _WholeFile) -> str:
+    """The file under the one name that belongs to the writers of `name`, so that crashes leave at most one.
+
+    Nobody ever has a half-written file there: taking the name from another writer costs that writer a second try.
+    """
+    beside = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{BESIDE}"
+    while True:
+        try:
+            file.link(folder, beside)
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside, dir_fd=folder)
+            continue
+        return beside
+
+
+@contextlib.contextmanager
+def _whole(folder: int, data: bytes, mode: int, synced: bool) -> Iterator[_WholeFile]:
+    """A new file with all of `data`. A name that it was given for want of a better one is gone afterwards."""
+    number = _open_unnamed(folder, mode)
+    name = f".{secrets.token_hex(8)}{BESIDE}" if number is None else None
+    if name is not None:
+        number = os.open(name, _NEW, mode, dir_fd=folder)
+    assert number is not None
+    try:
+        write_all(number, data)
+        if synced:
+            os.fsync(number)
+        yield _WholeFile(number, name)
+    finally:
+        os.close(number)
+        if name is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+
+
+def _mode_of(folder: int, name: str) -> int | None:
+    """The permissions of the regular file that is there, or None."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found.st_mode & 0o777 if stat.S_ISREG(found.st_mode) else None
+
+
+def _open_unnamed(folder: int, mode: int) -> int | None:
+    if not _UNNAMED or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.open(".", _UNNAMED | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), mode, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED:
+            raise
+        return None

@@ -1,0 +1,301 @@
+"""Carries a plan out: a few threads, a file each, and outcomes as they come.
+
+It sees the world through ports only. What to do was decided by `plan`; here it is done, and where the world has
+moved since the look, the file is looked at again. Nothing here prints, and nothing is pruned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from gemmalock.errors import Busy, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
+from gemmalock.looking import look_at
+from gemmalock.outcome import FileOutcome, Result, failed
+from gemmalock.plan import FETCHING, Action, FilePlan, Plan, ResumeStatus, plan_file
+from gemmalock.ports import Arrival, Claim, Machine, Reporter
+from gemmalock.stopping import Stop
+
+#: How often a file that another process fetches is looked at again, in seconds.
+POLL_SECONDS = 0.1
+#: How long a stop waits for threads that do not answer, in seconds.
+GRACE_SECONDS = 2.0
+#: A file that keeps changing under our hands is given up after so many looks that led to an act.
+MAX_ACTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who carries a plan out: on which machine, told to whom, stopped by what, how many files at once.
+
+    `offline`: nothing may be fetched. `verify`: trust no recorded stat, hash.
+    """
+
+    machine: Machine
+    reporter: Reporter
+    stop: Stop
+    jobs: int = 4
+    offline: bool = False
+    verify: bool = False
+
+
+def execute(plan: Plan, crew: Crew) -> tuple[FileOutcome, ...]:
+    """Carry out every action of a plan; the outcomes are in the plan's order.
+
+    A file that fails does not stop the others. When `crew.stop` is set, what runs is ended, what came is kept, and
+    every file that is not in place is `cancelled`. Files with one task ID are fetched once.
+    """
+    outcomes: dict[str, FileOutcome] = {}
+    work: list[list[FilePlan]] = []
+    for group in _groups(plan.files):
+        idle = [file for file in group if file.action in (Action.SKIP, Action.REFUSE)]
+        for file in idle:
+            outcomes[file.node.id] = _without_work(file)
+        if busy := [file for file in group if file not in idle]:
+            work.append(busy)
+    for outcome in _in_threads(work, crew):
+        outcomes[outcome.id] = outcome
+    return tuple(outcomes.get(file.node.id) or _cancelled(file) for file in plan.files)
+
+
+def _groups(files: Sequence[FilePlan]) -> list[list[FilePlan]]:
+    """Files with one task ID together, the largest transfers first."""
+    groups: dict[str, list[FilePlan]] = {}
+    for file in files:
+        groups.setdefault(file.node.file.task_id, []).append(file)
+    return sorted(groups.values(), key=lambda group: -group[0].to_fetch)
+
+
+def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Iterator[FileOutcome]:
+    todo: queue.SimpleQueue[list[FilePlan]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[FileOutcome | BaseException] = queue.SimpleQueue()
+    for group in work:
+        todo.put(group)
+    threads = [_started(todo, done, crew) for _ in range(min(crew.jobs, len(work)))]
+    left = sum(len(group) for group in work)
+    deadline = float("inf")
+    while left:
+        if crew.stop.is_set() and deadline == float("inf"):
+            deadline = time.monotonic() + GRACE_SECONDS
+        try:
+            outcome = done.get(timeout=0.1)
+        except queue.Empty:
+            if time.monotonic() > deadline or not any(thread.is_alive() for thread in threads):
+                return
+            continue
+        if isinstance(outcome, BaseException):
+            crew.stop.set()
+            raise outcome
+        left -= 1
+        crew.reporter.finished(outcome)
+        yield outcome
+
+
+def _started(
+    todo: queue.SimpleQueue[list[FilePlan]], done: queue.SimpleQueue[FileOutcome | BaseException], crew: Crew
+) -> threading.Thread:
+    def work() -> None:
+        while not crew.stop.is_set():
+            try:
+                group = todo.get_nowait()
+            except queue.Empty:
+                return
+            learned: str | None = None
+            for file in group:
+                try:
+                    outcome = _Job(file, crew, learned).run()
+                except BaseException as error:  # handed to the main thread, which raises it
+                    done.put(error)
+                    return
+                learned = outcome.sha256 if outcome.result is Result.DONE else learned
+                done.put(outcome)
+
+    # A daemon: a thread that hangs in a connect must not keep an interrupted run from ending.
+    thread = threading.Thread(target=work, name="gemmalock-file", daemon=True)
+    thread.start()
+    return thread
+
+
+@dataclass
+class _Job:
+    """One file on its way into place. `learned`: the digest that its task has just turned out to have."""
+
+    file: FilePlan
+    crew: Crew
+    learned: str | None = None
+    notes: list[str] = field(default_factory=list)
+    bytes_kept: int = 0
+    bytes_fetched: int = 0
+    sha256: str | None = None
+    verb: str = ""
+
+    def run(self) -> FileOutcome:
+        began = time.monotonic()
+        try:
+            self._refuse_what_cannot_end_well()
+            step = self.file
+            acts = 0
+            while not self._act(step):
+                if step.action is not Action.WAIT:
+                    acts += 1
+                if acts > MAX_ACTS:
+                    raise Busy("the file kept changing while it was put in place")
+                step = plan_file(step.node, look_at(step.node, self.crew.machine))
+        except Interrupted:
+            self._count_what_is_kept()
+            return self._outcome(Result.CANCELLED, began, verb="CANCELLED")
+        except FileError as error:
+            self._count_what_is_kept()
+            return failed(self.file, error, **self._figures(began))
+        return self._outcome(Result.DONE, began, verb=self.verb)
+
+    def _refuse_what_cannot_end_well(self) -> None:
+        """Before anything is moved: offline, a modified file stays where it is unless the store can replace it."""
+        if not self.crew.offline or self.file.action not in FETCHING:
+            return
+        file = self.file.node.file
+        if file.sha256 is None or not self.crew.machine.store.has(file.sha256, file.size):
+            raise Offline(f"`{file.name}` is not here, and the network is not to be used")
+
+    def _act(self, step: FilePlan) -> bool:
+        """Do what one plan says; whether the file is in place now. False: look again."""
+        node, machine = step.node, self.crew.machine
+        root = machine.root(node.manifest.path)
+        self.crew.stop.check()
+        match step.action:
+            case Action.SKIP:
+                # Somebody else, or an earlier step, has put it there.
+                self.verb = self.verb or "UP TO DATE"
+                return True
+            case Action.REFUSE:
+                raise refused(step)
+            case Action.ADOPT:
+                self.sha256 = root.adopt(node.file)
+                machine.registry.forget(node.file)
+                self.verb = self.verb or "ADOPTED"
+                return True
+            case Action.LINK:
+                assert node.file.sha256 is not None
+                return self._link(step, node.file.sha256)
+            case Action.WAIT:
+                self.crew.reporter.waiting(node.id, step.reason)
+                self.crew.stop.wait(POLL_SECONDS)
+                return False
+            case Action.DISCARD if step.status is ResumeStatus.MODIFIED:
+                root.discard(node.file)
+                self.notes.append(f"moved to the trash: {step.reason}")
+                return False
+            case _ if self.learned is not None:
+                return self._link(step, self.learned)
+            case _:
+                return self._fetch(step)
+
+    def _link(self, step: FilePlan, sha256: str) -> bool:
+        file, machine = step.node.file, self.crew.machine
+        path = machine.store.checked(sha256, file.size, verify=self.crew.verify)
+        if path is None:
+            self.learned = None
+            self.notes.append("the store's copy had rotted; it is in the store's quarantine")
+            return False
+        machine.root(step.node.manifest.path).place(file, path, sha256)
+        machine.registry.forget(file)
+        self.sha256 = sha256
+        self.verb = self.verb or "LINKED"
+        return True
+
+    def _fetch(self, step: FilePlan) -> bool:
+        try:
+            claim = self.crew.machine.registry.claim(step.node, self.crew.machine.lock_path)
+        except Busy:
+            # Someone was faster between the look and now.
+            self.crew.stop.wait(POLL_SECONDS)
+            return False
+        with contextlib.ExitStack() as stack:
+            stack.callback(claim.release)
+            if self._came_meanwhile(step):
+                claim.finish()
+                return False
+            return self._fetch_under(claim, step)
+
+    def _came_meanwhile(self, step: FilePlan) -> bool:
+        file = step.node.file
+        return file.sha256 is not None and self.crew.machine.store.has(file.sha256, file.size)
+
+    def _fetch_under(self, claim: Claim, step: FilePlan) -> bool:
+        machine, node = self.crew.machine, step.node
+        if step.action is Action.DISCARD:
+            claim.drop_partial()
+            self.notes.append(f"started again: {step.reason}")
+        self.crew.reporter.started(step)
+        arrival = machine.fetch(node, claim, _FileWatch(node.id, node.file.size, self.crew.reporter))
+        self._take_figures(arrival, step)
+        if not claim.still_held():
+            raise Busy("another process took the task over while this one stood still")
+        path = machine.store.enter(arrival.part, arrival.sha256, node.file.size, arrival.chunks)
+        machine.root(node.manifest.path).place(node.file, path, arrival.sha256)
+        claim.finish()
+        return True
+
+    def _take_figures(self, arrival: Arrival, step: FilePlan) -> None:
+        self.sha256 = arrival.sha256
+        self.bytes_kept = arrival.bytes_kept
+        self.bytes_fetched = arrival.bytes_fetched
+        self.notes.extend(arrival.notes)
+        if arrival.bytes_kept:
+            self.verb = "RESUMED"
+        elif step.kept or step.action is Action.DISCARD:
+            self.verb = "RESTARTED"
+        else:
+            self.verb = "DOWNLOADED"
+
+    def _count_what_is_kept(self) -> None:
+        """How far the file came, for the message that says how to go on."""
+        self.bytes_kept = self.crew.machine.registry.look(self.file.node.file).kept
+
+    def _figures(self, began: float) -> dict[str, object]:
+        return {
+            "bytes_kept": self.bytes_kept,
+            "bytes_fetched": self.bytes_fetched,
+            "seconds": time.monotonic() - began,
+            "notes": tuple(self.notes),
+        }
+
+    def _outcome(self, result: Result, began: float, verb: str) -> FileOutcome:
+        learned = {"sha256": self.sha256} if self.sha256 else {}
+        return FileOutcome.of(self.file, result, verb=verb, **self._figures(began), **learned)
+
+
+@dataclass(frozen=True, slots=True)
+class _FileWatch:
+    """Passes what a transfer says on to the reporter, under the file's node ID."""
+
+    id: str
+    size: int
+    reporter: Reporter
+
+    def progress(self, have: int) -> None:
+        self.reporter.progress(self.id, have, self.size)
+
+    def retrying(self, reason: str, after_seconds: float) -> None:
+        self.reporter.retrying(self.id, reason, after_seconds)
+
+
+def _without_work(file: FilePlan) -> FileOutcome:
+    if file.action is Action.SKIP:
+        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
+    return failed(file, refused(file))
+
+
+def refused(file: FilePlan) -> FileError:
+    """The error of a file that the disk would not show."""
+    denied = "permission" in file.reason.lower() or "not permitted" in file.reason.lower()
+    kind = PermissionRefused if denied else ReadWriteFailed
+    return kind(file.reason, hint="nothing was changed; mend the disk or its permissions, then run it again")
+
+
+def _cancelled(file: FilePlan) -> FileOutcome:
+    return FileOutcome.of(file, Result.CANCELLED, bytes_kept=0, verb="CANCELLED")

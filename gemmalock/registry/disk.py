@@ -1,0 +1,305 @@
+"""The registry on the disk: `<store>/tasks/<task_id>/`, one folder a task."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gemmalock.durable import make_private
+from gemmalock.errors import Busy, DiskError, disk_error
+from gemmalock.holders import Holder
+from gemmalock.lockfile import LockedFile, Node
+from gemmalock.plan import TaskRecord, TaskSight
+from gemmalock.registry import claims, folders
+from gemmalock.registry.folders import TaskFolder
+from gemmalock.registry.held import DiskClaim
+from gemmalock.registry.records import asked_too, continued, is_of, lock_name, named_record, named_too, record_of
+
+_TASKS = "tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task, for a person. `stored`: bytes on the disk; `kept`: bytes that the journal vouches for; `holder`: the
+    live process that works on it, in words; `error`: why the disk would not say."""
+
+    task_id: str
+    record: TaskRecord | None
+    stored: int = 0
+    kept: int = 0
+    holder: str | None = None
+    error: str | None = None
+
+
+class DiskRegistry:
+    """The task registry of one store. Safe to use from many threads and many processes."""
+
+    def __init__(self, store_folder: Path, *, watching: claims.Watching | None = None) -> None:
+        self.folder = store_folder / _TASKS
+        self._watching = watching or claims.Watching()
+        self._lock = threading.Lock()
+        self._tidy = False
+
+    # --- the port ---
+
+    def look(self, file: LockedFile) -> TaskSight:
+        """What is known of a file's task; changes nothing. A failed look is in `error`, never raised."""
+        path = self.folder / file.task_id
+        try:
+            with _opened(path) as folder:
+                if folder is None:
+                    return TaskSight()
+                record = folder.read_record()
+                partial = folder.partial(file.size)
+                holder = claims.standing(folder.number, self._watching).holder
+        except OSError as error:
+            return TaskSight(error=disk_error(error, f"look at `{path}`").message)
+        except DiskError as error:
+            return TaskSight(error=error.message)
+        return TaskSight(
+            record=record,
+            has_bytes=partial.length > 0,
+            kept=partial.journal.kept,
+            validator=partial.validator,
+            holder=None if holder is None else holder.words,
+        )
+
+    def claim(self, node: Node, lock_path: Path) -> DiskClaim:
+        """Hold the file's task, and register it first where there is none: the record is on disk before this
+        returns. Raises Busy, with the holder in words, while a live process has it; DiskError; PolicyRefused."""
+        fresh = record_of(node, lock_name(lock_path))
+        held = self._hold(fresh.task_id, lambda: fresh)
+        if isinstance(held, Holder):
+            raise _busy(fresh.task_id, held)
+        assert held is not None
+        with _given_up_on_failure(held):
+            if is_of(held.record, node.file):
+                held.keep_record(continued(held.record, fresh))
+            else:
+                # Bytes that no record vouches for, or those of another file.
+                held.drop_partial()
+                held.keep_record(asked_too(fresh, held.record))
+        return held
+
+    def forget(self, file: LockedFile) -> None:
+        """Remove a task that no live process holds; nothing happens where there is none. Raises DiskError."""
+        self._drop(file.task_id)
+
+    def sweep(self, lock_path: Path, live: frozenset[str]) -> int:
+        """Remove the tasks that only this lock asked for and that are not among `live` task IDs, or have no bytes,
+        unless a live process holds them. How many went. Raises DiskError."""
+        folders.sweep(self.folder)
+        lock = lock_name(lock_path)
+        return sum(
+            self._let_go(view, lock, task_is_live=view.task_id in live)
+            for view in self.tasks()
+            if view.record is not None and lock in view.record.locks
+        )
+
+    # --- for people, and for the Python door ---
+
+    def tasks(self) -> tuple[TaskView, ...]:
+        """Every task, sorted by its ID; changes nothing. Raises DiskError when the list itself cannot be read."""
+        try:
+            names = sorted(name for name in os.listdir(self.folder) if folders.is_task_id(name))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise disk_error(error, f"read `{self.folder}`") from error
+        return tuple(view for name in names if (view := self._view(name)) is not None)
+
+    def clear(self) -> tuple[int, int]:
+        """Remove every task that no live process works on: (how many went, how many stay). Raises DiskError."""
+        folders.sweep(self.folder)
+        gone = [self._drop(view.task_id) for view in self.tasks()]
+        return gone.count(True), gone.count(False)
+
+    def register_name(self, file_name: str, task_id: str) -> None:
+        """Note that `file_name` is fetched by this task, and by no other. Raises Busy when a live process works on
+        the task, ValueError when `task_id` is no UUID, DiskError."""
+        if not folders.is_task_id(task_id):
+            raise ValueError(f"`{task_id}` is not a UUID in lower case")
+        if self.names().get(file_name) == task_id:
+            return
+        self.unregister_name(file_name)
+        held = self._hold(task_id, lambda: named_record(task_id, file_name))
+        if isinstance(held, Holder):
+            raise _busy(task_id, held)
+        assert held is not None
+        with _given_up_on_failure(held):
+            held.keep_record(named_too(held.record, file_name))
+        held.release()
+
+    def names(self) -> Mapping[str, str]:
+        """The task ID of every file name and node ID that is registered."""
+        return {name: view.task_id for view in self.tasks() if view.record is not None for name in view.record.nodes}
+
+    def unregister_name(self, file_name: str) -> None:
+        """Forget the name; a task that is nothing but its name goes with it. Raises Busy and DiskError."""
+        for view in self.tasks():
+            if view.record is None or file_name not in view.record.nodes:
+                continue
+            held = self._hold(view.task_id)
+            if isinstance(held, Holder):
+                raise _busy(view.task_id, held)
+            if held is not None:
+                with _given_up_on_failure(held):
+                    self._unregister(held, file_name)
+
+    # --- how ---
+
+    def _unregister(self, held: DiskClaim, file_name: str) -> None:
+        record = held.record
+        rest = tuple(node for node in record.nodes if node != file_name)
+        if not rest and record.url is None:
+            held.finish()
+        else:
+            held.keep_record(replace(record, nodes=rest))
+            held.release()
+
+    def _let_go(self, view: TaskView, lock: str, *, task_is_live: bool) -> bool:
+        assert view.record is not None
+        others = tuple(other for other in view.record.locks if other != lock)
+        if task_is_live and (others or view.stored):
+            return False
+        held = self._hold(view.task_id)
+        if held is None or isinstance(held, Holder):
+            return False
+        with _given_up_on_failure(held):
+            others = tuple(other for other in held.record.locks if other != lock)
+            if not others:
+                held.finish()
+                return True
+            held.keep_record(replace(held.record, locks=others))
+            held.release()
+        return False
+
+    def _drop(self, task_id: str) -> bool:
+        held = self._hold(task_id)
+        if isinstance(held, Holder):
+            return False
+        if held is not None:
+            held.finish()
+        return True
+
+    def _hold(self, task_id: str, birth: Callable[[], TaskRecord] | None = None) -> DiskClaim | Holder | None:
+        """Claim a task; the one who has it; or None where there is no such task and no record for it to begin with.
+
+        A task whose record cannot be read is held with one that says nothing but its ID.
+        """
+        path = self.folder / task_id
+        try:
+            if birth is not None:
+                self._prepare()
+            while True:
+                try:
+                    held = self._take(path)
+                except FileNotFoundError:
+                    if birth is None and not os.path.lexists(path):
+                        return None
+                    held = self._make(path, birth) if birth is not None and not os.path.lexists(path) else None
+                if held is not None:
+                    return held
+        except OSError as error:
+            raise _said(error, path) from error
+
+    def _take(self, path: Path) -> DiskClaim | Holder | None:
+        """Claim the task at `path`; None when it was moved away meanwhile. Raises FileNotFoundError and OSError."""
+        folder = TaskFolder.open(path)
+        taken: claims.Taken | Holder | None = None
+        try:
+            taken = claims.take(folder.number, self._watching)
+            if isinstance(taken, Holder):
+                folder.close()
+                return taken
+            in_place = folder.is_in_place()
+            record = folder.read_record() if in_place else None
+        except BaseException:
+            _back_out(folder, taken)
+            raise
+        if not in_place:
+            _back_out(folder, taken)
+            return None
+        held = DiskClaim(folder, taken, record or named_record(path.name))
+        if taken.in_doubt:
+            with _given_up_on_failure(held):
+                folder.renew_partial()
+        return held
+
+    def _make(self, path: Path, birth: Callable[[], TaskRecord]) -> DiskClaim | None:
+        record = birth()
+        made = folders.make(path, record)
+        return None if made is None else DiskClaim(*made, record)
+
+    def _prepare(self) -> None:
+        """Make the store's folder and the tasks' folder; the first time, tidy up after the dead."""
+        make_private(self.folder.parent)
+        make_private(self.folder)
+        with self._lock:
+            if self._tidy:
+                return
+            self._tidy = True
+        folders.sweep(self.folder)
+
+    def _view(self, task_id: str) -> TaskView | None:
+        path = self.folder / task_id
+        try:
+            with _opened(path) as folder:
+                if folder is None:
+                    return None
+                record = folder.read_record()
+                partial = folder.partial(None if record is None else record.size)
+                holder = claims.standing(folder.number, self._watching).holder
+        except OSError as error:
+            return TaskView(task_id, None, error=disk_error(error, f"look at `{path}`").message)
+        except DiskError as error:
+            return TaskView(task_id, None, error=error.message)
+        words = None if holder is None else holder.words
+        return TaskView(task_id, record, partial.stored, partial.journal.kept, words)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TaskFolder | None]:
+    """The folder at `path` while the block lasts, or None where there is none. Raises DiskError for a link."""
+    try:
+        folder = TaskFolder.open(path)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise _said(error, path) from error
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+@contextmanager
+def _given_up_on_failure(held: DiskClaim) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        held.release()
+        raise
+
+
+def _back_out(folder: TaskFolder, taken: claims.Taken | Holder | None) -> None:
+    if folder.number >= 0 and isinstance(taken, claims.Taken):
+        with suppress(OSError):
+            claims.give_up(folder.number, taken)
+    folder.close()
+
+
+def _said(error: OSError, path: Path) -> DiskError:
+    if error.errno == errno.ENOTDIR and path.is_symlink():
+        error = OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return disk_error(error, f"use `{path}`")
+
+
+def _busy(task_id: str, holder: Holder) -> Busy:
+    return Busy(f"{holder.words} works on task `{task_id}`", hint="wait for it to end, or stop it")

@@ -1,0 +1,269 @@
+"""Manifests and what the sources say → a lock. It asks; it writes no lock and touches no root.
+
+What an old lock pinned stays pinned as long as it follows from the manifest: only new and changed entries are asked
+for, unless an upgrade is wanted. A file that fails does not stop the others, but then there is no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from gemmalock.errors import FileError, NotFound, PolicyRefused, SourceError
+from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, source_url
+from gemmalock.paths import clashes, matches, path_problem
+from gemmalock.ports import Listing, Probe
+from gemmalock.spec import FileSpec, Manifest, ModelSpec
+
+#: Below this many bytes a file without a published digest is fetched and hashed by `lock`.
+SMALL = 1024 * 1024
+#: Questions under way at once.
+ASKERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What fetching a file taught: its size in bytes, its digest, and the ETag it came with."""
+
+    size: int
+    sha256: str
+    etag: str | None
+
+
+class Asker(Protocol):
+    """What the resolver asks of the world. Every call may be made from any thread, and may raise SourceError."""
+
+    def probe(self, url: str) -> Probe:
+        """Size, ETag and published digest."""
+
+    def list(self, source: str) -> Listing:
+        """Every file of a source."""
+
+    def learn(self, file: Unlocked, probe: Probe) -> Learned:
+        """Fetch the file, into the store where that can be, and hash it."""
+
+    def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
+        """`pin` of each, many at once, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of a resolution. `upgrade`: everything anew; `upgrade_models`: those models anew; `hash_all`:
+    also large files without a published digest are fetched and hashed."""
+
+    upgrade: bool = False
+    upgrade_models: frozenset[str] = frozenset()
+    hash_all: bool = False
+
+    def renews(self, model: str) -> bool:
+        """Whether this model is to be asked for anew."""
+        return self.upgrade or model in self.upgrade_models
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay."""
+
+    id: str
+    name: str
+    path: str
+    url: str
+    spec: FileSpec | None
+    pinned: LockedFile | None
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What became of one file: a pin, or why there is none. `asked`: a source was asked."""
+
+    file: Unlocked
+    locked: LockedFile | None
+    asked: bool
+    error: FileError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The lock, or None where something failed; and every file's pin, in the lock's order."""
+
+    lock: Lock | None
+    pins: tuple[Pinned, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Pinned, ...]:
+        """The files that could not be pinned."""
+        return tuple(pin for pin in self.pins if pin.error is not None)
+
+
+def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, asker: Asker) -> Resolution:
+    """The lock of these manifests (path → manifest).
+
+    Names a glob that matches nothing with what there is; all failures are in the resolution, none is raised.
+    """
+    pins: list[Pinned] = []
+    resolved: list[LockedManifest] = []
+    for path, manifest in sorted(manifests.items()):
+        before = old.manifest(path) if old is not None else None
+        models: list[LockedModel] = []
+        for model in manifest.models:
+            found = _Model(path, model, before, wish, asker).resolve()
+            pins.extend(found.pins)
+            models.append(found.model)
+        pins.extend(_clashing(path, models))
+        resolved.append(LockedManifest(path, manifest.root, manifest.declared, _sorted(models)))
+    warnings = tuple(warning for pin in pins for warning in pin.warnings)
+    failed = any(pin.error is not None for pin in pins)
+    return Resolution(None if failed else Lock(tuple(resolved)), tuple(pins), warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    model: LockedModel
+    pins: tuple[Pinned, ...]
+
+
+@dataclass
+class _Model:
+    path: str
+    model: ModelSpec
+    before: LockedManifest | None
+    wish: Wish
+    asker: Asker
+    failures: list[Pinned] = field(default_factory=list)
+
+    def resolve(self) -> _Found:
+        old = self.before.model(self.model.name) if self.before is not None else None
+        keeps = old is not None and old.source == self.model.source and not self.wish.renews(self.model.name)
+        revision = old.revision if keeps and old is not None else None
+        names = self._names(revision)
+        files = [self._unlocked(name, source_url_of(self.model, revision, name), None) for name in names]
+        files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
+        pins = tuple(self.asker.map(files))
+        locked = tuple(pin.locked for pin in pins if pin.locked is not None)
+        model = LockedModel(
+            name=self.model.name,
+            files=tuple(sorted(locked, key=lambda file: file.path)),
+            source=self.model.source,
+            revision=revision,
+            license=self.model.license,
+            tags=tuple(sorted(self.model.tags)),
+        )
+        return _Found(model, (*self.failures, *pins))
+
+    def _names(self, revision: str | None) -> tuple[str, ...]:
+        """The names inside the source that the patterns select."""
+        model = self.model
+        names = {name for name in model.names if not matches(name, model.exclude)}
+        if not model.globs:
+            return tuple(sorted(names))
+        assert model.source is not None
+        try:
+            listing = self.asker.list(model.source)
+        except SourceError as error:
+            self._fail(model.source, error)
+            return ()
+        except PolicyRefused as error:
+            self._fail(model.source, error)
+            return ()
+        for glob in model.globs:
+            matched = {name for name in listing.names if matches(name, (glob,)) and not matches(name, model.exclude)}
+            if not matched:
+                self._fail(glob, _matches_nothing(glob, model.source, listing.names))
+            names |= matched
+        return tuple(sorted(names))
+
+    def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
+        path = self.model.place(name)
+        mirrors = spec.mirrors if spec is not None else ()
+        pinned = None if self.wish.renews(self.model.name) else self._pinned(name, path, url, spec)
+        return Unlocked(f"{self.path}::{self.model.name}::{name}", name, path, url, spec, pinned, mirrors)
+
+    def _pinned(self, name: str, path: str, url: str, spec: FileSpec | None) -> LockedFile | None:
+        """What the old lock has of this URL, if digest and size are still the declared ones."""
+        if self.before is None:
+            return None
+        mirrors = spec.mirrors if spec is not None else ()
+        for model, file in self.before.files():
+            if file.url != url:
+                continue
+            moved = replace(file, name=name, path=path, mirrors=mirrors)
+            if not entry_drift("", self.model, model.revision, moved):
+                return moved
+        return None
+
+    def _fail(self, name: str, error: FileError) -> None:
+        nameless = Unlocked(f"{self.path}::{self.model.name}", name, "", name, None, None)
+        self.failures.append(Pinned(nameless, None, asked=True, error=error))
+
+
+def source_url_of(model: ModelSpec, revision: str | None, name: str) -> str:
+    """The URL of the file `name` of a model's source; for a scheme that has no rule, the source itself."""
+    assert model.source is not None
+    return source_url(model.source, revision, name) or model.source
+
+
+def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
+    """Pin one file: as the old lock has it, or by asking its source. Declared digest and size are believed over the
+    server's."""
+    if problem := path_problem(file.path):
+        unsafe = PolicyRefused(f"path `{file.path}` {problem}", hint="name the file by `url` and give it a `path`")
+        return Pinned(file, None, asked=False, error=unsafe)
+    if file.pinned is not None and (file.pinned.sha256 is not None or not wish.hash_all):
+        return Pinned(file, file.pinned, asked=False)
+    try:
+        return _asked(file, wish, asker)
+    except FileError as error:
+        return Pinned(file, None, asked=True, error=error)
+
+
+def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
+    probe = asker.probe(file.url)
+    warnings = tuple(_contradictions(file, probe))
+    size, sha256, etag = probe.size, probe.sha256, probe.etag
+    if file.spec is not None:
+        size = file.spec.size if file.spec.size is not None else size
+        sha256 = file.spec.sha256 or sha256
+    if size is None or (sha256 is None and (size < SMALL or wish.hash_all)):
+        learned = asker.learn(file, replace(probe, size=size))
+        size, etag = learned.size, learned.etag
+        sha256 = sha256 or learned.sha256
+    locked = LockedFile.pin(
+        name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=sha256, mirrors=file.mirrors
+    )
+    return Pinned(file, locked, asked=True, warnings=warnings)
+
+
+def _contradictions(file: Unlocked, probe: Probe) -> Iterable[str]:
+    if file.spec is None:
+        return
+    for what, declared, told in (("size", file.spec.size, probe.size), ("sha256", file.spec.sha256, probe.sha256)):
+        if declared is not None and told is not None and declared != told:
+            yield f"{file.id}: the manifest declares {what} {declared}, the server says {told}; it is believed"
+
+
+def _matches_nothing(glob: str, source: str, names: tuple[str, ...]) -> NotFound:
+    shown = ", ".join(f"`{name}`" for name in names[:20])
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    there = f"there is {shown}{more}" if names else "it is empty"
+    message = f"`{glob}` matches nothing in `{source}`; {there}"
+    return NotFound(message, hint="change `files` or `exclude` in the manifest")
+
+
+def _clashing(path: str, models: list[LockedModel]) -> Iterable[Pinned]:
+    """Files that globs brought onto one path: only the listing could tell."""
+    placed = [(model, file) for model in models for file in model.files]
+    for first, second, why in clashes(file.path for _, file in placed):
+        model, file = placed[second]
+        other, there = placed[first]
+        node = f"{path}::{model.name}::{file.name}"
+        message = f"`{file.path}` {why}: `{path}::{other.name}::{there.name}` goes to `{there.path}`"
+        error = PolicyRefused(message, hint="give one of the models another `path`, or exclude the file")
+        yield Pinned(Unlocked(node, file.name, file.path, file.url, None, None), None, asked=False, error=error)
+
+
+def _sorted(models: list[LockedModel]) -> tuple[LockedModel, ...]:
+    return tuple(sorted(models, key=lambda model: model.name))

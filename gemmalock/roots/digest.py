@@ -1,0 +1,48 @@
+"""The sha256 of a file in an open folder. Memory stays flat, and a wish to stop is heard between two reads."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+
+from gemmalock.stopping import Stop
+
+_BUFFER = 1024 * 1024
+
+
+def digest_at(folder: int, name: str, stop: Stop | None, *, follow: bool = False) -> tuple[str, os.stat_result]:
+    """The sha256 (hexadecimal) of a regular file, and its stat. With `follow`, `name` may be a symbolic link.
+
+    Raises Interrupted, and OSError: ELOOP at a link, EINVAL at what is no file, EAGAIN when the file changed while
+    it was read.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    file = os.open(name, flags, dir_fd=folder)
+    try:
+        before = os.fstat(file)
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        sha256 = _digest(file, stop)
+        after = os.fstat(file)
+        if marks(before) != marks(after):
+            raise OSError(errno.EAGAIN, "it changed while it was read")
+        return sha256, after
+    finally:
+        os.close(file)
+
+
+def marks(found: os.stat_result) -> tuple[int, ...]:
+    """All of a stat that changes when a file's bytes do."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _digest(file: int, stop: Stop | None) -> str:
+    sha256 = hashlib.sha256()
+    buffer = memoryview(bytearray(_BUFFER))
+    while count := os.readv(file, [buffer]):
+        sha256.update(buffer[:count])
+        if stop is not None:
+            stop.check()
+    return sha256.hexdigest()

@@ -1,0 +1,119 @@
+"""Looking at a root: a stat a file where the ledger agrees, a hash where only the bytes can tell. Changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from pathlib import Path
+
+from gemmalock.errors import DigestMismatch, ReadWriteFailed, SizeMismatch, UnsafePath
+from gemmalock.ledger import LedgerEntry
+from gemmalock.lockfile import LockedFile
+from gemmalock.paths import joined
+from gemmalock.plan import Place
+from gemmalock.ports import PlaceSight
+from gemmalock.roots.book import Book
+from gemmalock.roots.digest import digest_at, marks
+from gemmalock.roots.sight import ABSENT, KNOWN, SYMLINK, Doubt, identity, judge
+from gemmalock.roots.walk import lstat_at, opened, split
+from gemmalock.stopping import Stop
+
+#: How long a folder counts as free of links, for looking only: a write walks every time.
+_FOLDER_SECONDS = 1.0
+
+
+class Looker:
+    """Looks at the files of the root `root` below `base`. Safe to use from many threads."""
+
+    def __init__(self, base: Path, root: str, book: Book, stop: Stop | None) -> None:
+        self._base = base
+        self._root = root
+        self._prefix = os.path.join(base, root, "")
+        self._book = book
+        self._stop = stop
+        self._walked: dict[str, float] = {}
+        self._proofs: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def look(self, file: LockedFile, verify: bool) -> PlaceSight:
+        """What stands at the file's path. Raises nothing but Interrupted."""
+        try:
+            return self._look(file, verify)
+        except UnsafePath as error:
+            return PlaceSight(Place.UNREADABLE, error.message)
+        except OSError as error:
+            return PlaceSight(Place.UNREADABLE, f"cannot look at `{file.path}`: {error.strerror or error}")
+
+    def proven(self, file: LockedFile) -> LedgerEntry:
+        """The ledger entry of a file that is in place, its bytes having been hashed. Raises OSError, UnsafePath,
+        SizeMismatch, DigestMismatch, and ReadWriteFailed where nothing could prove the bytes."""
+        sha256, found = self._digest(file.path, again=False)
+        if found.st_size != file.size:
+            raise SizeMismatch(f"`{file.path}` has {found.st_size} bytes, the lock says {file.size}")
+        recorded = self._book.entry(file.path)
+        expected = file.sha256
+        if expected is None and recorded is not None and recorded.task_id == file.task_id:
+            expected = recorded.sha256
+        if expected is None:
+            raise ReadWriteFailed(f"nothing could prove the bytes of `{file.path}`: the lock has no digest")
+        if sha256 != expected:
+            raise DigestMismatch(f"`{file.path}` has sha256 `{sha256}`, not `{expected}`")
+        return LedgerEntry(*identity(found), sha256, file.task_id, "copy")
+
+    def _look(self, file: LockedFile, verify: bool) -> PlaceSight:
+        found = self._lstat(file.path)
+        if found is None:
+            return ABSENT
+        verdict = self._judge(file, found, verify)
+        if verdict is KNOWN:
+            return KNOWN
+        if self._book.refresh():  # another process may have put it here since the ledger was read
+            verdict = self._judge(file, found, verify)
+        if isinstance(verdict, PlaceSight):
+            return verdict
+        sha256, _ = self._digest(file.path, again=verify, linked=stat.S_ISLNK(found.st_mode))
+        return verdict.settled(sha256)
+
+    def _judge(self, file: LockedFile, found: os.stat_result, verify: bool) -> PlaceSight | Doubt:
+        entry = self._book.entry(file.path)
+        if not stat.S_ISLNK(found.st_mode):
+            return judge(file, found, entry, verify)
+        if entry is None or entry.link != SYMLINK:
+            return PlaceSight(Place.OTHER, "a symbolic link that sync did not make is in place")
+        try:
+            target = os.stat(self._prefix + file.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return PlaceSight(Place.OTHER, "a symbolic link to nothing is in place")
+        if identity(target) != (entry.size, entry.mtime_ns, entry.inode):
+            return PlaceSight(Place.OTHER, "the symbolic link in place leads to something else than sync linked")
+        return judge(file, target, entry, verify)
+
+    def _lstat(self, path: str) -> os.stat_result | None:
+        folder, name = split(path)
+        try:
+            now = time.monotonic()
+            if now - self._walked.get(folder, -_FOLDER_SECONDS) >= _FOLDER_SECONDS:
+                with opened(self._base, joined(self._root, folder)):
+                    self._walked[folder] = now
+            return os.lstat(self._prefix + path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+        # The whole path is longer than one system call takes; its components are not.
+        with opened(self._base, joined(self._root, folder)) as opened_folder:
+            return lstat_at(opened_folder, name)
+
+    def _digest(self, path: str, *, again: bool, linked: bool = False) -> tuple[str, os.stat_result]:
+        """The sha256 and the stat of what is in place; a digest that was read before counts unless `again`."""
+        folder, name = split(joined(self._root, path))
+        with opened(self._base, folder) as opened_folder:
+            if not again and not linked and (proof := self._proofs.get(path)) is not None:
+                found = lstat_at(opened_folder, name)
+                if found is not None and marks(found) == proof[0]:
+                    return proof[1], found
+            sha256, found = digest_at(opened_folder, name, self._stop, follow=linked)
+        self._proofs[path] = (marks(found), sha256)
+        return sha256, found

@@ -1,0 +1,87 @@
+"""Taking strays out of a root: into the trash, always, and out of it again only what the store still has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemmalock.errors import UnsafePath
+from gemmalock.outcome import Pruned, StrayKept
+from gemmalock.paths import joined
+from gemmalock.ports import PruneResult, Stray
+from gemmalock.roots.book import Book
+from gemmalock.roots.sight import identity
+from gemmalock.roots.strays import reason_of
+from gemmalock.roots.trash import Trash, remove_empty
+from gemmalock.roots.walk import lstat_at, opened, split
+from gemmalock.stopping import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Pruner:
+    """Takes strays out of the root `root` below `base`."""
+
+    base: Path
+    root: str
+    book: Book
+    trash: Trash
+    stop: Stop | None
+
+    def prune(self, strays: Iterable[Stray], in_store: Callable[[str], bool]) -> PruneResult:
+        """Take out what has no reason to be kept and is as it was seen, alone among processes; then the folders that
+        this left empty. Raises OSError and UnsafePath where the root itself would not be had, Busy and Interrupted."""
+        listed = tuple(strays)
+        pruned: list[Pruned] = []
+        kept = [StrayKept(stray.path, stray.keep) for stray in listed if stray.keep is not None]
+        doomed = [stray for stray in listed if stray.keep is None]
+        if not doomed:
+            return PruneResult((), tuple(kept))
+        with self.book.locked():
+            for stray in doomed:
+                if self.stop is not None:
+                    self.stop.check()
+                match self._take(stray, in_store):
+                    case Pruned() as gone:
+                        pruned.append(gone)
+                    case str(why):
+                        kept.append(StrayKept(stray.path, why))
+            self._settle({split(gone.path)[0] for gone in pruned})
+        return PruneResult(tuple(pruned), tuple(sorted(kept, key=lambda stray: stray.path)))
+
+    def _take(self, stray: Stray, in_store: Callable[[str], bool]) -> Pruned | str | None:
+        """What became of one stray: gone, why it stays, or None where it was gone already."""
+        folder_path, name = split(joined(self.root, stray.path))
+        try:
+            with opened(self.base, folder_path) as folder:
+                found = lstat_at(folder, name)
+                if found is not None and identity(found) != stray.identity:
+                    return "it changed since it was looked at"
+                entry = self.book.entry(stray.path) if stray.ours else None
+                run = self.trash.take(folder, name, stray.path)
+            if run is None:
+                return None
+            self.book.drop(stray.path)
+            if entry is not None and self._is_spare(run, stray) and in_store(entry.sha256):
+                self.trash.drop(run, stray.path)
+                return Pruned(stray.path, stray.size, "store")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, UnsafePath) as error:
+            return f"it cannot be moved to the trash: {reason_of(error)}"
+        return Pruned(stray.path, stray.size, "trash")
+
+    def _is_spare(self, run: str, stray: Stray) -> bool:
+        """Whether what is in the trash now is what was looked at: nobody changed it in the last moment."""
+        moved = self.trash.stat(run, stray.path)
+        return moved is not None and identity(moved) == stray.identity
+
+    def _settle(self, folders: set[str]) -> None:
+        for folder in sorted(folders, key=len, reverse=True):
+            try:
+                with opened(self.base, joined(self.root, folder)) as left:
+                    os.fsync(left)
+            except (OSError, UnsafePath):
+                continue
+            remove_empty(self.base, self.root, folder)

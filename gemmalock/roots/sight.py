@@ -1,0 +1,82 @@
+"""What the stat of a path says of a locked file, given the ledger: rules only. Nothing here looks at a disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gemmalock.ledger import LedgerEntry
+from gemmalock.lockfile import LockedFile
+from gemmalock.plan import Place
+from gemmalock.ports import PlaceSight
+
+#: What is neither a file nor a link, by the test of its mode.
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
+SYMLINK = "symlink"
+KNOWN = PlaceSight(Place.KNOWN)
+ABSENT = PlaceSight(Place.ABSENT)
+_SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Only the bytes can tell: their sha256 has to be `expected`. `known`: the ledger's stat agrees."""
+
+    expected: str
+    known: bool
+
+    def settled(self, sha256: str) -> PlaceSight:
+        """What is to be said when the bytes have this sha256."""
+        if sha256 == self.expected:
+            return KNOWN if self.known else PlaceSight(Place.MATCHING)
+        was, now = f"`{self.expected[:_SHOWN_DIGITS]}…`", f"`{sha256[:_SHOWN_DIGITS]}…`"
+        if self.known:
+            return PlaceSight(Place.OTHER, f"the bytes rotted: their sha256 was {was}, and is {now}")
+        return PlaceSight(Place.OTHER, f"the bytes have sha256 {now}, the lock says {was}")
+
+
+def judge(file: LockedFile, found: os.stat_result, entry: LedgerEntry | None, verify: bool) -> PlaceSight | Doubt:
+    """What the stat of a path says. Of a symbolic link that the ledger records, `found` is its target's stat."""
+    if (kind := kind_of(found.st_mode)) is not None:
+        return PlaceSight(Place.OTHER, f"{kind} is in place")
+    agrees = entry is not None and is_recorded(found, entry)
+    if entry is not None and agrees and proves(entry, file):
+        return Doubt(entry.sha256, known=True) if verify else KNOWN
+    if found.st_size != file.size:
+        return PlaceSight(Place.OTHER, f"{found.st_size} bytes are in place, the lock says {file.size}")
+    if entry is not None and agrees and file.sha256 is not None and not verify:
+        return Doubt(file.sha256, known=False).settled(entry.sha256)
+    expected = file.sha256 or (entry.sha256 if entry is not None and proves(entry, file) else None)
+    if expected is None:
+        return PlaceSight(Place.OTHER, "nothing could prove these bytes: the lock has no digest")
+    return Doubt(expected, known=False)
+
+
+def is_recorded(found: os.stat_result, entry: LedgerEntry) -> bool:
+    """Whether a stat is the one that the ledger has."""
+    return identity(found) == (entry.size, entry.mtime_ns, entry.inode)
+
+
+def identity(found: os.stat_result) -> tuple[int, int, int]:
+    """What a file is known by: size, mtime_ns and inode."""
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def proves(entry: LedgerEntry, file: LockedFile) -> bool:
+    """Whether the bytes of an entry are those that the lock wants: by digest, or else by the task that fetched them."""
+    if entry.size != file.size:
+        return False
+    return entry.sha256 == file.sha256 if file.sha256 is not None else entry.task_id == file.task_id
+
+
+def kind_of(mode: int) -> str | None:
+    """What a mode is of that is neither a regular file nor a symbolic link, in words, or None."""
+    return next((words for is_kind, words in _KINDS if is_kind(mode)), None)

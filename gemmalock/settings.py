@@ -1,0 +1,166 @@
+"""Settings: what a flag, its environment twin or a settings file says, in that order of weight.
+
+A settings file is `[tool.gemmalock]` in the workspace's `pyproject.toml`, or `gemmalock.toml` beside the manifest.
+Nothing here knows what a setting is for; whoever uses one does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from gemmalock.errors import Problem, SettingInvalid
+
+PREFIX = "GEMMALOCK_"
+LINK_MODES = ("auto", "reflink", "hardlink", "symlink", "copy")
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?(?:/s)?", re.IGNORECASE)
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting with its default. Sizes and rates in bytes and bytes a second."""
+
+    store: str | None = None
+    jobs: int = 4
+    connections: int = 1
+    limit_rate: int | None = None
+    link_mode: str = "auto"
+    offline: bool = False
+    require_digests: bool = False
+    allow_http: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    max_delete: int | None = None
+    keep: tuple[str, ...] = ()
+    trash_days: int = 7
+    timeout: int = 20
+    retries: int = 4
+
+
+def load_settings(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """The settings of a run: `flags` (those that were given) over `environ` over the settings file in `folder`.
+
+    Raises SettingInvalid with every value that cannot be.
+    """
+    values: dict[str, object] = {}
+    problems: list[Problem] = []
+    for place, given in (*_file(folder), *_environment(environ), *_flags(flags)):
+        name, value = given
+        try:
+            values[name] = _READERS[name](value)
+        except ValueError as error:
+            problems.append(Problem(place, 0, 0, f"`{name.replace('_', '-')}` {error}"))
+        except KeyError:
+            problems.append(Problem(place, 0, 0, f"unknown setting `{name}`", hint=_suggestion(name)))
+    if problems:
+        raise SettingInvalid(f"{len(problems)} setting(s) cannot be", problems=problems)
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def read_amount(value: object) -> int:
+    """A number of bytes, as `20M` (10^6), `4MiB` (2^20) or 1024. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"must be an amount such as `20M`, not {value!r}")
+    match = _AMOUNT.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError(f"must be an amount such as `20M` or `4MiB`, not `{value}`")
+    return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
+
+
+def _file(folder: Path) -> list[tuple[str, tuple[str, object]]]:
+    found: list[tuple[str, tuple[str, object]]] = []
+    for name, at in (("pyproject.toml", ("tool", "gemmalock")), ("gemmalock.toml", ())):
+        try:
+            text = (folder / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingInvalid(f"cannot read `{name}`: {error}") from error
+        if name == "pyproject.toml" and "tool.gemmalock" not in text:
+            continue
+        found += [(name, item) for item in _table(name, text, at).items()]
+    return [(place, (key.replace("-", "_"), value)) for place, (key, value) in found]
+
+
+def _table(name: str, text: str, at: tuple[str, ...]) -> dict[str, object]:
+    import tomllib
+
+    try:
+        table: object = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingInvalid(f"`{name}` is not TOML: {error}") from error
+    for key in at:
+        table = table.get(key, {}) if isinstance(table, dict) else {}
+    return table if isinstance(table, dict) else {}
+
+
+def _environment(environ: Mapping[str, str]) -> list[tuple[str, tuple[str, object]]]:
+    names = [field.name for field in fields(Settings)]
+    return [
+        (PREFIX + name.upper(), (name, environ[PREFIX + name.upper()]))
+        for name in names
+        if environ.get(PREFIX + name.upper())
+    ]
+
+
+def _flags(flags: Mapping[str, object]) -> list[tuple[str, tuple[str, object]]]:
+    return [(f"--{name.replace('_', '-')}", (name, value)) for name, value in flags.items() if value is not None]
+
+
+def _suggestion(name: str) -> str:
+    close = difflib.get_close_matches(name, [field.name for field in fields(Settings)], n=1)
+    return f"did you mean `{close[0].replace('_', '-')}`?" if close else ""
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
+        return value.lower() in _TRUE
+    raise ValueError(f"must be true or false, not {value!r}")
+
+
+def _at_least(least: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        text = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
+            raise ValueError(f"must be a whole number of at least {least}, not `{value}`")
+        return int(text)
+
+    return read
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(part for part in re.split(r"[,\s]+", value) if part)
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise ValueError(f"must be a list of strings, not {value!r}")
+
+
+def _link_mode(value: object) -> str:
+    if value not in LINK_MODES:
+        raise ValueError(f"must be one of {', '.join(LINK_MODES)}, not `{value}`")
+    return str(value)
+
+
+_READERS: Mapping[str, Callable[[object], object]] = {
+    "store": str,
+    "jobs": _at_least(1),
+    "connections": _at_least(1),
+    "limit_rate": read_amount,
+    "link_mode": _link_mode,
+    "offline": _flag,
+    "require_digests": _flag,
+    "allow_http": _flag,
+    "allowed_hosts": _strings,
+    "max_delete": _at_least(0),
+    "keep": _strings,
+    "trash_days": _at_least(0),
+    "timeout": _at_least(1),
+    "retries": _at_least(0),
+}

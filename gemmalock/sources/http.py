@@ -1,0 +1,271 @@
+"""Files behind http and https URLs: `ports.Source` over `channel`, by the rules of `ranges` and `redirects`.
+
+What an answer means is decided there; what travels, here. No environment is read, nothing is retried except over a
+kept connection that turned out to be closed, and no credential is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from gemmalock.errors import (
+    ConnectionFailed,
+    FileError,
+    Offline,
+    PolicyRefused,
+    ServerError,
+    SizeMismatch,
+)
+from gemmalock.ports import Ask, Listing, Probe
+from gemmalock.sources import ranges
+from gemmalock.sources.channel import Channel, HttpLimits, Reply, Routes
+from gemmalock.sources.failures import FOREIGN, source_error
+from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
+from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
+from gemmalock.spec import is_loopback, scheme_of
+from gemmalock.stopping import Stop
+
+__all__ = ["HttpAnswer", "HttpLimits", "HttpSource"]
+
+#: The body of an answer that nobody wants is read up to here, to keep the connection; beyond, the connection goes.
+_DRAINED = 64 * 1024
+#: How long to wait for the end of a body whose every byte is here.
+_LAST_WORD_SECONDS = 2.0
+_LIST_HINT = "name the files in the manifest, with `url` or without globs"
+
+
+class HttpSource:
+    """Files behind http and https URLs; safe to use from many threads."""
+
+    def __init__(
+        self,
+        limits: HttpLimits | None = None,
+        *,
+        allow_http: bool = False,
+        offline: bool = False,
+        proxies: Mapping[str, str] | None = None,
+        no_proxy: Callable[[str], bool] | None = None,
+        ca_file: str | None = None,
+    ) -> None:
+        self._limits = limits or HttpLimits()
+        self._allow_http = allow_http
+        self._offline = offline
+        self._channel = Channel(self._limits, Routes(dict(proxies or {}), no_proxy, ca_file))
+
+    def probe(self, url: str, stop: Stop) -> Probe:
+        """As ports.Source has it: by HEAD, and where that is refused or tells no size, by a GET for the first byte."""
+        try:
+            with self._replied("HEAD", Ask(url), stop) as (reply, _):
+                seen = _probed(reply)
+                if reply.status == 200 and _is_enough(seen, reply):
+                    return seen
+                if reply.status == 429:
+                    raise status_error(429, url, reply.headers, datetime.now(UTC))
+        except (ConnectionFailed, ServerError):
+            # Some servers know no HEAD, and say so by hanging up.
+            pass
+        return self._probe_by_get(url, stop)
+
+    def list(self, source: str, stop: Stop) -> Listing:
+        """As ports.Source has it: there is no way to ask a web server what it has."""
+        raise PolicyRefused(f"`{shown_url(source)}` cannot be listed", hint=_LIST_HINT)
+
+    def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
+        """As ports.Source has it. A source that ignores the range sends the whole file: `end` is then its size."""
+        self._check_proof(ask)
+        reply, origin = self._ask("GET", ask, stop)
+        try:
+            if not 200 <= reply.status < 300 and reply.status != 416:
+                raise status_error(reply.status, ask.url, reply.headers, datetime.now(UTC))
+            accepted = ranges.judge(ask, reply.status, reply.headers, origin)
+            return HttpAnswer(ask, accepted, origin, reply, stop)
+        except BaseException:
+            _discard(reply)
+            raise
+
+    def close(self) -> None:
+        """As ports.Source has it."""
+        self._channel.close()
+
+    def _probe_by_get(self, url: str, stop: Stop) -> Probe:
+        with self._replied("GET", Ask(url, 0, 1), stop) as (reply, _):
+            if reply.status in (200, 204, 206, 416):
+                return _probed(reply)
+            raise status_error(reply.status, url, reply.headers, datetime.now(UTC))
+
+    @contextlib.contextmanager
+    def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[tuple[Reply, str]]:
+        """An answer whose body nobody wants."""
+        reply, origin = self._ask(method, ask, stop)
+        try:
+            yield reply, origin
+        finally:
+            _discard(reply)
+
+    def _ask(self, method: str, ask: Ask, stop: Stop) -> tuple[Reply, str]:
+        """The last answer of a chain of redirects, and its origin. Headers are made anew for each hop's origin."""
+        if self._offline:
+            raise Offline(f"`{shown_url(ask.url)}` is needed from the network")
+        if scheme_of(ask.url) not in ("http", "https"):
+            raise PolicyRefused(f"`{shown_url(ask.url)}` is neither http nor https")
+        url, public_only = ask.url, False
+        for hops in range(self._limits.hops + 1):
+            origin = origin_of(url)
+            reply = self._channel.send(method, url, _headers(ask, origin), stop, public_only=public_only)
+            if reply.status not in REDIRECTS:
+                break
+            inner = _is_inner(reply.peer, url)
+            public_only = public_only or not inner
+            _discard(reply)
+            url = next_hop(
+                url,
+                reply.status,
+                reply.locations,
+                allow_http=self._allow_http,
+                hops=hops,
+                from_private=inner,
+                limit=self._limits.hops,
+            )
+        return reply, origin
+
+    def _check_proof(self, ask: Ask) -> None:
+        """Plain http proves nothing of who answers: what is locked without a digest is not fetched that way, except
+        from this machine. (Of what is not locked yet, the resolver knows whether a digest was declared.)"""
+        if ask.size is None or ask.proven or self._allow_http:
+            return
+        if scheme_of(ask.url) == "http" and not is_loopback(ask.url):
+            raise PolicyRefused(
+                f"`{shown_url(ask.url)}` is plain http, and there is no digest to check it by",
+                hint="use https, declare its `sha256`, or set `allow-http`",
+            )
+
+
+class HttpAnswer:
+    """An open body (ports.Answer). Reads straight into the caller's memory, and not past `end`."""
+
+    def __init__(self, ask: Ask, accepted: ranges.Accepted, origin: str, reply: Reply, stop: Stop) -> None:
+        self.start = accepted.start
+        self.end = accepted.end
+        self.etag = accepted.etag
+        self.restarted = accepted.restarted
+        self.origin = origin
+        self._url = ask.url
+        self._left = None if accepted.end is None else accepted.end - accepted.start
+        self._is_whole = ask.size is not None and accepted.start == 0 and accepted.end == ask.size
+        self._reply = reply
+        self._stop = stop
+        self._done = False
+        self._wakers = contextlib.ExitStack()
+        self._wakers.enter_context(stop.closing(reply.shut_down))
+        if self._left == 0:
+            self._finish()
+
+    def readinto(self, buffer: memoryview) -> int:
+        """As ports.Answer has it: what one read of the connection gives, so that a trickle is seen as it comes."""
+        if self._done or not buffer.nbytes:
+            return 0
+        count = self._read(buffer if self._left is None else buffer[: self._left])
+        if self._left is None:
+            if count == 0:
+                self.close()
+            return count
+        self._left -= count
+        if self._left == 0:
+            self._finish()
+        elif count == 0:
+            self.close()
+            raise ConnectionFailed(f"`{shown_url(self._url)}` ended {self._left} bytes too early")
+        return count
+
+    def close(self) -> None:
+        """As ports.Answer has it."""
+        if not self._done:
+            self._done = True
+            self._wakers.close()
+            self._reply.release()
+
+    def _read(self, view: memoryview) -> int:
+        try:
+            count = self._reply.body.readinto(view)
+        except (*FOREIGN, FileError) as error:
+            self.close()
+            self._stop.check()
+            raise source_error(error, self._url) from error
+        if count == 0 and self._stop.is_set():
+            self.close()
+            self._stop.check()
+        return count
+
+    def _finish(self) -> None:
+        """Every byte is here. Where nothing told the body's length, look whether more comes: a file that goes on past
+        its locked size is not the locked file."""
+        surplus = 0
+        if not self._reply.body.ended:
+            with contextlib.suppress(*FOREIGN, FileError):
+                self._reply.wait_at_most(_LAST_WORD_SECONDS)
+                surplus = self._reply.body.readinto(memoryview(bytearray(1)))
+        self.close()
+        if surplus and self._is_whole:
+            raise SizeMismatch(f"the source has more than the {self.end} bytes that the lock says")
+
+
+def _headers(ask: Ask, origin: str) -> dict[str, str]:
+    """Everything that a request to `origin` carries."""
+    return {
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "User-Agent": _user_agent(),
+        **ranges.range_headers(ask, origin),
+    }
+
+
+@lru_cache(maxsize=1)
+def _user_agent() -> str:
+    try:
+        return f"gemmalock/{importlib.metadata.version('gemmalock')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "gemmalock"
+
+
+def _probed(reply: Reply) -> Probe:
+    headers = reply.headers
+    digest = parse_repr_digest(headers["repr-digest"]) if "repr-digest" in headers else None
+    coded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    if coded:
+        return Probe(None, None, None)
+    size: int | None = None
+    if reply.status in (206, 416):
+        told = ranges.parse_content_range(headers.get("content-range", ""))
+        size = told.total if told is not None and told.unit == "bytes" else None
+    elif reply.status == 200:
+        size = ranges.content_length(headers)
+    elif reply.status == 204:
+        size = 0
+    return Probe(size, ranges.etag_of(headers), digest)
+
+
+def _is_enough(seen: Probe, reply: Reply) -> bool:
+    """Whether an answer to HEAD can be believed: servers that build pages say 0, and a weak tag often is the mark of
+    a coded answer, which a GET does without."""
+    return bool(seen.size) and not (seen.etag or "").startswith("W/")
+
+
+def _is_inner(peer: str | None, url: str) -> bool:
+    """Whether a server is on this machine or in a private network: by its address, behind a proxy by its name."""
+    return is_inner_address(peer) if peer is not None else is_inner_host(origin_of(url).rpartition("//")[2])
+
+
+def _discard(reply: Reply) -> None:
+    """Let go of an answer whose body nobody wants; a short one is read, so that the connection can be used again."""
+    length = ranges.content_length(reply.headers)
+    with contextlib.suppress(*FOREIGN, FileError):
+        if not reply.body.ended and length is not None and length <= _DRAINED:
+            reply.wait_at_most(_LAST_WORD_SECONDS)
+            rest = memoryview(bytearray(length))
+            while not reply.body.ended and reply.body.readinto(rest):
+                pass
+    reply.release()

@@ -1,0 +1,324 @@
+"""The store on the disk: `<store>/objects/ab/<sha256>`, read-only, and beside each object its sidecar."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gemmalock.durable import check_private, make_private, open_folder, sync_folder, write_all
+from gemmalock.errors import SizeMismatch, disk_error
+from gemmalock.holders import mark
+from gemmalock.journal import Chunk
+from gemmalock.links import copy
+from gemmalock.spec import SHA256
+from gemmalock.stopping import Stop
+from gemmalock.store.objects import (
+    StoredObject,
+    StoreVerified,
+    hash_object,
+    read_sidecar,
+    refresh_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
+from gemmalock.store.pruning import KnownRoots, Limits, StorePruned, choose
+from gemmalock.store.staging import staged_file, sweep
+
+#: The mode of an object: nobody writes to it, also not through a hard link in a root.
+OBJECT_MODE = 0o444
+_SHELF = re.compile(r"[0-9a-f]{2}")
+
+
+class DiskStore:
+    """The store in one folder. Safe to use from many threads and many processes. Every method raises DiskError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._objects = folder / "objects"
+        self._staging = folder / "staging"
+        self._quarantine = folder / "quarantine"
+        self._roots = KnownRoots(folder / "roots")
+        self._tidy = False
+        self._trusted = False
+
+    # --- the port ---
+
+    def has(self, sha256: str, size: int, *, stop: Stop | None = None) -> bool:
+        """Whether the object is there and sound: its recorded stat holds, or its bytes were hashed again. Changes
+        nothing."""
+        path = self.object_path(sha256)
+        with _disk_errors(f"read `{path}`"):
+            found = self._find(path)
+            if found is None or found.st_size != size:
+                return False
+            sidecar = read_sidecar(path)
+            if sidecar is not None and sidecar.holds(found):
+                return True
+            hashed = hash_object(path, stop)
+            return hashed is not None and hashed[0] == sha256
+
+    def checked(self, sha256: str, size: int, *, verify: bool = False, stop: Stop | None = None) -> Path | None:
+        """Where the object is, if it is sound; a rotten one is moved out of the way, and None is returned. With
+        `verify` its bytes are hashed even where its recorded stat holds."""
+        path = self._checked(sha256, size, verify=verify, stop=stop)
+        if path is not None:
+            self.touch(sha256)
+        return path
+
+    def object_path(self, sha256: str) -> Path:
+        """Where the object is, or would be. Raises ValueError for what is no sha256."""
+        if not SHA256.fullmatch(sha256):
+            raise ValueError(f"`{sha256}` is not 64 lower-case hexadecimal digits")
+        return self._objects / sha256[:2] / sha256
+
+    def enter(self, part: Path, sha256: str, size: int, chunks: Iterable[Chunk] = ()) -> Path:
+        """Take a checked, synced file in by renaming it: read-only, its stat recorded. Where it goes.
+
+        An object that is there already and sound is kept, and `part` is dropped. Raises SizeMismatch, DigestMismatch.
+        """
+        path = self.object_path(sha256)
+        with _disk_errors(f"put `{part}` into the store"):
+            self._prepare(path.parent)
+            if self.checked(sha256, size) is not None:
+                part.unlink(missing_ok=True)
+                return path
+            self._seal(part, sha256, size)
+            try:
+                part.rename(path)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy_in(part, path, sha256)
+            sync_folder(path.parent)
+            write_sidecar(path, chunks)
+        return path
+
+    def free_bytes(self) -> int:
+        """Free space on the store's file system."""
+        with _disk_errors(f"measure the disk of `{self.folder}`"):
+            for folder in (self.folder.absolute(), *self.folder.absolute().parents):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    return shutil.disk_usage(folder).free
+        return 0
+
+    # --- beyond the port ---
+
+    def holds(self, sha256: str) -> bool:
+        """Whether the object is there and its recorded stat holds; nothing is hashed."""
+        path = self.object_path(sha256)
+        with _disk_errors(f"read `{path}`"):
+            found = self._find(path)
+            sidecar = read_sidecar(path)
+            return found is not None and sidecar is not None and sidecar.holds(found)
+
+    def enter_bytes(self, content: bytes) -> tuple[str, Path]:
+        """Take in a small file that is in memory: (its sha256, where it is)."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        staged = self.staging()
+        with _disk_errors(f"write `{staged}`"):
+            try:
+                file = os.open(staged, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    write_all(file, content)
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+                return sha256, self.enter(staged, sha256, len(content))
+            finally:
+                staged.unlink(missing_ok=True)
+
+    def staging(self) -> Path:
+        """A new, empty file on the store's file system that only its owner may read; whoever asked removes it."""
+        with _disk_errors(f"write to `{self._staging}`"):
+            self._prepare(self._staging)
+            if not self._tidy:
+                self._tidy = True
+                sweep(self._staging)
+            return staged_file(self._staging)
+
+    def touch(self, sha256: str) -> None:
+        """Note that the object is used now, so that pruning by age takes it last. Never raises."""
+        with suppress(OSError):
+            os.utime(sidecar_path(self.object_path(sha256)))
+
+    def remember_root(self, root: Path) -> None:
+        """Note a root that files of this store are linked into: what it links to is never pruned."""
+        with _disk_errors(f"write to `{self._roots.folder}`"):
+            self._prepare(self._roots.folder)
+            self._roots.remember(root)
+
+    def objects(self) -> Iterator[StoredObject]:
+        """Every object, in the order of their digests."""
+        with _disk_errors(f"read `{self._objects}`"):
+            for shelf in _names(self._objects, _SHELF):
+                for sha256 in _names(self._objects / shelf, SHA256):
+                    found = _regular(self._objects / shelf / sha256)
+                    if found is not None:
+                        yield StoredObject(sha256, found.st_size, self._used_ns(sha256, found))
+
+    def size(self) -> int:
+        """Bytes of all objects."""
+        return sum(stored.size for stored in self.objects())
+
+    def verify(self, stop: Stop | None = None, on_progress: Callable[[int, int], None] | None = None) -> StoreVerified:
+        """Hash every object; what is rotten is moved to the quarantine. `on_progress` is told (bytes hashed, bytes in
+        all) after each. Raises Interrupted."""
+        listed = tuple(self.objects())
+        total, done, sound = sum(stored.size for stored in listed), 0, 0
+        rotten: list[str] = []
+        for stored in listed:
+            if self._checked(stored.sha256, stored.size, verify=True, stop=stop) is None:
+                rotten.append(stored.sha256)
+            else:
+                sound += 1
+            done += stored.size
+            if on_progress is not None:
+                on_progress(done, total)
+        return StoreVerified(sound, tuple(rotten))
+
+    def prune(
+        self,
+        older_than_seconds: float | None = None,
+        max_bytes: int | None = None,
+        live: frozenset[str] = frozenset(),
+        dry_run: bool = False,
+    ) -> StorePruned:
+        """Remove objects that no root links to: those not used for so long, then the least recently used ones until
+        the rest is small enough; without either limit, all of them. `live` digests stay: those of tasks that are
+        worked on. Raises RunRefused when a root would not say what it links to; then nothing goes."""
+        listed = tuple(self.objects())
+        pinned = live | self._roots.linked(self._objects) | frozenset(self._hard_linked(listed))
+        chosen = choose(listed, pinned, Limits(older_than_seconds, max_bytes), time.time_ns())
+        if dry_run:
+            return chosen
+        gone = tuple(stored for stored in chosen.removed if self._remove(stored))
+        sweep(self._staging)
+        sweep(self._quarantine)
+        return StorePruned(gone, sum(stored.size for stored in listed) - sum(stored.size for stored in gone))
+
+    # --- how ---
+
+    def _checked(self, sha256: str, size: int, *, verify: bool, stop: Stop | None) -> Path | None:
+        path = self.object_path(sha256)
+        with _disk_errors(f"read `{path}`"):
+            found = self._find(path)
+            if found is None:
+                return None
+            sidecar = read_sidecar(path)
+            trusted = not verify and sidecar is not None and sidecar.holds(found)
+            if not trusted and not self._is_sound(path, sha256, stop):
+                self._put_away(path)
+                return None
+            # Nobody can have these bytes with another size: then it is not the object that is wrong.
+            return path if found.st_size == size else None
+
+    def _find(self, path: Path) -> os.stat_result | None:
+        """The stat of an object, or None where there is none. Raises PolicyRefused when the store is not ours."""
+        found = _regular(path)
+        if found is not None and not self._trusted:
+            check_private(self.folder)
+            self._trusted = True
+        return found
+
+    def _prepare(self, folder: Path) -> None:
+        make_private(self.folder)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(folder.parent)
+
+    def _is_sound(self, path: Path, sha256: str, stop: Stop | None) -> bool:
+        """Hash the object; when it is right, its sidecar is made to say so."""
+        hashed = hash_object(path, stop)
+        if hashed is None or hashed[0] != sha256:
+            return False
+        # A store that may only be read serves sound objects all the same.
+        with suppress(OSError):
+            refresh_sidecar(path, hashed[1])
+        return True
+
+    def _put_away(self, path: Path) -> None:
+        """Move a rotten object to the quarantine; its name is free then."""
+        self._prepare(self._quarantine)
+        with suppress(FileNotFoundError):
+            sidecar_path(path).unlink()
+        with suppress(FileNotFoundError):
+            path.rename(self._quarantine / f"{path.name}.{mark()}")
+
+    def _seal(self, part: Path, sha256: str, size: int) -> None:
+        """Make the part read-only, for good; it has to be a regular file of the right size."""
+        file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+                raise SizeMismatch(f"`{part}` has {found.st_size} bytes, and `{sha256}` is to have {size}")
+            os.fchmod(file, OBJECT_MODE)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def _copy_in(self, part: Path, path: Path, sha256: str) -> None:
+        """The same for a part on another file system: copied beside, checked, renamed."""
+        self._prepare(self._staging)
+        staged = self._staging / mark()
+        try:
+            with open_folder(self._staging) as folder:
+                copy(part, folder, staged.name, sha256=sha256)
+            staged.chmod(OBJECT_MODE)
+            staged.rename(path)
+        finally:
+            staged.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+    def _used_ns(self, sha256: str, found: os.stat_result) -> int:
+        with suppress(OSError):
+            return sidecar_path(self.object_path(sha256)).lstat().st_mtime_ns
+        return found.st_mtime_ns
+
+    def _hard_linked(self, objects: Iterable[StoredObject]) -> Iterator[str]:
+        for stored in objects:
+            found = _regular(self.object_path(stored.sha256))
+            if found is not None and found.st_nlink > 1:
+                yield stored.sha256
+
+    def _remove(self, stored: StoredObject) -> bool:
+        """Remove an object, unless somebody has linked or used it since it was chosen."""
+        path = self.object_path(stored.sha256)
+        with _disk_errors(f"remove `{path}`"):
+            found = _regular(path)
+            if found is None or found.st_nlink > 1 or self._used_ns(stored.sha256, found) != stored.used_ns:
+                return False
+            path.unlink(missing_ok=True)
+            sidecar_path(path).unlink(missing_ok=True)
+            return True
+
+
+@contextmanager
+def _disk_errors(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, doing) from error
+
+
+def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
+    except FileNotFoundError:
+        return []
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """The stat of the regular file at `path`, or None where there is none. A link is not followed."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None

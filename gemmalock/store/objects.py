@@ -1,0 +1,129 @@
+"""One object of the store: its bytes, and beside them a small file that says what they were when they were checked.
+
+Everything here raises OSError as it is. What becomes of an object is `disk`'s to decide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemmalock.durable import write_file
+from gemmalock.journal import Chunk
+from gemmalock.stopping import Stop
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_BUFFER = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object: its digest, its size in bytes, and when it was last used (nanoseconds since 1970)."""
+
+    sha256: str
+    size: int
+    used_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreVerified:
+    """What hashing the store found: how many objects are sound, and the digests of those that were not."""
+
+    sound: int = 0
+    rotten: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """The stat of an object when its bytes were last known to be right, and the digests of its chunks, as
+    (index, length, sha256), for whoever wants to check or fetch a part of it."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    chunks: tuple[tuple[int, int, str], ...] = ()
+
+    @classmethod
+    def of(cls, found: os.stat_result, chunks: Iterable[Chunk] = ()) -> Sidecar:
+        """What is to be recorded of an object with this stat."""
+        listed = tuple((chunk.index, chunk.length, chunk.sha256) for chunk in chunks)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, listed)
+
+    def holds(self, found: os.stat_result) -> bool:
+        """Whether an object with this stat has not been touched since."""
+        return (self.size, self.mtime_ns, self.inode) == (found.st_size, found.st_mtime_ns, found.st_ino)
+
+    def write(self) -> bytes:
+        """The sidecar as JSON; `read` reads it back."""
+        fields = {"size": self.size, "mtime_ns": self.mtime_ns, "inode": self.inode, "chunks": self.chunks}
+        return json.dumps(fields, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def read(cls, text: bytes) -> Sidecar | None:
+        """The sidecar that was written, or None where the text is something else."""
+        with suppress(ValueError, TypeError, KeyError):
+            fields = json.loads(text)
+            size, mtime_ns, inode = (fields[name] for name in ("size", "mtime_ns", "inode"))
+            chunks = tuple((index, length, sha256) for index, length, sha256 in fields["chunks"])
+            if all(type(number) is int for number in (size, mtime_ns, inode)):
+                return cls(size, mtime_ns, inode, chunks)
+        return None
+
+
+def sidecar_path(path: Path) -> Path:
+    """Where the sidecar of an object is."""
+    return path.with_name(f"{path.name}.json")
+
+
+def read_sidecar(path: Path) -> Sidecar | None:
+    """The sidecar of the object at `path`; None where there is none that can be read and understood."""
+    try:
+        file = os.open(sidecar_path(path), _READ)
+    except OSError:
+        return None
+    with open(file, "rb") as stream, suppress(OSError):
+        return Sidecar.read(stream.read())
+    return None
+
+
+def write_sidecar(path: Path, chunks: Iterable[Chunk] = ()) -> None:
+    """Record the stat of the object at `path`, whose bytes are known to be right."""
+    write_file(sidecar_path(path), Sidecar.of(path.lstat(), chunks).write())
+
+
+def refresh_sidecar(path: Path, checked: os.stat_result) -> None:
+    """Record that the bytes of the object at `path` were right when its stat was `checked`; chunks stay."""
+    old = read_sidecar(path)
+    fresh = Sidecar(checked.st_size, checked.st_mtime_ns, checked.st_ino, () if old is None else old.chunks)
+    if fresh != old:
+        write_file(sidecar_path(path), fresh.write())
+
+
+def hash_object(path: Path, stop: Stop | None = None) -> tuple[str, os.stat_result] | None:
+    """The sha256 of the regular file at `path` with the stat it had meanwhile; None where there is no such file.
+
+    Follows no link. Memory stays flat. Raises OSError and Interrupted.
+    """
+    try:
+        file = os.open(path, _READ)
+    except FileNotFoundError:
+        return None
+    try:
+        before = os.fstat(file)
+        if not stat.S_ISREG(before.st_mode):
+            return None
+        digest = hashlib.sha256()
+        buffer = memoryview(bytearray(min(_BUFFER, max(before.st_size, 1))))
+        while count := os.readv(file, [buffer]):
+            digest.update(buffer[:count])
+            if stop is not None:
+                stop.check()
+        return digest.hexdigest(), before
+    finally:
+        os.close(file)

@@ -1,0 +1,28 @@
+"""Where the store is. Decides; makes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def store_folder(environ_store: str | None, root: Path) -> Path:
+    """The folder of the store, absolute: the one that `GEMMALOCK_STORE` names; else the user's cache folder; else,
+    where that is on another file system than `root`, `.gemmalock/store` in the root, so that no model is on disk
+    twice. Raises OSError when it cannot be told what is where."""
+    if environ_store:
+        return Path(environ_store).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    cache = user_cache_path("gemmalock", appauthor=False).absolute()
+    return cache if _device(cache) == _device(root) else root.absolute() / ".gemmalock" / "store"
+
+
+def _device(path: Path) -> int:
+    """The file system of a path, or of the nearest folder above it that is there already."""
+    path = path.absolute()
+    for folder in (path, *path.parents):
+        try:
+            return folder.stat().st_dev
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    raise FileNotFoundError(path)

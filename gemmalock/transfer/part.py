@@ -1,0 +1,117 @@
+"""The bytes of a partial on disk: positional reads and writes, and syncs whose errors are believed.
+
+What is known of the bytes is in `ranges`. Every OSError becomes a DiskError here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from gemmalock.errors import ReadWriteFailed, UnsafePath, disk_error
+from gemmalock.transfer.journalfile import datasync
+
+PART_NAME = "data.part"
+#: How much is read or written at once.
+BLOCK = 1024 * 1024
+
+
+class Hasher(Protocol):
+    """What hashlib's objects have."""
+
+    def update(self, block: memoryview, /) -> None:
+        """Take in a block."""
+
+    def hexdigest(self) -> str:
+        """The digest of all blocks so far, as hexadecimal."""
+
+
+class Part:
+    """`data.part` of one task, open. Its methods may be called from many threads."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        """Open it, or make it. Raises DiskError; a link, or what is no plain file, is UnsafePath."""
+        self.path = folder / PART_NAME
+        self.size = size
+        self._descriptor = self._open()
+
+    def write_at(self, block: memoryview, offset: int) -> None:
+        """Put a whole block at `offset`, inside of the file's size."""
+        if offset < 0 or offset + len(block) > self.size:
+            raise ReadWriteFailed(f"cannot write `{self.path}`: bytes {offset} to {offset + len(block)} of {self.size}")
+        try:
+            while block:
+                count = os.pwrite(self._descriptor, block, offset)
+                if count == 0:
+                    raise OSError(errno.EIO, "nothing was written")
+                block, offset = block[count:], offset + count
+        except OSError as error:
+            raise disk_error(error, f"write `{self.path}`") from error
+
+    def hash_into(self, hasher: Hasher, bounds: tuple[int, int], buffer: memoryview) -> bool:
+        """Feed the bytes from bounds[0] to bounds[1] to `hasher`; False when the file ends before that."""
+        offset, end = bounds
+        while offset < end:
+            try:
+                count = os.preadv(self._descriptor, [buffer[: end - offset]], offset)
+            except OSError as error:
+                raise disk_error(error, f"read `{self.path}`") from error
+            if count == 0:
+                return False
+            hasher.update(buffer[:count])
+            offset += count
+        return True
+
+    def sync_bytes(self) -> None:
+        """What was written so far is on disk for good. After an error nothing since the last success is."""
+        try:
+            datasync(self._descriptor)
+        except OSError as error:
+            raise disk_error(error, f"sync `{self.path}`") from error
+
+    def seal(self) -> None:
+        """Cut off what stands behind the size, and sync bytes and inode."""
+        try:
+            if os.fstat(self._descriptor).st_size != self.size:
+                os.ftruncate(self._descriptor, self.size)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise disk_error(error, f"sync `{self.path}`") from error
+
+    def empty(self) -> None:
+        """Drop all bytes."""
+        try:
+            os.ftruncate(self._descriptor, 0)
+        except OSError as error:
+            raise disk_error(error, f"truncate `{self.path}`") from error
+
+    def close(self) -> None:
+        """Let go of the file. An error of the file system that shows only now is raised."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            raise disk_error(error, f"close `{self.path}`") from error
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self.path, flags, 0o600)
+            seen = os.fstat(descriptor)
+            if stat.S_ISREG(seen.st_mode) and seen.st_nlink > 1:
+                # A second name of these bytes is somebody's file: it must not change under their hands.
+                os.close(descriptor)
+                self.path.unlink()
+                descriptor = os.open(self.path, flags | os.O_EXCL, 0o600)
+                seen = os.fstat(descriptor)
+        except OSError as error:
+            raise disk_error(error, f"open `{self.path}`") from error
+        if not stat.S_ISREG(seen.st_mode):
+            os.close(descriptor)
+            raise UnsafePath(f"cannot open `{self.path}`: it is not a plain file")
+        return descriptor

@@ -1,0 +1,222 @@
+"""What pruning takes, what it leaves, and that nothing is lost: the trash has what gemmalock did not make."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from gemmalock.errors import UnsafePath
+from gemmalock.links import LinkMode
+from gemmalock.paths import clashes
+from gemmalock.ports import Stray
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.roots.world import World, as_a_user, locked, nothing_in_store, sha256_of
+
+MINE, THEIRS = b"locked bytes", b"a person's bytes"
+
+
+def kept_of(strays: tuple[Stray, ...]) -> dict[str, str | None]:
+    return {stray.path: stray.keep for stray in strays}
+
+
+def test_a_link_is_itself_a_stray_and_its_target_stays(world: World) -> None:
+    outside = world.base / "outside"
+    outside.mkdir()
+    (outside / "x.bin").write_bytes(THEIRS)
+    world.put(world.open(), "m/a.bin", MINE)
+    (world.models / "folder").symlink_to(outside)
+    (world.models / "file").symlink_to(outside / "x.bin")
+    (world.models / "dangling").symlink_to("nowhere")
+    root = world.open()
+    strays = root.strays(frozenset({"m/a.bin"}))
+    assert [stray.path for stray in strays] == ["dangling", "file", "folder"]
+    result = root.prune(strays, nothing_in_store)
+    assert [gone.to for gone in result.pruned] == ["trash"] * 3
+    assert (outside / "x.bin").read_bytes() == THEIRS
+    assert world.tree() == {"m/a.bin": MINE}
+
+
+def test_a_link_that_sync_made_goes_for_good_and_the_object_stays(world: World) -> None:
+    root = world.open(link_mode=LinkMode.SYMLINK)
+    world.put(root, "m/a.bin", MINE)
+    strays = root.strays(frozenset())
+    assert strays[0].ours
+    assert [gone.to for gone in root.prune(strays, lambda _: True).pruned] == ["store"]
+    assert world.object(MINE).read_bytes() == MINE
+    assert not (world.models / "m").exists()
+
+
+def test_folders_that_pruning_empties_go_and_those_that_were_empty_stay(world: World) -> None:
+    world.put(world.open(), "m/a.bin", MINE)
+    world.write("old/deep/x.bin", THEIRS)
+    world.write("m/old/y.bin", THEIRS)
+    (world.models / "empty").mkdir()
+    root = world.open()
+    root.prune(root.strays(frozenset({"m/a.bin"})), nothing_in_store)
+    assert sorted(path.name for path in world.models.iterdir()) == [".gemmalock", "empty", "m"]
+    assert [path.name for path in (world.models / "m").iterdir()] == ["a.bin"]
+
+
+def test_the_root_itself_stays_when_all_of_it_is_pruned(world: World) -> None:
+    world.write("x.bin", THEIRS)
+    root = world.open()
+    root.prune(root.strays(frozenset()), nothing_in_store)
+    assert [path.name for path in world.models.iterdir()] == [".gemmalock"]
+
+
+@pytest.mark.parametrize("pattern", ["notes/*.md", "notes", "**/todo.md", "notes/todo.md"])
+def test_what_a_keep_setting_names_stays(world: World, pattern: str) -> None:
+    world.write("notes/todo.md", THEIRS)
+    world.write("x.bin", THEIRS)
+    root = world.open(keep=(pattern,))
+    result = root.prune(root.strays(frozenset()), nothing_in_store)
+    assert [gone.path for gone in result.pruned] == ["x.bin"]
+    assert [(kept.path, kept.reason) for kept in result.kept] == [("notes/todo.md", "a `keep` setting names it")]
+    assert world.tree() == {"notes/todo.md": THEIRS}
+
+
+@pytest.mark.parametrize("mark", [".git", ".gemmalock", ".GIT"])
+def test_a_folder_of_somebody_else_is_left_whole(world: World, mark: str) -> None:
+    world.write(f"clone/{mark}/config", THEIRS)
+    world.write("clone/x.bin", THEIRS)
+    root = world.open()
+    (stray,) = root.strays(frozenset())
+    assert stray.path == "clone"
+    assert stray.keep is not None
+    assert mark in stray.keep
+    assert root.prune([stray], nothing_in_store).pruned == ()
+    assert world.tree()["clone/x.bin"] == THEIRS
+
+
+def test_a_folder_that_may_not_be_read_is_kept_with_its_reason() -> None:
+    with as_a_user() as world:
+        world.write("closed/x.bin", THEIRS)
+        world.write("open/y.bin", THEIRS)
+        (world.models / "closed").chmod(0)
+        try:
+            root = world.open()
+            result = root.prune(root.strays(frozenset()), nothing_in_store)
+        finally:
+            (world.models / "closed").chmod(0o755)
+        assert [kept.path for kept in result.kept] == ["closed"]
+        assert "Permission denied" in result.kept[0].reason
+        assert world.tree() == {"closed/x.bin": THEIRS}
+
+
+def test_a_stray_that_may_not_be_moved_is_kept_with_its_reason() -> None:
+    with as_a_user() as world:
+        world.write("m/x.bin", THEIRS)
+        root = world.open()
+        strays = root.strays(frozenset())
+        (world.models / "m").chmod(0o555)
+        try:
+            result = root.prune(strays, nothing_in_store)
+        finally:
+            (world.models / "m").chmod(0o755)
+        assert [kept.path for kept in result.kept] == ["m/x.bin"]
+        assert "Permission denied" in result.kept[0].reason
+        assert world.tree() == {"m/x.bin": THEIRS}
+
+
+def test_a_root_that_is_a_link_has_no_strays_but_an_error(world: World) -> None:
+    outside = world.base / "outside"
+    outside.mkdir()
+    (outside / "x.bin").write_bytes(THEIRS)
+    world.models.symlink_to(outside)
+    root = world.open()
+    with pytest.raises(UnsafePath, match="`models` is a symbolic link"):
+        root.strays(frozenset())
+    forged = Stray("x.bin", len(THEIRS), (len(THEIRS), 0, 0), True)
+    with pytest.raises(UnsafePath):
+        root.prune([forged], lambda _: True)
+    assert (outside / "x.bin").read_bytes() == THEIRS
+
+
+def test_names_that_differ_in_case_only_are_two_files_where_the_disk_says_so(world: World) -> None:
+    world.put(world.open(), "m/model.bin", MINE)
+    world.write("m/Model.bin", THEIRS)
+    if len(world.tree()) == 1:
+        pytest.skip("this file system does not tell case")
+    root = world.open()
+    strays = root.strays(frozenset({"m/model.bin"}))
+    assert [stray.path for stray in strays] == ["m/Model.bin"]
+    root.prune(strays, nothing_in_store)
+    assert world.tree() == {"m/model.bin": MINE}
+
+
+def test_a_locked_file_that_the_disk_shows_in_another_case_is_no_stray(world: World) -> None:
+    world.put(world.open(), "m/Model.bin", MINE)
+    if not (world.models / "m/model.bin").exists():
+        pytest.skip("this file system tells case")
+    assert world.open().strays(frozenset({"m/model.bin"})) == ()
+
+
+def test_a_look_for_strays_changes_nothing(world: World) -> None:
+    world.write("m/x.bin", THEIRS)
+    before = {path: path.lstat() for path in world.base.rglob("*")}
+    world.open().strays(frozenset())
+    after = {path: path.lstat() for path in world.base.rglob("*")}
+    assert {path: (seen.st_mtime_ns, seen.st_ino) for path, seen in before.items()} == {
+        path: (seen.st_mtime_ns, seen.st_ino) for path, seen in after.items()
+    }
+
+
+def test_pruning_nothing_touches_nothing(world: World) -> None:
+    world.write("m/x.bin", THEIRS)
+    root = world.open(keep=("**/*.bin",))
+    result = root.prune(root.strays(frozenset()), nothing_in_store)
+    assert [kept.path for kept in result.kept] == ["m/x.bin"]
+    assert not (world.models / ".gemmalock").exists()
+
+
+def test_special_files_and_odd_names_are_strays_too(world: World) -> None:
+    odd = [b"new\nline", b"\xff\xfe not unicode", b"-rf", b" ", b"tab\t"]
+    world.models.mkdir()
+    for name in odd:
+        Path(os.fsdecode(os.path.join(os.fsencode(world.models), name))).write_bytes(THEIRS)
+    os.mkfifo(world.models / "fifo")
+    root = world.open()
+    strays = root.strays(frozenset())
+    assert len(strays) == len(odd) + 1
+    assert len(root.prune(strays, nothing_in_store).pruned) == len(odd) + 1
+    assert sorted(content for _, content in world.trashed()) == [THEIRS] * len(odd)
+
+
+NAMES = st.sampled_from(["a", "b", "C", "c", "\u00e9", "e\u0301", "x.bin"])
+PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+CONTENT = st.binary(max_size=8)
+
+
+def without_clashes(paths: list[str]) -> list[str]:
+    """Those paths that can stand beside each other on every file system."""
+    kept: list[str] = []
+    for path in paths:
+        if not clashes([*kept, path]):
+            kept.append(path)
+    return kept
+
+
+@settings(max_examples=60)
+@given(st.lists(PATHS, max_size=12), st.lists(CONTENT, min_size=12, max_size=12), st.data())
+def test_pruning_never_takes_a_locked_path_and_never_loses_a_byte(
+    paths: list[str], contents: list[bytes], data: st.DataObject
+) -> None:
+    files = dict(zip(without_clashes(paths), contents, strict=False))
+    mine = {path for path in files if data.draw(st.booleans(), label=f"locked: {path!r}")}
+    made = {path for path in files if data.draw(st.booleans(), label=f"placed by sync: {path!r}")}
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        root = world.open()
+        for path, content in files.items():
+            if path in made:
+                root.place(locked(path, content), world.object(content), sha256_of(content))
+            else:
+                world.write(path, content)
+        before = world.tree()
+        result = root.prune(root.strays(frozenset(mine)), lambda _: True)
+        assert world.tree() == {path: content for path, content in before.items() if path in mine}
+        assert {gone.path for gone in result.pruned} == before.keys() - mine
+        assert world.trashed() == sorted((path, content) for path, content in before.items() if path not in mine | made)

@@ -1,0 +1,138 @@
+"""Statuses and single fields."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemmalock.errors import Forbidden, NotFound, RateLimited, ServerError, SourceError, Unauthorized
+from gemmalock.sources.fields import (
+    amount,
+    origin_of,
+    parse_repr_digest,
+    parse_retry_after,
+    quoted,
+    shown_url,
+    status_error,
+)
+
+NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
+
+STATUSES: list[tuple[int, type[SourceError], bool]] = [
+    (400, SourceError, False),
+    (401, Unauthorized, False),
+    (403, Forbidden, False),
+    (404, NotFound, False),
+    (407, Unauthorized, False),
+    (408, ServerError, True),
+    (410, NotFound, False),
+    (418, SourceError, False),
+    (425, ServerError, True),
+    (429, RateLimited, True),
+    (451, SourceError, False),
+    (500, ServerError, True),
+    (502, ServerError, True),
+    (503, ServerError, True),
+    (504, ServerError, True),
+    (304, SourceError, False),
+]
+
+
+@pytest.mark.parametrize(("status", "kind", "transient"), STATUSES)
+def test_each_status_has_its_error(status: int, kind: type[SourceError], transient: bool) -> None:
+    """S30."""
+    error = status_error(status, "https://a.example/x?X-Amz-Signature=secret", {}, NOW)
+    assert type(error) is kind
+    assert error.transient is transient
+    assert error.message == f"`https://a.example/x?…` answered {status}"
+
+
+RETRY_AFTER = [
+    ("7", 7.0),
+    (" 7 ", 7.0),
+    ("0", 0.0),
+    ("-1", 0.0),
+    ("1000000000", 1e9),
+    ("Wed, 04 Mar 2026 12:00:30 GMT", 30.0),
+    ("Wed, 04 Mar 2026 11:00:00 GMT", 0.0),
+    ("Wednesday, 04-Mar-26 12:00:30 GMT", 30.0),
+    ("Wed Mar  4 12:00:30 2026", 30.0),
+    ("soon", None),
+    ("", None),
+    ("7.5", None),
+    ("Wed, 99 Foo 2026 12:00:30 GMT", None),
+]
+
+
+@pytest.mark.parametrize(("text", "seconds"), RETRY_AFTER)
+def test_a_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
+    """S29."""
+    assert parse_retry_after(text, NOW) == seconds
+
+
+@given(st.text(max_size=80))
+def test_no_retry_after_is_an_exception(text: str) -> None:
+    seconds = parse_retry_after(text, NOW)
+    assert seconds is None or seconds >= 0
+
+
+DIGEST = hashlib.sha256(b"gemma")
+ENCODED = base64.b64encode(DIGEST.digest()).decode()
+OTHER = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+REPR_DIGESTS = [
+    (f"sha-256=:{ENCODED}:", True),
+    (f"  sha-256=:{ENCODED}:  ", True),
+    (f"sha-512=:AAAA:, sha-256=:{ENCODED}:", True),
+    (f"sha-256=:{ENCODED}:;q=1, md5=:AAAA:", True),
+    (f"sha-256=:{OTHER}:, sha-256=:{ENCODED}:", True),
+    (f"sha-256=:{ENCODED}:,", False),
+    (f"sha-256={ENCODED}", False),
+    (f"SHA-256=:{ENCODED}:", False),
+    ("sha-256=:AAAA:", False),
+    ("sha-256=:not base64:", False),
+    (f"sha-256=:{ENCODED}: nonsense", False),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("text", "is_read"), REPR_DIGESTS)
+def test_a_repr_digest_is_a_dictionary_of_byte_sequences(text: str, is_read: bool) -> None:
+    assert parse_repr_digest(text) == (DIGEST.hexdigest() if is_read else None)
+
+
+ORIGINS = [
+    ("https://A.Example/x", "https://a.example"),
+    ("https://a.example:443/x", "https://a.example"),
+    ("http://a.example:80/", "http://a.example"),
+    ("https://a.example:8443/x", "https://a.example:8443"),
+    ("http://[::1]:8080/x", "http://[::1]:8080"),
+    ("https://u:p@a.example/x", "https://a.example"),
+]
+
+
+@pytest.mark.parametrize(("url", "origin"), ORIGINS)
+def test_an_origin_is_scheme_host_and_port(url: str, origin: str) -> None:
+    assert origin_of(url) == origin
+
+
+def test_a_shown_url_has_neither_credentials_nor_a_signature() -> None:
+    assert shown_url("https://user:secret@a.example/x?sig=secret#f") == "https://a.example/x?…"
+
+
+def test_quoted_text_has_no_controls_and_an_end() -> None:
+    """X13."""
+    assert quoted("a\x1b]8;;b\r\n") == "a\\x1b]8;;b\\r\\n"
+    assert quoted("x\u202ey") == "x\\u202ey"
+    assert len(quoted("x" * 10_000)) == 201
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(15, "15 B"), (1500, "1.5 kB"), (2_600_000_000, "2.6 GB"), (10**13, "10.0 TB")]
+)
+def test_amounts_are_for_people(size: int, text: str) -> None:
+    assert amount(size) == text

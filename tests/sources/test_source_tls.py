@@ -1,0 +1,87 @@
+"""TLS: what is not trusted is not talked to (N06)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gemmalock.errors import ConnectionFailed, RedirectRefused, TlsFailed
+from gemmalock.ports import Ask
+from gemmalock.sources.http import HttpSource
+from gemmalock.stopping import Stop
+from tests.servers.fileserver import FileServer
+from tests.servers.scripted import ScriptedServer
+from tests.sources.conftest import drained
+
+Certificate = Callable[[str], tuple[ssl.SSLContext, Path]]
+
+
+def test_a_self_signed_certificate_is_refused_once_and_no_way_around_is_hinted_at(
+    http: HttpSource, certificate: Certificate
+) -> None:
+    context, _ = certificate("IP:127.0.0.1")
+    with ScriptedServer(lambda e: e.answer(200, {}, b"x"), tls=context) as server:
+        with pytest.raises(TlsFailed, match="certificate was not accepted") as caught:
+            http.probe(server.url + "/x", Stop())
+        assert not server.requests
+        assert server.connections == 1
+    assert not caught.value.transient
+    assert "SSL_CERT_FILE" in caught.value.hint
+    assert "verif" not in caught.value.hint
+
+
+def test_a_certificate_that_was_named_is_trusted(certificate: Certificate) -> None:
+    context, public = certificate("IP:127.0.0.1")
+    source = HttpSource(ca_file=str(public))
+    body = bytes(range(256)) * 1000
+    with FileServer({"/x": body}, tls=context) as server:
+        assert source.probe(server.url + "/x", Stop()).size == len(body)
+        answer = source.open(Ask(server.url + "/x", 7, len(body), len(body), proven=True), Stop())
+        assert drained(answer) == body[7:]
+    source.close()
+
+
+def test_a_certificate_of_another_host_is_refused(certificate: Certificate) -> None:
+    context, public = certificate("DNS:models.example.org")
+    source = HttpSource(ca_file=str(public))
+    with FileServer({"/x": b"x"}, tls=context) as server, pytest.raises(TlsFailed):
+        source.open(Ask(server.url + "/x"), Stop())
+    source.close()
+    assert not server.requests
+
+
+def test_a_redirect_out_of_https_is_refused(certificate: Certificate) -> None:
+    """R03."""
+    context, public = certificate("IP:127.0.0.1")
+    source = HttpSource(ca_file=str(public))
+    with FileServer({"/x": b"x"}) as plain, FileServer({}, redirects={"/x": plain.url + "/x"}, tls=context) as server:
+        with pytest.raises(RedirectRefused, match="out of https"):
+            source.open(Ask(server.url + "/x"), Stop())
+        assert not plain.requests
+    source.close()
+
+
+def test_a_server_that_speaks_no_tls_is_a_tls_failure(http: HttpSource) -> None:
+    with FileServer({"/x": b"x"}) as server, pytest.raises(TlsFailed):
+        http.open(Ask(server.url.replace("http:", "https:") + "/x"), Stop())
+
+
+def test_a_connection_cut_in_the_middle_of_tls_can_be_tried_again(certificate: Certificate) -> None:
+    context, public = certificate("IP:127.0.0.1")
+    source = HttpSource(ca_file=str(public))
+
+    with ScriptedServer(lambda e: e.head(200, {"Content-Length": "9"}).send(b"x").reset(), tls=context) as server:
+        answer = source.open(Ask(server.url + "/x", 0, 9, 9), Stop())
+        with pytest.raises(ConnectionFailed) as caught:
+            drained(answer)
+    assert caught.value.transient
+    source.close()
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    missing = tmp_path / "none.pem"
+    with pytest.raises(TlsFailed, match=r"none\.pem"):
+        HttpSource(ca_file=str(missing)).open(Ask("https://127.0.0.1:9/x"), Stop())

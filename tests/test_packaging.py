@@ -1,0 +1,174 @@
+"""What people install is whole: the wheel and the sdist are built, installed in fresh environments and used there."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.guard import CHECKOUT
+from tests.running import Gemmalock, Project, run_tool
+from tests.servers import real
+
+pytestmark = pytest.mark.long
+
+BODY = b"GGUF" + bytes(range(256)) * 4096
+
+
+def build(kind: str, source: Path, target: Path) -> Path:
+    """Build a wheel or an sdist of `source` with the backend of this environment. The file."""
+    run_tool([sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", target, source], target)
+    (built,) = target.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return built
+
+
+def fresh_environment(folder: Path, *what: str | Path) -> Path:
+    """A new virtual environment with `what` installed. Its folder of programs."""
+    run_tool([sys.executable, "-m", "venv", folder], folder.parent)
+    run_tool([folder / "bin" / "python", "-m", "pip", "install", "-q", *what], folder.parent)
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("packaging")
+
+
+@pytest.fixture(scope="module")
+def wheel(workshop: Path) -> Path:
+    (workshop / "wheel").mkdir()
+    return build("wheel", CHECKOUT, workshop / "wheel")
+
+
+@pytest.fixture(scope="module")
+def sdist(workshop: Path) -> Path:
+    (workshop / "sdist").mkdir()
+    return build("sdist", CHECKOUT, workshop / "sdist")
+
+
+@pytest.fixture(scope="module")
+def installed(workshop: Path, wheel: Path) -> Path:
+    """The programs of an environment that has nothing but the wheel and what it depends on."""
+    return fresh_environment(workshop / "installed", wheel)
+
+
+@pytest.fixture(scope="module")
+def editable(workshop: Path) -> Path:
+    """The programs of an environment with an editable install of this checkout."""
+    return fresh_environment(workshop / "editable", "-e", CHECKOUT)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[real.RealServer]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "tiny.gguf").write_bytes(BODY)
+    with real.http_server(folder) as server:
+        yield server
+
+
+def installed_gemmalock(programs: Path, project: Project) -> Gemmalock:
+    """The program of an environment; nothing of the checkout stands in for what is installed there."""
+    return Gemmalock(project.folder, (str(programs / "gemmalock"),), from_checkout=False)
+
+
+def names_in(archive: Path) -> list[str]:
+    """The names in a wheel, or in an sdist without its first folder."""
+    if archive.suffix == ".whl":
+        return zipfile.ZipFile(archive).namelist()
+    with tarfile.open(archive) as packed:
+        return [name.partition("/")[2] for name in packed.getnames()]
+
+
+def data_files() -> set[str]:
+    """Every data file of the checkout that has to be in the wheel."""
+    return {
+        path.relative_to(CHECKOUT).as_posix()
+        for top in ("manifest", "schemas")
+        for path in (CHECKOUT / top).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def test_the_wheel_has_every_module_and_every_data_file(wheel: Path) -> None:
+    modules = {
+        path.relative_to(CHECKOUT).as_posix()
+        for path in (CHECKOUT / "gemmalock").rglob("*.py")
+        if "data" not in path.relative_to(CHECKOUT).parts
+    }
+    data = {f"gemmalock/data/{name}" for name in data_files()}
+    assert (modules | data) - set(names_in(wheel)) == set()
+
+
+def test_the_wheel_has_its_licence_and_says_that_it_is_typed(wheel: Path) -> None:
+    names = names_in(wheel)
+    assert "gemmalock/py.typed" in names
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")] != []
+
+
+def test_the_wheel_has_nothing_else(wheel: Path) -> None:
+    tops = {name.split("/")[0].partition("-")[0] for name in names_in(wheel)}
+    assert tops == {"gemmalock"}
+    assert [name for name in names_in(wheel) if "test" in Path(name).name.lower() or name.endswith(".pyc")] == []
+
+
+def test_the_sdist_has_what_it_takes_to_build_and_to_test(sdist: Path) -> None:
+    names = set(names_in(sdist))
+    assert {"pyproject.toml", "LICENSE", "README.md", "gemmalock/py.typed", "tests/conftest.py"} - names == set()
+    assert data_files() - names == set()
+
+
+def test_a_wheel_of_the_sdist_is_the_wheel_of_the_checkout(workshop: Path, sdist: Path, wheel: Path) -> None:
+    (workshop / "unpacked").mkdir()
+    run_tool(["tar", "-xzf", sdist], workshop / "unpacked")
+    (source,) = (workshop / "unpacked").iterdir()
+    (workshop / "again").mkdir()
+    again = build("wheel", source, workshop / "again")
+    assert sorted(names_in(again)) == sorted(names_in(wheel))
+
+
+def test_the_installed_program_tells_its_version(installed: Path, project: Project) -> None:
+    done = installed_gemmalock(installed, project)("--version")
+    assert done.code == 0, done.err
+    assert done.out.split()[-1] == version_in(installed)
+
+
+def version_in(programs: Path) -> str:
+    """The version that the environment's metadata has."""
+    script = "import importlib.metadata; print(importlib.metadata.version('gemmalock'))"
+    return run_tool([programs / "python", "-c", script], programs).strip()
+
+
+@pytest.mark.parametrize("how", ["installed", "editable"])
+def test_the_schemas_are_found(how: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    programs: Path = request.getfixturevalue(how)
+    script = (
+        "import json, gemmalock.resources as resources;"
+        "print(json.loads(resources.schema_text('lock.v1.schema.json'))['$schema']);"
+        "print(sorted(path.name for path in resources.catalogue_folder().iterdir()))"
+    )
+    schema, catalogue = run_tool([programs / "python", "-c", script], tmp_path).splitlines()
+    assert schema == "https://json-schema.org/draft/2020-12/schema"
+    assert catalogue == str(sorted(path.name for path in (CHECKOUT / "manifest" / "catalogue").iterdir()))
+
+
+@pytest.mark.parametrize("how", ["installed", "editable"])
+def test_the_main_job_is_done_by_what_is_installed(
+    how: str, request: pytest.FixtureRequest, project: Project, served: real.RealServer
+) -> None:
+    programs: Path = request.getfixturevalue(how)
+    gemmalock = installed_gemmalock(programs, project)
+    project.write_manifest(f"version: 1\nmodels:\n  tiny:\n    files:\n      - url: {served.url}/tiny.gguf\n")
+    for command in ("lock", "sync", "verify"):
+        done = gemmalock(command)
+        assert done.code == 0, f"{command}: {done.err}"
+    assert (project.folder / "models" / "tiny" / "tiny.gguf").read_bytes() == BODY
+
+
+def test_the_demo_runs_from_the_wheel(installed: Path, project: Project) -> None:
+    done = installed_gemmalock(installed, project)("demo")
+    assert done.code == 0, done.err

@@ -1,0 +1,200 @@
+"""The room's small rules: which bytes may be combined, how a cap on the rate is kept, and the digest of a file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemmalock.errors import FileError, Interrupted, UnsafePath
+from gemmalock.journal import CHUNK, Chunk, Validator
+from gemmalock.lockfile import is_strong
+from gemmalock.stopping import Stop
+from gemmalock.transfer.combine import changed, clash, doubtful, same_origin
+from gemmalock.transfer.digest import hash_file
+from gemmalock.transfer.pace import RateLimit
+from tests.transfer.twins import ETAG, ORIGIN, URL, digest, locked, some_bytes
+
+CDN = "https://cdn.example.net"
+BODY = b"x"
+ETAGS = st.sampled_from([None, '"v1"', '"v2"', 'W/"v1"', "v1"])
+VALIDATORS = st.builds(Validator, ETAGS, st.sampled_from([ORIGIN, CDN]))
+
+# --- combining ---------------------------------------------------------------------------------------------
+
+#: The validators of old and new bytes, and whether they may be combined with a digest, and without.
+COMBINATIONS = [
+    (Validator('"v1"', ORIGIN), Validator('"v1"', ORIGIN), True, True),
+    (Validator('"v1"', ORIGIN), Validator('"v2"', ORIGIN), False, False),
+    (Validator('"v1"', ORIGIN), Validator('"v2"', CDN), True, False),
+    (Validator('"v1"', ORIGIN), Validator('"v1"', CDN), True, False),
+    (Validator('W/"v1"', ORIGIN), Validator('W/"v1"', ORIGIN), True, False),
+    (Validator('W/"v1"', ORIGIN), Validator('"v2"', ORIGIN), True, False),
+    (Validator(None, ORIGIN), Validator('"v2"', ORIGIN), True, False),
+    (Validator(None, ORIGIN), Validator(None, ORIGIN), True, False),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "proven", "unproven"), COMBINATIONS)
+def test_which_bytes_may_be_combined(old: Validator, new: Validator, proven: bool, unproven: bool) -> None:
+    assert (clash(locked(BODY), [old], new) is None) is proven
+    assert (clash(locked(BODY, proven=False), [old], new) is None) is unproven
+
+
+@given(VALIDATORS, VALIDATORS)
+def test_a_digest_never_forbids_more(old: Validator, new: Validator) -> None:
+    if clash(locked(BODY, proven=False), [old], new) is None:
+        assert clash(locked(BODY), [old], new) is None
+
+
+@given(VALIDATORS)
+def test_the_first_bytes_clash_with_nothing(new: Validator) -> None:
+    assert clash(locked(BODY), [], new) is None
+    assert clash(locked(BODY, proven=False), [], new) is None
+
+
+@given(st.lists(VALIDATORS, max_size=6), st.booleans())
+def test_chunks_that_are_kept_never_clash_with_each_other(validators: list[Validator], proven: bool) -> None:
+    file = locked(bytes(1), etag=ETAG, proven=proven)
+    chunks = {index: Chunk(index, CHUNK, "", validator) for index, validator in enumerate(validators)}
+    doubt = doubtful(file, chunks)
+    kept = {chunk.validator for index, chunk in chunks.items() if doubt is None or index not in doubt.indexes}
+    for one in kept:
+        assert clash(file, kept - {one}, one) is None
+        assert proven or one.etag == ETAG and is_strong(one.etag)
+    assert kept or not validators or not proven
+
+
+def test_the_larger_part_stays() -> None:
+    old, new = Validator('"v1"', ORIGIN), Validator('"v2"', ORIGIN)
+    chunks = {0: Chunk(0, CHUNK, "", old), 1: Chunk(1, CHUNK, "", new), 2: Chunk(2, CHUNK, "", new)}
+    doubt = doubtful(locked(BODY), chunks)
+    assert doubt is not None
+    assert doubt.indexes == {0}
+
+
+@pytest.mark.parametrize(
+    ("etag", "found", "url", "says"),
+    [
+        (ETAG, Validator('"v2"', ORIGIN), URL, True),
+        (ETAG, Validator('W/"v1"', ORIGIN), URL, False),
+        (ETAG, Validator('"v2"', CDN), URL, False),
+        (ETAG, Validator(None, ORIGIN), URL, False),
+        (None, Validator('"v2"', ORIGIN), URL, False),
+        (ETAG, Validator('"v2"', CDN), f"{CDN}/gemma.gguf", False),
+    ],
+)
+def test_when_upstream_seems_to_have_changed(etag: str | None, found: Validator, url: str, says: bool) -> None:
+    assert (changed(locked(BODY, etag=etag), found, url) is not None) is says
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a.example", "https://a.example:443/x?y", True),
+        ("http://A.example:80", "http://a.example/", True),
+        ("http://a.example", "https://a.example", False),
+        ("https://a.example:8443", "https://a.example", False),
+        ("https://a.example", "https://b.example", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(one: str, other: str, same: bool) -> None:
+    assert same_origin(one, other) is same
+
+
+# --- the rate ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sleeper(Stop):
+    """A stop whose waiting only moves a clock."""
+
+    now: float = 100.0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def wait(self, seconds: float) -> None:
+        """Let the time pass."""
+        self.check()
+        self.now += seconds
+
+
+@given(st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 3)), min_size=1, max_size=40))
+def test_a_rate_is_kept_over_any_time(pieces: list[tuple[int, float]]) -> None:
+    stop = Sleeper()
+    limit = RateLimit(50_000, clock=lambda: stop.now)
+    began, moved = stop.now, 0
+    for count, pause in pieces:
+        limit.take(count, stop)
+        moved += count
+        assert moved <= 50_000 * (stop.now - began + 0.1) + 1
+        stop.now += pause
+
+
+def test_a_rate_is_reached_by_who_never_pauses() -> None:
+    stop = Sleeper()
+    limit = RateLimit(50_000, clock=lambda: stop.now)
+    for _ in range(100):
+        limit.take(limit.step, stop)
+    assert stop.now - 100.0 == pytest.approx(100 * limit.step / 50_000, rel=0.02)
+
+
+def test_waiting_for_the_line_ends_with_the_wish_to_stop() -> None:
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Interrupted):
+        RateLimit(1).take(1000, stop)
+
+
+@pytest.mark.parametrize("rate", [0, -1])
+def test_a_rate_that_moves_nothing_is_no_rate(rate: int) -> None:
+    with pytest.raises(ValueError, match="moves nothing"):
+        RateLimit(rate)
+
+
+# --- the digest of a file ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_a_file_is_hashed_whole_by_path_and_by_descriptor(tmp_path: Path, size: int) -> None:
+    body = some_bytes(size)
+    path = tmp_path / "file"
+    path.write_bytes(body)
+    counts: list[int] = []
+    assert hash_file(path, Stop(), counts.append) == digest(body)
+    assert sum(counts) == size
+    with path.open("rb") as file:
+        file.seek(size // 2)
+        assert hash_file(file.fileno(), Stop()) == digest(body)
+        assert file.tell() == size // 2
+
+
+def test_hashing_can_be_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(10))
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Interrupted):
+        hash_file(path, stop)
+
+
+def test_a_link_is_not_hashed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with pytest.raises(UnsafePath):
+        hash_file(tmp_path / "link", Stop())
+
+
+def test_what_cannot_be_read_is_a_disk_error(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot open"):
+        hash_file(tmp_path / "missing", Stop())
+    with pytest.raises(FileError, match="cannot read"):
+        hash_file(tmp_path, Stop())
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(FileError, match="cannot read"):
+        hash_file(descriptor, Stop())
+    os.close(descriptor)
