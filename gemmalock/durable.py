@@ -25,8 +25,9 @@ BESIDE = ".new"
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
-#: What open(2) answers where unnamed files cannot be had.
-_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.ENOENT})
+#: What open(2) answers where unnamed files cannot be had; in a folder that was removed ext4 says EPERM. The attempt
+#: with a name that follows says what is really wrong.
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.ENOENT, errno.EPERM})
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:

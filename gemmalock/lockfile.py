@@ -263,7 +263,8 @@ def source_url(source: str, revision: str | None, name: str) -> str | None:
     if scheme in ("http", "https"):
         return f"{source.rstrip('/')}/{quoted(name)}"
     if scheme == "file":
-        return f"{source.rstrip('/')}/{name}"
+        # Percent escapes are decoded in file URLs too, and nothing else in them means anything.
+        return f"{source.rstrip('/')}/{name.replace('%', '%25')}"
     if scheme == "hf":
         if revision is None or not _COMMIT.fullmatch(revision):
             return None

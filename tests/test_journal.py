@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +99,7 @@ def test_the_ranges_are_sorted_apart_and_add_up(chunks: list[Chunk]) -> None:
     journal = read_journal(text_of(chunks), SIZE)
     ranges = journal.ranges
     assert sum(end - start for start, end in ranges) == journal.kept
-    assert all(one[1] < other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+    assert all(one[1] < other[0] for one, other in pairwise(ranges))
 
 
 def test_ranges_that_touch_are_joined() -> None:

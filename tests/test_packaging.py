@@ -144,16 +144,18 @@ def version_in(programs: Path) -> str:
 
 
 @pytest.mark.parametrize("how", ["installed", "editable"])
-def test_the_schemas_are_found(how: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_the_schemas_and_the_manifest_format_are_found(
+    how: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     programs: Path = request.getfixturevalue(how)
     script = (
-        "import json, gemmalock.resources as resources;"
+        "import json, sys, gemmalock.resources as resources;"
         "print(json.loads(resources.schema_text('lock.v1.schema.json'))['$schema']);"
-        "print(sorted(path.name for path in resources.catalogue_folder().iterdir()))"
+        "print(*[name for name in sys.argv[1:] if not (resources.data_folder() / name).is_file()])"
     )
-    schema, catalogue = run_tool([programs / "python", "-c", script], tmp_path).splitlines()
+    schema, missing = run_tool([programs / "python", "-c", script, *sorted(data_files())], tmp_path).splitlines()
     assert schema == "https://json-schema.org/draft/2020-12/schema"
-    assert catalogue == str(sorted(path.name for path in (CHECKOUT / "manifest" / "catalogue").iterdir()))
+    assert missing == ""
 
 
 @pytest.mark.parametrize("how", ["installed", "editable"])

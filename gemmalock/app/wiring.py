@@ -17,7 +17,7 @@ from gemmalock.collect import Project
 from gemmalock.errors import InputError, PolicyRefused
 from gemmalock.lockfile import Lock, Node
 from gemmalock.plan import FilePlan, Plan
-from gemmalock.ports import Arrival, Claim, Reporter, Source, Watch
+from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
 from gemmalock.settings import Settings
 from gemmalock.spec import SCHEMES, scheme_of
 from gemmalock.stopping import Stop
@@ -131,9 +131,8 @@ class Workshop:
         """Bring a file's bytes to the claim's folder."""
         from gemmalock.transfer.fetch import Terms, fetch
 
-        self.refuse_host(node.file.url)
         terms = Terms(delay=self.delay, limit=self._limit)
-        return fetch(node.file, claim, self.source(node.file.url, node.manifest.path), terms, self.stop, watch)
+        return fetch(node.file, claim, _ByScheme(self, node.manifest.path), terms, self.stop, watch)
 
     @cached_property
     def delay(self) -> Callable[[int, Exception], float | None]:
@@ -167,6 +166,33 @@ class Workshop:
         """Let go of all connections."""
         for source in self._sources.values():
             source.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _ByScheme:
+    """The source of a file and of its mirrors: each URL goes to the adapter of its scheme, if its host is allowed."""
+
+    workshop: Workshop
+    manifest_path: str
+
+    def probe(self, url: str, stop: Stop) -> Probe:
+        """As ports.Source has it."""
+        return self._source(url).probe(url, stop)
+
+    def list(self, source: str, stop: Stop) -> Listing:
+        """As ports.Source has it."""
+        return self._source(source).list(source, stop)
+
+    def open(self, ask: Ask, stop: Stop) -> Answer:
+        """As ports.Source has it."""
+        return self._source(ask.url).open(ask, stop)
+
+    def close(self) -> None:
+        """The workshop closes its sources."""
+
+    def _source(self, url: str) -> Source:
+        self.workshop.refuse_host(url)
+        return self.workshop.source(url, self.manifest_path)
 
 
 def _http(workshop: Workshop, folder: Path) -> Source:

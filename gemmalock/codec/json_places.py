@@ -23,9 +23,18 @@ class _Open:
         self.wants_key = self.is_mapping
 
 
-def json_offsets(text: str) -> Mapping[Pointer, int]:
-    """Pointer → offset of its value in `text`, which must be valid JSON."""
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """Pointer → offset of its value; of keys that are twice in one mapping, the offset of the second."""
+
+    values: Mapping[Pointer, int]
+    repeats: Mapping[Pointer, int]
+
+
+def json_offsets(text: str) -> Offsets:
+    """Where everything is in `text`, which must be valid JSON."""
     found: dict[Pointer, int] = {}
+    repeats: dict[Pointer, int] = {}
     opened: list[_Open] = []
     for token in _TOKEN.finditer(text):
         mark = token[0]
@@ -37,11 +46,14 @@ def json_offsets(text: str) -> Mapping[Pointer, int]:
             opened[-1].wants_key = False
         elif opened and opened[-1].wants_key:
             opened[-1].step = json.loads(mark)
+            pointer = tuple(level.step for level in opened)
+            if pointer in found:
+                repeats[pointer] = token.start()
         else:
             found[tuple(level.step for level in opened)] = token.start()
             if mark in "[{":
                 opened.append(_Open(mark == "{", "" if mark == "{" else 0))
-    return found
+    return Offsets(found, repeats)
 
 
 def _next(level: _Open) -> None:
@@ -52,5 +64,5 @@ def _next(level: _Open) -> None:
 
 
 def pointer_text(pointer: Pointer) -> str:
-    """A pointer as RFC 6901 writes it."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in pointer) or "/"
+    """A pointer as RFC 6901 writes it; that of the whole text is empty."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in pointer)

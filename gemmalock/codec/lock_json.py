@@ -13,8 +13,8 @@ from itertools import chain
 from typing import NoReturn
 from uuid import UUID
 
-from gemmalock.codec.page import Page, read_page
-from gemmalock.errors import LockInvalid, Problem
+from gemmalock.errors import LockInvalid
+from gemmalock.escaping import escaped
 from gemmalock.lockfile import LOCK_VERSION, Lock, LockedFile, LockedManifest, LockedModel
 from gemmalock.paths import clashes
 from gemmalock.spec import MODEL_NAME
@@ -46,17 +46,18 @@ def read_lock(text: bytes, path: str) -> Lock:
 
     Raises LockInvalid with every problem that was found, in the order of their places.
     """
-    page = read_page(text, path, MAX_BYTES)
-    if isinstance(page, Problem):
-        raise _invalid(path, [page])
-    value = _parsed(page)
     try:
-        lock = _lock(value)
-    except (_Unsound, ValueError):
-        _explain(page, value)
-    if not _is_consistent(lock):
-        _explain(page, value)
-    return lock
+        lock = _lock(_value(text))
+        if _is_consistent(lock):
+            return lock
+    except (_Unsound, ValueError, RecursionError):
+        # What is wrong is said below, from the text; nothing that was half read is used.
+        pass
+    from gemmalock.codec.lock_problems import lock_problems
+
+    problems = lock_problems(text, path)
+    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise LockInvalid(f"`{escaped(path)}` has {count}", problems=problems)
 
 
 def write_lock(lock: Lock) -> bytes:
@@ -103,50 +104,29 @@ def _file_value(file: LockedFile) -> dict[str, object]:
 # --- JSON to values ----------------------------------------------------------------------------------------
 
 
-def _parsed(page: Page) -> object:
-    """The JSON value of a page whose version is known. Raises LockInvalid."""
-    try:
-        value = json.loads(page.text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        place = page.place(error.pos)
-        message = "the lock is empty" if not page.text.strip() else f"not JSON: {error.msg[0].lower()}{error.msg[1:]}"
-        hint = "restore it from version control, or delete it and run `gemmalock lock`"
-        raise _invalid(page.path, [page.problem(place, message, hint)]) from None
-    except RecursionError:
-        raise _invalid(page.path, [Problem(page.path, 0, 0, "nested too deeply")]) from None
-    except ValueError as error:
-        raise _invalid(page.path, [Problem(page.path, 0, 0, f"not a lock: {error}")]) from None
-    if isinstance(value, dict):
-        _check_version(page, value.get("lock_version"))
-    return value
+def _value(text: bytes) -> object:
+    """The JSON value of a text. Raises ValueError or RecursionError."""
+    if len(text) > MAX_BYTES:
+        raise _Unsound
+    return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_no_repeats, parse_constant=_no_constant)
 
 
-def _check_version(page: Page, version: object) -> None:
-    """The version is read first: what another one means is not ours to judge."""
-    if type(version) is int and version != LOCK_VERSION:
-        from gemmalock.codec.lock_problems import version_problem
-
-        raise _invalid(page.path, [version_problem(page, version)])
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # Where a key is there twice, one reader may see the one value and another the other.
     value = dict(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        from gemmalock.escaping import shown
-
-        raise ValueError(f"the key `{shown(twice)}` is twice in one mapping")
+        raise _Unsound
     return value
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"`{name}` is not JSON")
+    raise _Unsound(name)
 
 
 def _lock(value: object) -> Lock:
     mapping = _mapping(value, _LOCK_KEYS)
-    if type(mapping["lock_version"]) is not int:
+    version = mapping["lock_version"]
+    if type(version) is not int or version != LOCK_VERSION:
         raise _Unsound
     return Lock(tuple(_manifest(each) for each in _list(mapping["manifests"])))
 
@@ -268,15 +248,3 @@ def _manifest_clashes(manifest: LockedManifest) -> bool:
 def _repeat(names: Iterator[str]) -> bool:
     listed = list(names)
     return len(set(listed)) != len(listed)
-
-
-def _explain(page: Page, value: object) -> NoReturn:
-    from gemmalock.codec.lock_problems import lock_problems
-
-    raise _invalid(page.path, lock_problems(page, value))
-
-
-def _invalid(path: str, problems: list[Problem]) -> LockInvalid:
-    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    hint = "" if all(problem.hint for problem in problems) else "restore it from version control, or lock anew"
-    return LockInvalid(f"`{path}` has {count}", problems=problems, hint=hint)

@@ -5,14 +5,16 @@ The schema says what has the wrong shape; the rest is said here, by the same rul
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from gemmalock.codec.json_places import Pointer, json_offsets, pointer_text
-from gemmalock.codec.page import NOWHERE, Page
-from gemmalock.codec.schema import Flaw, flaws
+from gemmalock.codec.json_places import Offsets, Pointer, json_offsets, pointer_text
+from gemmalock.codec.lock_json import MAX_BYTES
+from gemmalock.codec.page import NOWHERE, Page, Place, read_page
+from gemmalock.codec.schema import flaws
 from gemmalock.codec.url_rules import url_wrongs
 from gemmalock.errors import Problem
 from gemmalock.escaping import shown
@@ -20,6 +22,7 @@ from gemmalock.lockfile import LOCK_VERSION
 from gemmalock.paths import clashes, joined, path_problem
 
 SCHEMA = "lock.v1.schema.json"
+_RESTORE = "restore the lock from version control, or delete it and run `gemmalock lock`"
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: An entity tag may have bytes beyond ASCII in it, which are no controls there (RFC 9110, 8.8.3: obs-text).
 _FIELD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -35,43 +38,65 @@ class _Said:
     secret: bool = False
 
 
-def version_problem(page: Page, version: int) -> Problem:
-    """A lock of a version that is not ours to judge; it is never rewritten."""
-    place = page.place(json_offsets(page.text)[("lock_version",)])
+def lock_problems(text: bytes, path: str) -> list[Problem]:
+    """Every problem of a lock that could not be read, in the order of their places; at least one."""
+    page = read_page(text, path, MAX_BYTES)
+    if isinstance(page, Problem):
+        return [page]
+    try:
+        value = json.loads(page.text)
+    except (ValueError, RecursionError) as error:
+        return [_notation_problem(page, error)]
+    offsets = json_offsets(page.text)
+    if problem := _version_problem(page, offsets, value):
+        return [problem]
+    said = [*_repeated_keys(offsets), *_rules(value)]
+    taken = {each.pointer for each in said}
+    for flaw in flaws(SCHEMA, value):
+        at = (*flaw.pointer, flaw.key) if flaw.key is not None else flaw.pointer
+        if at not in taken:
+            said.append(_Said(at, flaw.message, flaw.hint))
+    problems = {_problem(page, offsets, each) for each in said}
+    if not problems:
+        problems = {page.problem(NOWHERE, "the lock breaks a rule of its format", _RESTORE)}
+    return sorted(problems, key=lambda problem: (problem.line, problem.column, problem.message))
+
+
+def _notation_problem(page: Page, error: ValueError | RecursionError) -> Problem:
+    if not page.text.strip():
+        return page.problem(Place(1, 1), "the lock is empty", _RESTORE)
+    if isinstance(error, json.JSONDecodeError):
+        message = f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+        return page.problem(page.place(error.pos), message, _RESTORE)
+    says = "it is nested too deeply" if isinstance(error, RecursionError) else "a number in it is too long"
+    return page.problem(NOWHERE, f"not a lock: {says}", _RESTORE)
+
+
+def _version_problem(page: Page, offsets: Offsets, value: object) -> Problem | None:
+    """The version is read first: what another one means is not ours to judge, and it is never rewritten."""
+    version = value.get("lock_version") if isinstance(value, dict) else None
+    if type(version) is not int or version == LOCK_VERSION:
+        return None
+    place = page.place(offsets.values[("lock_version",)])
     number = str(version)[:20]
     if version > LOCK_VERSION:
         return page.problem(place, f"lock version {number} needs a newer gemmalock", "update gemmalock")
     return page.problem(place, f"there is no lock version {number}", "restore the lock from version control")
 
 
-def lock_problems(page: Page, value: object) -> list[Problem]:
-    """Every problem of a lock that could not be built, in the order of their places; at least one."""
-    said = [*_rules(value)]
-    taken = {each.pointer for each in said}
-    for flaw in flaws(SCHEMA, value):
-        at = (*flaw.pointer, flaw.key) if flaw.key is not None else flaw.pointer
-        if at not in taken:
-            said.append(_of_flaw(flaw, at))
-    offsets = json_offsets(page.text)
-    problems = {_problem(page, offsets, each) for each in said}
-    if not problems:
-        problems = {page.problem(NOWHERE, "the lock breaks a rule of its format")}
-    return sorted(problems, key=lambda problem: (problem.line, problem.column, problem.message))
-
-
-def _of_flaw(flaw: Flaw, at: Pointer) -> _Said:
-    # The pointer says where; a label before the sentence would say it twice.
-    return _Said(at, flaw.message, flaw.hint)
-
-
-def _problem(page: Page, offsets: Mapping[Pointer, int], said: _Said) -> Problem:
-    place = page.place(offsets[said.pointer]) if said.pointer in offsets else NOWHERE
-    message = f"{shown(pointer_text(said.pointer))}: {said.message}"
-    hint = said.hint or "restore the lock from version control, or delete it and run `gemmalock lock`"
-    return page.problem(place, message, hint, secret=said.secret)
+def _problem(page: Page, offsets: Offsets, said: _Said) -> Problem:
+    offset = offsets.repeats.get(said.pointer, offsets.values.get(said.pointer))
+    place = page.place(offset) if offset is not None else NOWHERE
+    message = f"{shown(pointer_text(said.pointer))}: {said.message}" if said.pointer else said.message
+    return page.problem(place, message, said.hint or _RESTORE, secret=said.secret)
 
 
 # --- the rules that no schema can say ----------------------------------------------------------------------
+
+
+def _repeated_keys(offsets: Offsets) -> Iterator[_Said]:
+    for pointer in offsets.repeats:
+        yield _Said(pointer, "this key is twice in one mapping")
 
 
 def _rules(value: object) -> Iterator[_Said]:

@@ -89,7 +89,7 @@ def _unreadable(page: Page) -> Iterator[Problem]:
         message = f"the file has a character that is not text: U+{ord(found[0]):04X}"
         hint = "is this a binary file, or one that is UTF-16?" if found[0] == "\0" else "remove that character"
         yield page.problem(page.place(found.start()), message, hint)
-    if found := _CONFLICT.search(page.text):
+    if "<<<<<<< " in page.text and (found := _CONFLICT.search(page.text)):
         place = page.place(found.start())
         message = f"unresolved merge: line {place.line} is a conflict marker of git"
         yield page.problem(place, message, "resolve the conflict, and remove the markers")

@@ -185,7 +185,7 @@ def _is_left_over(path: Path, maker: str) -> bool:
     if is_dead_mark(maker):
         return True
     try:
-        return time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS
+        return time.time() - path.lstat().st_ctime > _ABANDONED_SECONDS
     except OSError:
         return False
 

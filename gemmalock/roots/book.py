@@ -85,19 +85,19 @@ class Book:
     def save(self) -> None:
         """Merge this process's changes into what is on disk now; nothing is written where nothing changes.
         Raises OSError, UnsafePath and Busy."""
-        with self._mutex:
-            if not self._changes:
-                return
-            with self.locked():
-                self._is_read = False
-                entries = dict(self._read())
-                for path, change in self._changes.items():
-                    if change.after is not None:
-                        entries[path] = change.after
-                    elif entries.get(path) == change.before:
-                        entries.pop(path, None)
-                if entries != (self._entries or {}):
-                    self._write(entries)
+        if not self._changes:
+            return
+        # The lock of the root before that of the threads, everywhere: pruning holds the first and needs the second.
+        with self.locked(), self._mutex:
+            self._is_read = False
+            entries = dict(self._read())
+            for path, change in self._changes.items():
+                if change.after is not None:
+                    entries[path] = change.after
+                elif entries.get(path) == change.before:
+                    entries.pop(path, None)
+            if entries != (self._entries or {}):
+                self._write(entries)
             self._changes.clear()
 
     @contextlib.contextmanager

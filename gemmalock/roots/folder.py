@@ -137,21 +137,22 @@ class RootFolder:
             raise disk_error(error, f"empty the trash of `{self._root}`") from error
 
     def _stray(self, found: Found, known: Tracked) -> Stray:
-        keep = found.keep or self._kept(found.path) or known.why_keep(found.path)
-        seen = identity(found.stat)
-        return Stray(found.path, found.stat.st_size, seen, self._is_ours(found), keep)
+        if found.stat is None:
+            return Stray(found.path, 0, (0, 0, 0), False, found.keep)
+        keep = self._kept(found.path) or known.why_keep(found.path)
+        return Stray(found.path, found.stat.st_size, identity(found.stat), self._is_ours(found.path, found.stat), keep)
 
     def _kept(self, path: str) -> str | None:
         return "a `keep` setting names it" if any(matches(above, self._keep) for above in parents(path)) else None
 
-    def _is_ours(self, found: Found) -> bool:
+    def _is_ours(self, path: str, found: os.stat_result) -> bool:
         """Whether sync put it here, and nobody changed it since."""
-        entry = self._book.entry(found.path)
-        if entry is None or found.keep is not None:
+        entry = self._book.entry(path)
+        if entry is None:
             return False
-        if not stat.S_ISLNK(found.stat.st_mode):
-            return entry.link != SYMLINK and stat.S_ISREG(found.stat.st_mode) and is_recorded(found.stat, entry)
+        if not stat.S_ISLNK(found.st_mode):
+            return entry.link != SYMLINK and stat.S_ISREG(found.st_mode) and is_recorded(found, entry)
         try:
-            return entry.link == SYMLINK and is_recorded(os.stat(self.folder / found.path), entry)
+            return entry.link == SYMLINK and is_recorded(os.stat(self.folder / path), entry)
         except OSError:
             return False

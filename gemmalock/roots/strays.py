@@ -11,15 +11,13 @@ from gemmalock.errors import UnsafePath
 from gemmalock.paths import OWN_NAMES, folded, joined
 from gemmalock.roots.walk import lstat_at, opened, split
 
-_NO_STAT = os.stat_result((0,) * 10)
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A path in a root, from that root, with its lstat; `keep` is why it is not to be touched, or None."""
+    """A path in a root, from that root. It has its lstat, or else `keep`: why it was not looked at."""
 
     path: str
-    stat: os.stat_result
+    stat: os.stat_result | None
     keep: str | None = None
 
 
@@ -86,12 +84,12 @@ class Scan:
             self._keep(path, f"the disk would not say what it is: {reason_of(error)}")
 
     def _keep(self, path: str, why: str) -> None:
-        self._found.append(Found(path, _NO_STAT, why))
+        self._found.append(Found(path, None, why))
 
     def _is_locked_in_other_case(self, found: Found, unseen: dict[str, str]) -> bool:
         """Whether this is a locked file under the name that a case-insensitive file system shows for it."""
         path = unseen.get(folded(found.path))
-        if path is None or found.keep is not None:
+        if path is None or found.stat is None:
             return False
         try:
             folder, name = split(joined(self.root, path))

@@ -8,45 +8,25 @@ bytes of a head are counted.
 from __future__ import annotations
 
 import contextlib
-import http.client
-import io
-import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from gemmalock.errors import ConnectionFailed, TlsFailed
-from gemmalock.sources.bodies import Body, Chunked, Counted, Gauge, UntilClose
-from gemmalock.sources.connecting import Target, connect
+from gemmalock.sources.bodies import Body, Chunked, Counted, UntilClose
 from gemmalock.sources.failures import FOREIGN, is_silence, source_error
 from gemmalock.sources.fields import shown_url
 from gemmalock.sources.ranges import content_length
+from gemmalock.sources.wire import Call, HttpLimits, Pool, Response, SecurePool, shut_down
+from gemmalock.spec import scheme_of
 from gemmalock.stopping import Stop
 
-_BUFFER = 16 * 1024
 _KEPT_CONNECTIONS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """How long and how much is waited for. Silence for `read_seconds`, or fewer than `low_speed_bytes` a second over
-    `low_speed_seconds` of waiting, ends a request; so does a head of more than `head_bytes`."""
-
-    connect_seconds: float = 10.0
-    read_seconds: float = 20.0
-    low_speed_bytes: int = 1024
-    low_speed_seconds: float = 30.0
-    hops: int = 10
-    head_bytes: int = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +50,7 @@ class Reply:
     """An answer whose head was read. `headers` have lower-case names, several of one name are joined by `, `;
     `locations` has every Location; `peer` is the address that answered, None behind a proxy."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, wire: _Response, peer: str | None) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, wire: Response, peer: str | None) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): response.headers[name] for name in response.headers}
         self.locations: tuple[str, ...] = tuple(response.headers.getlist("location"))
@@ -81,7 +61,7 @@ class Reply:
 
     def shut_down(self) -> None:
         """End the connection from another thread: whoever reads from it wakes up."""
-        _shut_down(self._wire.connection)
+        shut_down(self._wire.connection)
 
     def wait_at_most(self, seconds: float) -> None:
         """From now on, silence for so long is too long."""
@@ -104,7 +84,8 @@ class Reply:
     def _reusable(self) -> bool:
         # Both a length and a transfer coding: the body can be read, the connection not trusted again (RFC 9112, 6.3).
         both = "transfer-encoding" in self.headers and "content-length" in self.headers
-        return not both and not self._wire.will_close
+        # And after an interim answer that was taken for the last one, the last one is still to come.
+        return not both and not self._wire.will_close and self.status >= 200
 
 
 class Channel:
@@ -113,7 +94,7 @@ class Channel:
     def __init__(self, limits: HttpLimits, routes: Routes) -> None:
         self._limits = limits
         self._routes = routes
-        self._managers: dict[tuple[str | None, bool], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, str | None, bool], urllib3.PoolManager] = {}
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
 
@@ -124,10 +105,10 @@ class Channel:
         """
         proxy = self._routes.proxy_for(url)
         while True:
-            call = _Call(self._limits, stop, public_only and proxy is None)
+            call = Call(self._limits, stop, public_only and proxy is None)
             try:
                 with call.running():
-                    response = self._manager(proxy, call.public_only).urlopen(
+                    response = self._manager((scheme_of(url), proxy, call.public_only)).urlopen(
                         method,
                         url,
                         headers=dict(headers),
@@ -153,15 +134,18 @@ class Channel:
         for manager in managers:
             manager.clear()
 
-    def _manager(self, proxy: str | None, public_only: bool) -> urllib3.PoolManager:
+    def _manager(self, key: tuple[str, str | None, bool]) -> urllib3.PoolManager:
         with self._lock:
-            manager = self._managers.get((proxy, public_only))
+            manager = self._managers.get(key)
             if manager is None:
-                manager = self._managers[proxy, public_only] = self._new_manager(proxy)
+                manager = self._managers[key] = self._new_manager(key[0], key[1])
             return manager
 
-    def _new_manager(self, proxy: str | None) -> urllib3.PoolManager:
-        settings: dict[str, Any] = {"maxsize": _KEPT_CONNECTIONS, "block": False, "ssl_context": self._context()}
+    def _new_manager(self, scheme: str, proxy: str | None) -> urllib3.PoolManager:
+        settings: dict[str, Any] = {"maxsize": _KEPT_CONNECTIONS, "block": False}
+        if scheme == "https":
+            # Reading the system's certificates takes a tenth of a second: not for plain http.
+            settings["ssl_context"] = self._context()
         manager: urllib3.PoolManager
         if proxy is None:
             manager = urllib3.PoolManager(32, **settings)
@@ -169,10 +153,10 @@ class Channel:
             parts = urlsplit(proxy)
             given = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
             fields = urllib3.make_headers(proxy_basic_auth=given) if given else {}
-            manager = urllib3.ProxyManager(
-                proxy, 32, proxy_headers=fields, proxy_ssl_context=self._context(), **settings
-            )
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+            if scheme_of(proxy) == "https":
+                settings["proxy_ssl_context"] = self._context()
+            manager = urllib3.ProxyManager(proxy, 32, proxy_headers=fields, **settings)
+        manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
         return manager
 
     def _context(self) -> ssl.SSLContext:
@@ -188,147 +172,7 @@ class Channel:
         return self._tls
 
 
-# --- below urllib3 -----------------------------------------------------------------------------------------
-
-
-class _Call:
-    """What is known of the request that this thread is sending."""
-
-    def __init__(self, limits: HttpLimits, stop: Stop, public_only: bool) -> None:
-        self.limits = limits
-        self.stop = stop
-        self.public_only = public_only
-        self.opened = False
-        self.response: _Response | None = None
-        self._handle: socket.socket | None = None
-
-    @contextlib.contextmanager
-    def running(self) -> Any:
-        """While inside, this is the thread's call, and a wish to stop ends it."""
-        token = _CALL.set(self)
-        try:
-            with self.stop.closing(self._wake):
-                yield
-        finally:
-            _CALL.reset(token)
-            if self._handle is not None:
-                self._handle.close()
-
-    def watch(self, opened: socket.socket) -> None:
-        """A connection was opened. Its duplicate stays usable while TLS moves the original to another object."""
-        self.opened = True
-        self._handle = opened.dup()
-
-    @property
-    def answered(self) -> _Response:
-        """The response whose head was read."""
-        assert self.response is not None
-        return self.response
-
-    @property
-    def peer(self) -> str | None:
-        """The address that answered."""
-        with contextlib.suppress(OSError, AttributeError, IndexError):
-            return str(self.answered.connection.getpeername()[0])
-        return None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether a kept connection was used, and not a byte came of it."""
-        return not self.opened and (self.response is None or self.response.wire.received == 0)
-
-    def _wake(self) -> None:
-        for connection in (self._handle, self.response.connection if self.response else None):
-            if connection is not None:
-                _shut_down(connection)
-
-
-_CALL: ContextVar[_Call] = ContextVar("_CALL")
-
-
-class _Wire(io.RawIOBase):
-    """The bytes of a connection, counted and timed."""
-
-    def __init__(self, raw: io.RawIOBase, limits: HttpLimits) -> None:
-        self.received = 0
-        self.head_limit: int | None = limits.head_bytes
-        self._raw = raw
-        self._gauge = Gauge(limits.low_speed_bytes, limits.low_speed_seconds)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        begun = time.monotonic()
-        count = self._raw.readinto(buffer)
-        self.received += count or 0
-        if self.head_limit is not None and self.received > self.head_limit + _BUFFER:
-            raise ConnectionFailed(f"the head of the answer is longer than {self.head_limit} bytes")
-        if count:
-            self._gauge.note(time.monotonic() - begun, count)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """The standard library's response, with a stream of ours below it."""
-
-    def __init__(
-        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
-    ) -> None:
-        super().__init__(sock, debuglevel, method, url)
-        call = _CALL.get()
-        self.fp.close()
-        self.wire = _Wire(sock.makefile("rb", buffering=0), call.limits)
-        self.fp = io.BufferedReader(self.wire, _BUFFER)
-        self.stream = self.fp
-        self.connection = sock
-        call.response = self
-
-
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-    def _new_conn(self) -> socket.socket:
-        return _opened(self)
-
-
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-
-    def _new_conn(self) -> socket.socket:
-        return _opened(self)
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-def _opened(connection: HTTPConnection) -> socket.socket:
-    call = _CALL.get()
-    target = Target(connection.host.strip("[]"), connection.port or 0, call.public_only)
-    opened = connect(target, call.limits.connect_seconds, call.stop)
-    opened.settimeout(call.limits.connect_seconds)
-    call.watch(opened)
-    return opened
-
-
-def _shut_down(connection: Any) -> None:
-    # An SSLSocket's own shutdown forgets its TLS state under the thread that is reading.
-    bare = connection if isinstance(connection, socket.socket) else getattr(connection, "socket", None)
-    with contextlib.suppress(OSError):
-        if bare is not None:
-            socket.socket.shutdown(bare, socket.SHUT_RDWR)
-
-
-def _framed(headers: Mapping[str, str], status: int, wire: _Response) -> Body:
+def _framed(headers: Mapping[str, str], status: int, wire: Response) -> Body:
     wire.wire.head_limit = None
     if wire.length == 0 or wire.stream.closed or status in (204, 304) or status < 200:
         return Counted(wire.stream, 0)

@@ -25,7 +25,7 @@ def source_error(error: BaseException, url: str) -> GemmalockError:
     for cause in causes(error):
         if isinstance(cause, GemmalockError):
             return cause
-        if isinstance(cause, urllib3_errors.LocationParseError | http.client.InvalidURL | UnicodeError):
+        if isinstance(cause, urllib3_errors.LocationValueError | http.client.InvalidURL | UnicodeError):
             return SourceError(f"{where} is not a URL that can be asked for: {quoted(str(cause))}")
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _CUT_TLS):
             return TlsFailed(f"no secure connection to {where}: {_tls_words(cause)}")

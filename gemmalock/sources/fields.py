@@ -43,7 +43,7 @@ _STATUS_HINTS: Mapping[int, str] = MappingProxyType(
 
 def status_error(status: int, url: str, headers: Mapping[str, str], now: datetime) -> SourceError:
     """The error of an answer that is neither a success nor a redirect; `now` is for a Retry-After that is a date."""
-    kind = STATUS_ERRORS.get(status, ServerError if 500 <= status <= 599 else SourceError)
+    kind = STATUS_ERRORS.get(status, ServerError if status >= 500 or status < 200 else SourceError)
     after = parse_retry_after(headers["retry-after"], now) if "retry-after" in headers else None
     return kind(f"`{shown_url(url)}` answered {status}", hint=_STATUS_HINTS.get(status), after_seconds=after)
 

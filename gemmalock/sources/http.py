@@ -19,13 +19,15 @@ from gemmalock.errors import (
     PolicyRefused,
     ServerError,
     SizeMismatch,
+    SourceError,
 )
 from gemmalock.ports import Ask, Listing, Probe
 from gemmalock.sources import ranges
-from gemmalock.sources.channel import Channel, HttpLimits, Reply, Routes
+from gemmalock.sources.channel import Channel, Reply, Routes
 from gemmalock.sources.failures import FOREIGN, source_error
 from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
 from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
+from gemmalock.sources.wire import HttpLimits
 from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
 
@@ -58,6 +60,7 @@ class HttpSource:
 
     def probe(self, url: str, stop: Stop) -> Probe:
         """As ports.Source has it: by HEAD, and where that is refused or tells no size, by a GET for the first byte."""
+        seen = Probe(None, None, None)
         try:
             with self._replied("HEAD", Ask(url), stop) as (reply, _):
                 seen = _probed(reply)
@@ -68,7 +71,9 @@ class HttpSource:
         except (ConnectionFailed, ServerError):
             # Some servers know no HEAD, and say so by hanging up.
             pass
-        return self._probe_by_get(url, stop)
+        got = self._probe_by_get(url, stop)
+        # A 416, the answer to a range of an empty file, need not have the ETag that HEAD told.
+        return seen if got.size == seen.size == 0 and got.etag is None else got
 
     def list(self, source: str, stop: Stop) -> Listing:
         """As ports.Source has it: there is no way to ask a web server what it has."""
@@ -114,7 +119,7 @@ class HttpSource:
             raise PolicyRefused(f"`{shown_url(ask.url)}` is neither http nor https")
         url, public_only = ask.url, False
         for hops in range(self._limits.hops + 1):
-            origin = origin_of(url)
+            origin = _origin(url)
             reply = self._channel.send(method, url, _headers(ask, origin), stop, public_only=public_only)
             if reply.status not in REDIRECTS:
                 break
@@ -168,6 +173,7 @@ class HttpAnswer:
         """As ports.Answer has it: what one read of the connection gives, so that a trickle is seen as it comes."""
         if self._done or not buffer.nbytes:
             return 0
+        self._stop.check()
         count = self._read(buffer if self._left is None else buffer[: self._left])
         if self._left is None:
             if count == 0:
@@ -211,6 +217,13 @@ class HttpAnswer:
         self.close()
         if surplus and self._is_whole:
             raise SizeMismatch(f"the source has more than the {self.end} bytes that the lock says")
+
+
+def _origin(url: str) -> str:
+    try:
+        return origin_of(url)
+    except ValueError as error:
+        raise SourceError(f"`{shown_url(url)}` is not a URL that can be asked for: {error}") from error
 
 
 def _headers(ask: Ask, origin: str) -> dict[str, str]:

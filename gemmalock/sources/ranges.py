@@ -191,7 +191,7 @@ def _part_range(headers: Mapping[str, str]) -> ContentRange:
 
 def _check_part_tag(ask: Ask, etag: str | None, origin: str) -> None:
     validator = condition(ask, origin)
-    if validator is not None and is_strong(etag) and etag != validator:
+    if validator is not None and etag is not None and not same_tag(etag, validator):
         raise RangeRefused(f"the bytes here came with ETag `{validator}`, the server's now have `{etag}`")
     if ask.proven:
         return

@@ -26,5 +26,5 @@ def sweep(folder: Path) -> None:
         for name in os.listdir(folder):
             path = folder / name
             with suppress(OSError):
-                if is_dead_mark(name) or time.time() - path.lstat().st_mtime > KEPT_SECONDS:
+                if is_dead_mark(name) or time.time() - path.lstat().st_ctime > KEPT_SECONDS:
                     path.unlink()

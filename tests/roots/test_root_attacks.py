@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from gemmalock.errors import FileError
 from gemmalock.links import LinkMode
 from gemmalock.ports import Stray
@@ -107,7 +108,7 @@ def test_the_race_would_be_lost_without_the_walk(world: World) -> None:
     with swapping(canary.inside, canary.folder):
         for _ in range(200000):
             with contextlib.suppress(OSError):
-                os.unlink(canary.inside / "x.bin")
+                (canary.inside / "x.bin").unlink()
             if canary.state() != canary.before:
                 break
             canary.restore_inside()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+
 from gemmalock.errors import FileError
 from gemmalock.plan import Place
 from gemmalock.ports import Root

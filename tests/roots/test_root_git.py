@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.roots.world import World, nothing_in_store
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

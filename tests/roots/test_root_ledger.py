@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from gemmalock.errors import Interrupted
 from gemmalock.plan import Place
 from gemmalock.stopping import Stop

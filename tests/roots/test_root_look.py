@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from gemmalock.errors import Interrupted
 from gemmalock.links import LinkMode
 from gemmalock.plan import Place

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from gemmalock.errors import DiskError, PermissionRefused, UnsafePath
 from gemmalock.links import LinkMode
 from gemmalock.plan import Place

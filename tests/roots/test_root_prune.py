@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gemmalock.errors import UnsafePath
 from gemmalock.links import LinkMode
 from gemmalock.paths import clashes
 from gemmalock.ports import Stray
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.roots.world import World, as_a_user, locked, nothing_in_store, sha256_of
 
 MINE, THEIRS = b"locked bytes", b"a person's bytes"

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tests.roots.world import World, locked, nothing_in_store
 
 DAY = 24 * 60 * 60

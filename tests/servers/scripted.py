@@ -9,10 +9,10 @@
 
 The script is called once for each request, in the thread of its connection, after the request's head was read. It
 may `send` raw bytes, `answer` a whole response, send a `head` and then pieces or `chunk`s, `reset` or `close` the
-connection, or `hang` until the test is over. When it returns and the connection is still open, the next request of
-that connection is read. Sending can be chained: `exchange.head(200).send(b"abc").close()`. `exchange.number` counts requests over all connections from 0, `exchange.connection` counts
-connections, `exchange.turn` requests on this connection. A sequence of scripts instead of one: the n-th request gets
-the n-th script, further ones the last.
+connection, or `hang` until the test is over; sending can be chained, as `exchange.head(200).send(b"abc").close()`. When
+it returns and the connection is still open, the next request of that connection is read. `exchange.number` counts
+requests over all connections from 0, `exchange.connection` counts connections, `exchange.turn` requests on this
+connection. A sequence of scripts instead of one: the n-th request gets the n-th script, further ones the last.
 
 `server.requests`: `Received` with `method`, `path`, `headers` (lower-case names), `sent` (bytes sent in answer,
 heads included). `server.connections`: how many connections were opened. `server.failures`: exceptions of scripts,

@@ -143,6 +143,8 @@ REFUSED = [
     ("a part when the whole was asked for", Ask(URL, 0, 100, 100), 206, PART, RangeRefused, "the whole was asked for"),
     ("another strong ETag than the one sent (V06)", REST, 206, PART | {"etag": '"b"'}, RangeRefused, '`"b"`'),
     ("the same, without a digest", UNPROVEN, 206, PART | {"etag": '"b"'}, RangeRefused, '`"b"`'),
+    ("another weak ETag than the strong one sent (V06)", UNPROVEN, 206, PART | {"etag": 'W/"b"'}, RangeRefused, '"b"'),
+    ("an ETag without quotes (V10)", replace(UNPROVEN, etag=None), 206, PART | {"etag": "a"}, RangeRefused, "`a`"),
     ("no ETag, and no digest", UNPROVEN, 206, {"content-range": "bytes 40-99/100"}, RangeRefused, "without its ETag"),
     ("another file, no digest (V02)", Ask(URL, 0, 100, 100, etag='"a"'), 200, WHOLE | {"etag": '"b"'}, UpstreamChanged,
      'the source has ETag `"b"`, the lock says `"a"`'),

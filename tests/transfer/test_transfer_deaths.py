@@ -143,9 +143,9 @@ def test_a_system_call_that_fails_is_declared_and_gone_on_from(
 @pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "write", "fsync", "ftruncate", "openat", "unlink"])
 @pytest.mark.parametrize("when", [1, 2, 3, 5, 8])
 def test_a_process_that_dies_in_any_system_call_goes_on(tmp_path: Path, call: str, when: int) -> None:
-    under = ("strace", "-f", "-qq", "-o", os.devnull, "-P", str(tmp_path / "task" / "journal"))
-    under += ("-P", str(tmp_path / "task" / "data.part"), "-e", f"trace={call}")
-    under += ("-e", f"inject={call}:signal=SIGKILL:when={when}")
+    watched = [option for name in ("journal", "data.part") for option in ("-P", str(tmp_path / "task" / name))]
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={when}"]
+    under = ["strace", "-f", "-qq", "-o", os.devnull, *watched, *inject]
     run(tmp_path / "task", cut=2 * CHUNK, under=under)
     kept = gone_on(tmp_path / "task")
     assert 0 <= kept <= SIZE

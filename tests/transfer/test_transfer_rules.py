@@ -65,7 +65,7 @@ def test_chunks_that_are_kept_never_clash_with_each_other(validators: list[Valid
     kept = {chunk.validator for index, chunk in chunks.items() if doubt is None or index not in doubt.indexes}
     for one in kept:
         assert clash(file, kept - {one}, one) is None
-        assert proven or one.etag == ETAG and is_strong(one.etag)
+        assert proven or (one.etag == ETAG and is_strong(one.etag))
     assert kept or not validators or not proven
 
 

@@ -21,7 +21,7 @@ from gemmalock.errors import UsageError
 from gemmalock.settings import read_amount
 
 
-@click.group("cache", no_args_is_help=True)
+@click.group("cache", no_args_is_help=False)
 @global_flags
 def command() -> None:
     """Look after the store: this machine's cache of finished files, shared by all projects."""

@@ -1,0 +1,177 @@
+"""What is ours below urllib3: connections that can be interrupted, and responses whose bytes are counted and timed.
+
+urllib3 offers a seam for its connections (`ConnectionCls`), and `http.client` one for its responses
+(`response_class`). Neither passes on who is asking; the thread's `Call` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from gemmalock.errors import ConnectionFailed
+from gemmalock.sources.bodies import Gauge
+from gemmalock.sources.connecting import Target, connect
+from gemmalock.stopping import Stop
+
+_BUFFER = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """How long and how much is waited for. Silence for `read_seconds`, or fewer than `low_speed_bytes` a second over
+    `low_speed_seconds` of waiting, ends a request; so does a head of more than `head_bytes`."""
+
+    connect_seconds: float = 10.0
+    read_seconds: float = 20.0
+    low_speed_bytes: int = 1024
+    low_speed_seconds: float = 30.0
+    hops: int = 10
+    head_bytes: int = 128 * 1024
+
+
+class Call:
+    """What is known of the request that this thread is sending."""
+
+    def __init__(self, limits: HttpLimits, stop: Stop, public_only: bool) -> None:
+        self.limits = limits
+        self.stop = stop
+        self.public_only = public_only
+        self.opened = False
+        self.response: Response | None = None
+        self._handle: socket.socket | None = None
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """While inside, this is the thread's call, and a wish to stop ends it."""
+        token = CALL.set(self)
+        try:
+            with self.stop.closing(self._wake):
+                yield
+        finally:
+            CALL.reset(token)
+            if self._handle is not None:
+                self._handle.close()
+
+    def watch(self, opened: socket.socket) -> None:
+        """A connection was opened. Its duplicate stays usable while TLS moves the original to another object."""
+        self.opened = True
+        self._handle = opened.dup()
+
+    @property
+    def answered(self) -> Response:
+        """The response whose head was read."""
+        assert self.response is not None
+        return self.response
+
+    @property
+    def peer(self) -> str | None:
+        """The address that answered."""
+        with contextlib.suppress(OSError, AttributeError, IndexError):
+            return str(self.answered.connection.getpeername()[0])
+        return None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a kept connection was used, and not a byte came of it."""
+        return not self.opened and self.response is not None and self.response.wire.received == 0
+
+    def _wake(self) -> None:
+        for connection in (self._handle, self.response.connection if self.response else None):
+            if connection is not None:
+                shut_down(connection)
+
+
+CALL: ContextVar[Call] = ContextVar("CALL")
+
+
+class Wire(io.RawIOBase):
+    """The bytes of a connection, counted and timed."""
+
+    def __init__(self, raw: io.RawIOBase, limits: HttpLimits) -> None:
+        self.received = 0
+        self.head_limit: int | None = limits.head_bytes
+        self._raw = raw
+        self._gauge = Gauge(limits.low_speed_bytes, limits.low_speed_seconds)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        begun = time.monotonic()
+        count = self._raw.readinto(buffer)
+        self.received += count or 0
+        if self.head_limit is not None and self.received > self.head_limit + _BUFFER:
+            raise ConnectionFailed(f"the head of the answer is longer than {self.head_limit} bytes")
+        if count:
+            self._gauge.note(time.monotonic() - begun, count)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class Response(http.client.HTTPResponse):
+    """The standard library's response, with a stream of ours below it."""
+
+    def __init__(
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
+    ) -> None:
+        super().__init__(sock, debuglevel, method, url)
+        call = CALL.get()
+        self.fp.close()
+        self.wire = Wire(sock.makefile("rb", buffering=0), call.limits)
+        self.fp = io.BufferedReader(self.wire, _BUFFER)
+        self.stream = self.fp
+        self.connection = sock
+        call.response = self
+
+
+class Connection(HTTPConnection):
+    response_class = Response
+
+    def _new_conn(self) -> socket.socket:
+        return _opened(self)
+
+
+class SecureConnection(HTTPSConnection):
+    response_class = Response
+
+    def _new_conn(self) -> socket.socket:
+        return _opened(self)
+
+
+class Pool(HTTPConnectionPool):
+    ConnectionCls = Connection
+
+
+class SecurePool(HTTPSConnectionPool):
+    ConnectionCls = SecureConnection
+
+
+def _opened(connection: HTTPConnection) -> socket.socket:
+    call = CALL.get()
+    target = Target(connection.host.strip("[]"), connection.port or 0, call.public_only)
+    opened = connect(target, call.limits.connect_seconds, call.stop)
+    opened.settimeout(call.limits.connect_seconds)
+    call.watch(opened)
+    return opened
+
+
+def shut_down(connection: Any) -> None:
+    # An SSLSocket's own shutdown forgets its TLS state under the thread that is reading.
+    bare = connection if isinstance(connection, socket.socket) else getattr(connection, "socket", None)
+    with contextlib.suppress(OSError):
+        if bare is not None:
+            socket.socket.shutdown(bare, socket.SHUT_RDWR)

@@ -1,0 +1,54 @@
+"""The in-memory twin of the store: what is in it is a dictionary, where it is a folder of the test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gemmalock.errors import SizeMismatch
+from gemmalock.journal import Chunk
+
+
+@dataclass
+class MemoryStore:
+    """Finished files; passes the same conformance suite as the store on the disk."""
+
+    folder: Path
+    known: set[str] = field(default_factory=set)
+
+    def has(self, sha256: str, size: int) -> bool:
+        """Whether it is there and sound."""
+        path = self.object_path(sha256)
+        if not path.is_file() or path.stat().st_size != size:
+            return False
+        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+    def checked(self, sha256: str, size: int, *, verify: bool = False) -> Path | None:
+        """Where it is; a rotten one goes."""
+        path = self.object_path(sha256)
+        if self.has(sha256, size):
+            return path
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            path.rename(self.folder / f"rotten-{len(list(self.folder.iterdir()))}")
+        return None
+
+    def object_path(self, sha256: str) -> Path:
+        """Where it is, or would be."""
+        return self.folder / sha256
+
+    def enter(self, part: Path, sha256: str, size: int, chunks: Iterable[Chunk] = ()) -> Path:
+        """Take it in."""
+        path = self.object_path(sha256)
+        if self.checked(sha256, size):
+            part.unlink()
+            return path
+        if part.stat().st_size != size:
+            raise SizeMismatch(f"`{part}` has another size")
+        part.chmod(0o444)
+        return part.rename(path)
+
+    def free_bytes(self) -> int:
+        """Plenty."""
+        return 2**40
