@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from gemmalock.errors import Busy, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
 from gemmalock.looking import look_at
-from gemmalock.outcome import FileOutcome, Result, failed
+from gemmalock.outcome import FileOutcome, Outcome, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, ResumeStatus, plan_file
 from gemmalock.ports import Arrival, Claim, Machine, Reporter
 from gemmalock.stopping import Stop
@@ -111,7 +111,7 @@ def _started(
                 except BaseException as error:  # handed to the main thread, which raises it
                     done.put(error)
                     return
-                learned = outcome.sha256 if outcome.result is Result.DONE else learned
+                learned = outcome.sha256 if outcome.outcome is Outcome.DONE else learned
                 done.put(outcome)
 
     # A daemon: a thread that hangs in a connect must not keep an interrupted run from ending.
@@ -147,11 +147,11 @@ class _Job:
                 step = plan_file(step.node, look_at(step.node, self.crew.machine))
         except Interrupted:
             self._count_what_is_kept()
-            return self._outcome(Result.CANCELLED, began, verb="CANCELLED")
+            return self._outcome(Outcome.CANCELLED, began, verb="CANCELLED")
         except FileError as error:
             self._count_what_is_kept()
             return failed(self.file, error, **self._figures(began))
-        return self._outcome(Result.DONE, began, verb=self.verb)
+        return self._outcome(Outcome.DONE, began, verb=self.verb)
 
     def _refuse_what_cannot_end_well(self) -> None:
         """Before anything is moved: offline, a modified file stays where it is unless the store can replace it."""
@@ -185,7 +185,7 @@ class _Job:
                 self.crew.reporter.waiting(node.id, step.reason)
                 self.crew.stop.wait(POLL_SECONDS)
                 return False
-            case Action.DISCARD if step.status is ResumeStatus.MODIFIED:
+            case Action.DISCARD if step.resume_status is ResumeStatus.MODIFIED:
                 root.discard(node.file)
                 self.notes.append(f"moved to the trash: {step.reason}")
                 return False
@@ -264,9 +264,9 @@ class _Job:
             "notes": tuple(self.notes),
         }
 
-    def _outcome(self, result: Result, began: float, verb: str) -> FileOutcome:
+    def _outcome(self, outcome: Outcome, began: float, verb: str) -> FileOutcome:
         learned = {"sha256": self.sha256} if self.sha256 else {}
-        return FileOutcome.of(self.file, result, verb=verb, **self._figures(began), **learned)
+        return FileOutcome.of(self.file, outcome, verb=verb, **self._figures(began), **learned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,7 @@ class _FileWatch:
 
 def _without_work(file: FilePlan) -> FileOutcome:
     if file.action is Action.SKIP:
-        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
+        return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
     return failed(file, refused(file))
 
 
@@ -298,4 +298,4 @@ def refused(file: FilePlan) -> FileError:
 
 
 def _cancelled(file: FilePlan) -> FileOutcome:
-    return FileOutcome.of(file, Result.CANCELLED, bytes_kept=0, verb="CANCELLED")
+    return FileOutcome.of(file, Outcome.CANCELLED, bytes_kept=0, verb="CANCELLED")

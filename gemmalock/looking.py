@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gemmalock.errors import FileError
 from gemmalock.lockfile import LockedFile, Node
-from gemmalock.plan import Place, Sight, Snapshot, TaskSight
+from gemmalock.plan import Place, Sight, Snapshot
 from gemmalock.ports import Machine
 
 
@@ -19,14 +20,14 @@ def look_at(node: Node, machine: Machine, *, verify: bool = False) -> Sight:
     stands = machine.root(node.manifest.path).look(node.file, verify=verify)
     if stands.place is not Place.ABSENT:
         return Sight(stands.place, stands.detail)
-    if _in_store(node.file, machine):
+    try:
+        return _elsewhere(node.file, machine)
+    except FileError as error:
+        return Sight(Place.UNREADABLE, error.message)
+
+
+def _elsewhere(file: LockedFile, machine: Machine) -> Sight:
+    """What is seen of a file that is not in place, in the store and among the tasks."""
+    if file.sha256 is not None and machine.store.has(file.sha256, file.size):
         return Sight(Place.ABSENT, in_store=True)
-    return Sight(Place.ABSENT, task=_task(node.file, machine))
-
-
-def _in_store(file: LockedFile, machine: Machine) -> bool:
-    return file.sha256 is not None and machine.store.has(file.sha256, file.size)
-
-
-def _task(file: LockedFile, machine: Machine) -> TaskSight:
-    return machine.registry.look(file)
+    return Sight(Place.ABSENT, task=machine.registry.look(file))

@@ -24,7 +24,7 @@ class ExitCode(enum.IntEnum):
     NOTHING_COLLECTED = 5
 
 
-class Result(enum.Enum):
+class Outcome(enum.StrEnum):
     """How it ended for one file."""
 
     DONE = "done"
@@ -59,7 +59,7 @@ class ErrorNote:
 class FileOutcome:
     """What came of one file. `path` is from the workspace root; sizes in bytes, `seconds` of wall time.
 
-    `status`, `action` are None for commands that do not look at the disk. `verb` is the word that the line of a
+    `resume_status`, `action` are None for commands that do not look at the disk. `verb` is the word that the line of a
     run begins with, as `RESUMED`.
     """
 
@@ -69,10 +69,10 @@ class FileOutcome:
     task_id: str | None
     size: int | None
     sha256: str | None
-    status: ResumeStatus | None
+    resume_status: ResumeStatus | None
     reason: str
     action: Action | None
-    result: Result
+    outcome: Outcome
     bytes_kept: int = 0
     bytes_fetched: int = 0
     seconds: float = 0.0
@@ -81,20 +81,20 @@ class FileOutcome:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, file: FilePlan, result: Result, **rest: object) -> FileOutcome:
+    def of(cls, file: FilePlan, outcome: Outcome, **rest: object) -> FileOutcome:
         """The outcome of a planned file; `rest` are further fields."""
         node = file.node
         values: dict[str, object] = {
             "bytes_kept": file.kept,
             "sha256": node.file.sha256,
-            "status": file.status,
+            "resume_status": file.resume_status,
             "reason": file.reason,
             "action": file.action,
         } | rest
-        return cls.of_node(node, result, **values)
+        return cls.of_node(node, outcome, **values)
 
     @classmethod
-    def of_node(cls, node: Node, result: Result, **rest: object) -> FileOutcome:
+    def of_node(cls, node: Node, outcome: Outcome, **rest: object) -> FileOutcome:
         """The outcome of a locked file for a command that made no plan; `rest` are further fields."""
         values: dict[str, object] = {
             "id": node.id,
@@ -103,10 +103,10 @@ class FileOutcome:
             "task_id": node.file.task_id,
             "size": node.file.size,
             "sha256": node.file.sha256,
-            "status": None,
+            "resume_status": None,
             "reason": "",
             "action": None,
-            "result": result,
+            "outcome": outcome,
         } | rest
         return cls(**values)  # type: ignore[arg-type]
 
@@ -137,6 +137,20 @@ class LockChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """How many files ended how, what was pruned, and what came: bytes, and seconds of wall time."""
+
+    done: int
+    skipped: int
+    planned: int
+    failed: int
+    cancelled: int
+    pruned: int
+    bytes_fetched: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a command did. `errors` are those of the run as a whole; `facts` are a command's own figures."""
 
@@ -151,14 +165,20 @@ class Report:
     warnings: tuple[str, ...] = ()
     facts: tuple[tuple[str, object], ...] = field(default=())
 
-    def count(self, result: Result) -> int:
+    def count(self, outcome: Outcome) -> int:
         """How many files ended so."""
-        return sum(1 for file in self.files if file.result is result)
+        return sum(1 for file in self.files if file.outcome is outcome)
 
     @property
     def bytes_fetched(self) -> int:
         """Bytes that came from sources, over all files."""
         return sum(file.bytes_fetched for file in self.files)
+
+    @property
+    def summary(self) -> Summary:
+        """The figures of the run."""
+        counts = {outcome.value: self.count(outcome) for outcome in Outcome}
+        return Summary(**counts, pruned=len(self.pruned), bytes_fetched=self.bytes_fetched, seconds=self.seconds)
 
     @property
     def ok(self) -> bool:
@@ -168,12 +188,12 @@ class Report:
 
 def exit_code_of(outcomes: Iterable[FileOutcome]) -> ExitCode:
     """The exit code of a run with these outcomes: an interruption beats a failure."""
-    results = {outcome.result for outcome in outcomes}
-    if Result.CANCELLED in results:
+    results = {outcome.outcome for outcome in outcomes}
+    if Outcome.CANCELLED in results:
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if Result.FAILED in results else ExitCode.OK
+    return ExitCode.FAILED if Outcome.FAILED in results else ExitCode.OK
 
 
 def failed(file: FilePlan, error: FileError, **rest: object) -> FileOutcome:
     """The outcome of a planned file that could not be had."""
-    return FileOutcome.of(file, Result.FAILED, error=ErrorNote.of(error), verb="FAILED", **rest)
+    return FileOutcome.of(file, Outcome.FAILED, error=ErrorNote.of(error), verb="FAILED", **rest)

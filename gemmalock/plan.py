@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gemmalock.lockfile import LockedFile, Node
 
 
-class ResumeStatus(enum.Enum):
+class ResumeStatus(enum.StrEnum):
     """What one look at the disk says of a locked file."""
 
     UNREADABLE = "unreadable"
@@ -27,7 +27,7 @@ class ResumeStatus(enum.Enum):
     FILE_NOT_FOUND = "file_not_found"
 
 
-class Action(enum.Enum):
+class Action(enum.StrEnum):
     """What sync does about a file."""
 
     REFUSE = "refuse"
@@ -112,7 +112,7 @@ class FilePlan:
     """What is to be done about one file, and why. `kept`: bytes that will not be fetched again."""
 
     node: Node
-    status: ResumeStatus
+    resume_status: ResumeStatus
     action: Action
     reason: str
     kept: int = 0

@@ -65,7 +65,7 @@ def test_every_state_of_the_product_has_one_status_action_and_reason() -> None:
         for task in EVERY_TASK:
             sight = sight_of(node, place, in_store, task)
             planned = plan_file(node, sight)
-            seen.add((planned.status, planned.action))
+            seen.add((planned.resume_status, planned.action))
             assert planned.reason
             assert (planned.kept > 0) == (planned.action is Action.RESUME)
             if place is Place.UNREADABLE or sight.task.error is not None:
@@ -98,7 +98,7 @@ def test_what_is_said_of_a_partial(
     node = node_of(etag, sha256)
     sight = TaskSight(record_of(node), True, 10, etag) if isinstance(task, str) else task
     planned = plan_file(node, replace(ABSENT, task=sight))
-    assert planned.status is status
+    assert planned.resume_status is status
     assert said in planned.reason
 
 
@@ -112,7 +112,7 @@ def test_bytes_that_came_under_another_etag_are_not_continued_without_a_digest()
     node = node_of(STRONG, None)
     sight = TaskSight(record_of(node), True, 10, '"v2"')
     planned = plan_file(node, replace(ABSENT, task=sight))
-    assert planned.status is ResumeStatus.CANNOT_RESUME
+    assert planned.resume_status is ResumeStatus.CANNOT_RESUME
     assert 'came with ETag `"v2"`' in planned.reason
 
 

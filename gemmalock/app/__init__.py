@@ -108,7 +108,7 @@ def _statuses(session: Session, prefix: str) -> dict[str, ResumeStatus]:
     session.workshop.lock = session.papers.required_lock()
     nodes = Selection((prefix,)).of(session.workshop.lock.nodes())
     planned = plan(nodes, look(nodes, session.workshop))
-    return {file.node.file.name: file.status for file in planned.files}
+    return {file.node.file.name: file.resume_status for file in planned.files}
 
 
 class TaskRegistry:

@@ -13,7 +13,7 @@ from gemmalock.collect import Selection
 from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFailed, RunRefused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
-from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Report, Result, exit_code_of
+from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Action, FilePlan, Place, ResumeStatus, plan
 from gemmalock.ports import PruneResult
 
@@ -47,8 +47,8 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
 
 def _status(file: FilePlan) -> FileOutcome:
     if file.action is Action.SKIP:
-        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
-    return FileOutcome.of(file, Result.PLANNED, verb=file.status.name.replace("_", " "))
+        return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
+    return FileOutcome.of(file, Outcome.PLANNED, verb=file.resume_status.name.replace("_", " "))
 
 
 def run_verify(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
@@ -70,8 +70,8 @@ def _verified(workshop: Workshop, node: Node) -> FileOutcome:
     status, error = _verdict(node, sight.place, sight.detail)
     return FileOutcome.of_node(
         node,
-        Result.DONE if error is None else Result.FAILED,
-        status=status,
+        Outcome.DONE if error is None else Outcome.FAILED,
+        resume_status=status,
         reason=sight.detail or "in place, and the digest agrees" if error is None else error.message,
         error=ErrorNote.of(error) if error is not None else None,
         verb="VERIFIED" if error is None else "FAILED",
@@ -96,7 +96,7 @@ def run_list(workshop: Workshop, papers: Papers, selection: Selection) -> Report
     """Every model and file of the lock. The disk is not looked at."""
     lock = papers.required_lock()
     nodes = selection.of(lock.nodes())
-    outcomes = tuple(FileOutcome.of_node(node, Result.SKIPPED, reason=_card(node), verb="LOCKED") for node in nodes)
+    outcomes = tuple(FileOutcome.of_node(node, Outcome.SKIPPED, reason=_card(node), verb="LOCKED") for node in nodes)
     models = tuple({(node.manifest.path, node.model.name): node.model for node in nodes}.values())
     facts = tuple(
         {
@@ -126,7 +126,7 @@ def find_path(workshop: Workshop, papers: Papers, wanted: str) -> tuple[Path, bo
     nodes = _wanted(lock, wanted)
     folder = workshop.project.folder
     planned = plan(nodes, look(nodes, workshop))
-    in_place = all(file.status is ResumeStatus.FILE_COMPLETE for file in planned.files)
+    in_place = all(file.resume_status is ResumeStatus.FILE_COMPLETE for file in planned.files)
     if "::" in wanted.removeprefix("gemmalock.yaml::"):
         return folder / nodes[0].path, in_place
     return folder / _common_folder(nodes), in_place

@@ -11,7 +11,7 @@ from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import GemmalockError, LockOutdated, UsageError
 from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference
-from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Report, Result
+from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.resolver import Pinned, Resolution, Wish, resolve
 
 
@@ -117,7 +117,7 @@ def ready_lock(workshop: Workshop, papers: Papers, mode: Mode) -> Ready:
 
 def with_digests(lock: Lock, learned: Iterable[FileOutcome]) -> Lock:
     """The lock with the digests that a run learned entered where it had none."""
-    digests = {outcome.id: outcome.sha256 for outcome in learned if outcome.sha256 and outcome.result is Result.DONE}
+    digests = {outcome.id: outcome.sha256 for outcome in learned if outcome.sha256 and outcome.outcome is Outcome.DONE}
 
     def taught(node: Node) -> LockedFile:
         return node.file if node.file.sha256 else replace(node.file, sha256=digests.get(node.id))
@@ -145,11 +145,11 @@ def _outcome(pin: Pinned, root: str, *, planned: bool) -> FileOutcome:
     locked = pin.locked
     kept = locked is not None and not pin.asked
     if pin.error is not None:
-        result, verb = Result.FAILED, "FAILED"
+        outcome, verb = Outcome.FAILED, "FAILED"
     elif kept:
-        result, verb = Result.SKIPPED, "UNCHANGED"
+        outcome, verb = Outcome.SKIPPED, "UNCHANGED"
     else:
-        result, verb = (Result.PLANNED, "WOULD LOCK") if planned else (Result.DONE, "LOCKED")
+        outcome, verb = (Outcome.PLANNED, "WOULD LOCK") if planned else (Outcome.DONE, "LOCKED")
     return FileOutcome(
         id=pin.file.id,
         model=pin.file.id.split("::")[1],
@@ -157,10 +157,10 @@ def _outcome(pin: Pinned, root: str, *, planned: bool) -> FileOutcome:
         task_id=locked.task_id if locked else None,
         size=locked.size if locked else None,
         sha256=locked.sha256 if locked else None,
-        status=None,
+        resume_status=None,
         reason="pinned before, and still follows from the manifest" if kept else "",
         action=None,
-        result=result,
+        outcome=outcome,
         error=ErrorNote.of(pin.error) if pin.error is not None else None,
         verb=verb,
     )

@@ -15,7 +15,7 @@ from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.memo import remember
-from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Report, Result, exit_code_of, failed
+from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, plan
 from gemmalock.ports import PruneResult
 
@@ -107,7 +107,7 @@ class Sync:
 
     def _carry_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
         if planned.is_noop:
-            return tuple(FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE") for file in planned.files)
+            return tuple(FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE") for file in planned.files)
         if forbidden := self._forbidden(planned):
             done = {file.node.id: failed(file, error) for file, error in forbidden}
             return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
@@ -167,7 +167,7 @@ class Sync:
 
     def _tidy(self, lock: Lock, outcomes: tuple[FileOutcome, ...], pruned: PruneResult, changed: bool) -> None:
         """Drop the task records that this lock no longer names, empty the old trash, remember what agreed."""
-        acted = changed or pruned.pruned or any(outcome.result is not Result.SKIPPED for outcome in outcomes)
+        acted = changed or pruned.pruned or any(outcome.outcome is not Outcome.SKIPPED for outcome in outcomes)
         if acted and exit_code_of(outcomes) is ExitCode.OK:
             live = frozenset(node.file.task_id for node in lock.nodes())
             self.workshop.registry.sweep(self.workshop.lock_path, live)
@@ -197,18 +197,18 @@ def _no_digest(node: Node) -> PolicyRefused:
 def _untouched(file: FilePlan) -> FileOutcome:
     """A file of a run that was refused before it began."""
     if file.action is Action.SKIP:
-        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
-    return FileOutcome.of(file, Result.PLANNED, verb="NOT BEGUN")
+        return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
+    return FileOutcome.of(file, Outcome.PLANNED, verb="NOT BEGUN")
 
 
 def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
     if file.action is Action.SKIP:
-        return FileOutcome.of(file, Result.SKIPPED, verb="UP TO DATE")
+        return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
     if file.action is Action.REFUSE:
         return failed(file, refused(file))
     if offline and file.action in FETCHING:
         return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
-    return FileOutcome.of(file, Result.PLANNED, verb=f"WOULD {file.action.name}")
+    return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
 
 
 def _not_pruned(code: ExitCode, pruning: Pruning) -> tuple[str, ...]:

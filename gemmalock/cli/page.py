@@ -10,7 +10,7 @@ import click
 from gemmalock.cli.render import file_line, pruned_line, stray_line, summary_line, verb_color
 from gemmalock.errors import GemmalockError, InputError
 from gemmalock.escaping import escaped
-from gemmalock.outcome import FileOutcome, Report, Result
+from gemmalock.outcome import FileOutcome, Outcome, Report
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Page:
 
     def outcome(self, outcome: FileOutcome) -> None:
         """The line of a file, unless it is not worth one."""
-        if self.verbosity < 0 or (outcome.result is Result.SKIPPED and self.verbosity < 1):
+        if self.verbosity < 0 or (outcome.outcome is Outcome.SKIPPED and self.verbosity < 1):
             return
         verb, rest = file_line(outcome, verbose=self.verbosity > 0)
         self._coloured(verb, rest, verb_color(outcome))

@@ -127,7 +127,7 @@ class EventReporter(LineReporter):
 
     def finished(self, outcome: FileOutcome) -> None:
         error = outcome.error.code if outcome.error is not None else None
-        self._event("finished", outcome.id, outcome=outcome.result.value, error=error)
+        self._event("finished", outcome.id, outcome=outcome.outcome.value, error=error)
         super().finished(outcome)
 
     def _event(self, event: str, id: str, **rest: object) -> None:

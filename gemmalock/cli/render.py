@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gemmalock.outcome import FileOutcome, Pruned, Report, Result, StrayKept
+from gemmalock.outcome import FileOutcome, Outcome, Pruned, Report, StrayKept
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _COLORS = {
-    Result.DONE: "green",
-    Result.SKIPPED: "green",
-    Result.PLANNED: "cyan",
-    Result.FAILED: "red",
-    Result.CANCELLED: "yellow",
+    Outcome.DONE: "green",
+    Outcome.SKIPPED: "green",
+    Outcome.PLANNED: "cyan",
+    Outcome.FAILED: "red",
+    Outcome.CANCELLED: "yellow",
 }
 
 
@@ -27,13 +27,13 @@ def shown_size(count: float) -> str:
 
 def verb_color(outcome: FileOutcome) -> str:
     """The colour of an outcome's verb."""
-    return _COLORS[outcome.result]
+    return _COLORS[outcome.outcome]
 
 
 def file_line(outcome: FileOutcome, *, verbose: bool = False) -> tuple[str, str]:
     """The line of a file, as its verb and the rest."""
     parts = [outcome.id, _told(outcome)]
-    if outcome.notes and (verbose or outcome.result is not Result.SKIPPED):
+    if outcome.notes and (verbose or outcome.outcome is not Outcome.SKIPPED):
         parts.append("; ".join(outcome.notes))
     if verbose and outcome.sha256:
         parts.append(f"sha256 {outcome.sha256}")
@@ -44,15 +44,15 @@ def _told(outcome: FileOutcome) -> str:
     size = outcome.size or 0
     if outcome.error is not None:
         return outcome.error.message
-    if outcome.result is Result.CANCELLED:
+    if outcome.outcome is Outcome.CANCELLED:
         share = f" ({100 * outcome.bytes_kept // size} %)" if size else ""
         return f"{shown_size(outcome.bytes_kept)} of {shown_size(size)} are kept{share}"
     if outcome.bytes_kept or outcome.bytes_fetched:
-        if outcome.result is Result.PLANNED:
+        if outcome.outcome is Outcome.PLANNED:
             return outcome.reason
         fetched = f"{shown_size(outcome.bytes_fetched)} fetched"
         return f"{shown_size(outcome.bytes_kept)} kept, {fetched}" if outcome.bytes_kept else fetched
-    if outcome.reason and outcome.result in (Result.PLANNED, Result.SKIPPED):
+    if outcome.reason and outcome.outcome in (Outcome.PLANNED, Outcome.SKIPPED):
         return f"{shown_size(size)}  {outcome.reason}"
     return shown_size(size)
 

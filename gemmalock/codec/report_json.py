@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 
-from gemmalock.outcome import REPORT_VERSION, ErrorNote, FileOutcome, LockChange, Report, Result
+from gemmalock.outcome import REPORT_VERSION, ErrorNote, FileOutcome, LockChange, Report
 
 SCHEMA = "report.v1.schema.json"
 
@@ -47,10 +48,10 @@ def _file(file: FileOutcome) -> dict[str, object]:
         "task_id": file.task_id,
         "size": file.size,
         "sha256": file.sha256,
-        "resume_status": file.status.value if file.status is not None else None,
-        "reason": file.reason,
+        "resume_status": file.resume_status.value if file.resume_status is not None else None,
+        "reason": "; ".join(part for part in (file.reason, *file.notes) if part),
         "action": file.action.value if file.action is not None else None,
-        "outcome": file.result.value,
+        "outcome": file.outcome.value,
         "bytes_kept": file.bytes_kept,
         "bytes_fetched": file.bytes_fetched,
         "seconds": _seconds(file.seconds),
@@ -67,9 +68,7 @@ def _lock(change: LockChange | None) -> dict[str, object] | None:
 
 
 def _summary(report: Report) -> Mapping[str, object]:
-    counts = {result.value: report.count(result) for result in Result}
-    rest = {"pruned": len(report.pruned), "bytes_fetched": report.bytes_fetched}
-    return counts | rest | {"seconds": _seconds(report.seconds)}
+    return asdict(report.summary) | {"seconds": _seconds(report.seconds)}
 
 
 def _seconds(seconds: float) -> float:

@@ -208,7 +208,8 @@ _PARTS = st.lists(
             "version: 1\n", "version: 3\n", "root: models\n", "root: 1\n", "models:\n", "  m:\n", "  n: {}\n",
             "    files:\n", "    files: [a, '*']\n", "    source: hf://o/n\n", "    source: [x]\n", "    path: ../x\n",
             "    tags: [a, 1]\n", "      - a\n", "      - url: https://h.example/a\n", "        sha256: 12\n",
-            "        size: -1\n", "        path: b\n", "      - {url: 3, path: [], mirrors: {}}\n", "workspace: ~\n", "? [a]\n",
+            "        size: -1\n", "        path: b\n", "      - {url: 3, path: [], mirrors: {}}\n", "workspace: ~\n",
+            "? [a]\n",
         ]
     ),
     max_size=12,
