@@ -64,7 +64,10 @@ def redacted(text: str) -> str:
 
 
 def shown(text: str, limit: int = 100) -> str:
-    """`text` as an operand of a message: redacted, escaped, and cut in its middle beyond `limit` characters."""
+    """`text` as an operand of a message: redacted, escaped, and cut in its middle beyond `limit` characters (at its
+    end where it is so long that its end is not searched for secrets)."""
+    if len(text) > _LONGEST:
+        return escaped(redacted(text[:_LONGEST])[: limit - 1]) + "…"
     text = redacted(text)
     if len(text) > limit:
         text = f"{text[: limit // 2]}…{text[-(limit // 2 - 1) :]}"

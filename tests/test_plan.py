@@ -44,7 +44,9 @@ EVERY_TASK = list(
 )
 
 
-def sight_of(node: Node, place: Place, in_store: bool, task: tuple[str, bool, int, str | None, str | None, str | None]) -> Sight:
+def sight_of(
+    node: Node, place: Place, in_store: bool, task: tuple[str, bool, int, str | None, str | None, str | None]
+) -> Sight:
     kind, has_bytes, kept, validator, holder, error = task
     base = record_of(node)
     record = {

@@ -12,11 +12,14 @@ from gemmalock.cli.flags import global_flags
 #: Command → what it does, in a line. The module is `gemmalock.cli.commands.<name>_command`.
 COMMANDS = {
     "init": "Write a starting manifest.",
+    "add": "Declare a model, then lock.",
+    "remove": "Take a model out of the manifest, then lock.",
     "lock": "Resolve the manifest into gemmalock.lock.",
     "sync": "Make every root what the lock says, then prune.",
     "status": "Show what sync would do, and why.",
     "verify": "Hash what is in place against the lock.",
     "list": "Show models, files, sizes, licences and tags.",
+    "tree": "Show the lock as a tree.",
     "path": "Print the local path of a model or a file.",
     "prune": "Take out of the roots what the lock does not list.",
     "tasks": "Show the tasks that were begun on this machine.",

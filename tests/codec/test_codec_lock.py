@@ -149,7 +149,7 @@ REFUSED = {
     "a number without end": (b'{"lock_version": ' + b"9" * 5000 + b"}", "number in it is too long"),
     "a newer version": (b'{"lock_version": 7, "x": 1}', "1:18: lock version 7 needs a newer gemmalock"),
     "no such version": (b'{"lock_version": 0}', "1:18: there is no lock version 0"),
-    "version as text": (_edited(lambda value: value.update(lock_version="1")), "/lock_version"),  # type: ignore[arg-type]
+    "version as text": (TEXT.replace(b'"lock_version": 1', b'"lock_version": "1"'), "/lock_version"),
     "version 1.0": (TEXT.replace(b'"lock_version": 1', b'"lock_version": 1.0'), "/lock_version"),
     "version true": (TEXT.replace(b'"lock_version": 1', b'"lock_version": true'), "/lock_version"),
     "NaN": (TEXT.replace(b'"size": 0', b'"size": NaN'), "/size"),
@@ -157,7 +157,7 @@ REFUSED = {
     "a key more": (_file(extra=1), f"{AT_FILE}/extra: unknown key `extra`"),
     "a key twice": (
         TEXT.replace(b'"size": 0', b'"size": 0,\n              "size": 1'),
-        "24:15: /manifests/0/models/0/files/1/size: this key is twice",
+        "28:15: /manifests/0/models/0/files/1/size: this key is twice",
     ),
     "a key less": (_edited(lambda value: value["manifests"][0].pop("declared")), "`declared` is missing"),
     "size as text": (_file(size="1"), f"{AT_FILE}/size"),
@@ -296,7 +296,9 @@ def test_a_canonical_lock_is_read_as_it_was_written(lock: Lock) -> None:
     assert list(flaws(SCHEMA, json.loads(text))) == []
 
 
-_SCRAPS = st.sampled_from([None, True, 0, -1, 1.0, "", "x", "../x", [], {}, [None], "https://h.example/x", "\n", 2**63])
+_SCRAPS: st.SearchStrategy[object] = st.sampled_from(
+    [None, True, 0, -1, 1.0, "", "x", "../x", [], {}, [None], "https://h.example/x", "\n", 2**63]
+)
 
 
 @settings(max_examples=200)

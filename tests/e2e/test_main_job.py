@@ -168,9 +168,7 @@ def test_a_stray_goes_to_the_trash_and_a_selection_never_prunes(scene: Scene) ->
     stray.write_text("not in the lock")
     assert report(scene, "sync", "gemmalock.yaml::gemma")["pruned"] == []
     assert report(scene, "sync", "--no-prune")["pruned"] == []
-    assert report(scene, "sync", "--dry-run")["pruned"] == [
-        {"path": "models/old/notes.txt", "size": 15, "to": "trash"}
-    ]
+    assert report(scene, "sync", "--dry-run")["pruned"] == [{"path": "models/old/notes.txt", "size": 15, "to": "trash"}]
     assert stray.exists()
     assert report(scene, "sync")["pruned"] == [{"path": "models/old/notes.txt", "size": 15, "to": "trash"}]
     assert not stray.parent.exists()
@@ -251,7 +249,6 @@ def test_verify_finds_a_rotten_byte_and_sync_verify_mends_it(scene: Scene) -> No
     rotten[SIZE // 2] ^= 1
     with scene.model.open("r+b") as file:
         file.write(rotten)
-    import os
 
     os.utime(scene.model, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert scene.run("sync", "--check").code == 0
@@ -270,7 +267,6 @@ def test_rot_in_a_hard_linked_file_is_not_linked_back(scene: Scene) -> None:
     with scene.model.open("r+b") as file:
         file.seek(5)
         file.write(b"rot")
-    import os
 
     os.utime(scene.model, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert scene.run("sync", "--verify").code == 0
