@@ -23,8 +23,12 @@ class Page:
 
     def line(self, text: str) -> None:
         """A line of data (with --json: on standard error)."""
+        self.passed_on(escaped(text))
+
+    def passed_on(self, text: str) -> None:
+        """The same for text that needs no escaping: what gemmalock itself printed, colours and all."""
         stream = sys.stderr if self.json else sys.stdout
-        click.echo(escaped(text) if not self.color else text, file=stream, color=self.color)
+        click.echo(text, file=stream, color=self.color)
 
     def outcome(self, outcome: FileOutcome) -> None:
         """The line of a file, unless it is not worth one."""
@@ -34,8 +38,7 @@ class Page:
         self._coloured(verb, rest, verb_color(outcome))
 
     def _coloured(self, verb: str, rest: str, color: str) -> None:
-        stream = sys.stderr if self.json else sys.stdout
-        click.echo(f"{click.style(verb, fg=color, bold=True)}  {escaped(rest)}", file=stream, color=self.color)
+        self.passed_on(f"{click.style(verb, fg=color, bold=True)}  {escaped(rest)}")
 
     def outcomes(self, report: Report) -> None:
         """The lines of all files of a report."""
@@ -60,8 +63,7 @@ class Page:
         if self.verbosity > -2:
             text = summary_line(report)
             color = "green" if report.ok else "red"
-            stream = sys.stderr if self.json else sys.stdout
-            click.echo(click.style(text, fg=color, bold=True), file=stream, color=self.color)
+            self.passed_on(click.style(text, fg=color, bold=True))
 
     def failures(self, report: Report) -> None:
         """Every error of a report with its hint."""

@@ -43,7 +43,9 @@ def file_line(outcome: FileOutcome, *, verbose: bool = False) -> tuple[str, str]
 def _told(outcome: FileOutcome) -> str:
     size = outcome.size or 0
     if outcome.error is not None:
-        return outcome.error.message
+        # The message and its hint follow on standard error.
+        kept = f"  {shown_size(outcome.bytes_kept)} of {shown_size(size)} are kept" if outcome.bytes_kept else ""
+        return f"{outcome.error.code}{kept}"
     if outcome.outcome is Outcome.CANCELLED:
         share = f" ({100 * outcome.bytes_kept // size} %)" if size else ""
         return f"{shown_size(outcome.bytes_kept)} of {shown_size(size)} are kept{share}"

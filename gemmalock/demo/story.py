@@ -50,6 +50,7 @@ class _Story:
     folder: Path
     url: str
     shelf: Shelf
+    color: bool = False
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -65,6 +66,7 @@ class _Story:
             "GEMMALOCK_STORE": str(self.folder / "store"),
             "PYTHONPATH": os.pathsep.join(paths),
             "NO_PROXY": "127.0.0.1",
+            "GEMMALOCK_COLOR": "always" if self.color else "never",
         }
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -96,11 +98,11 @@ class _Story:
         return self.model.is_file() and _sha256(self.model.read_bytes()) == _sha256(self.shelf.files[NAME])
 
 
-def tell(folder: Path) -> Iterator[Step]:
+def tell(folder: Path, *, color: bool = False) -> Iterator[Step]:
     """Tell the story in an empty folder, a step at a time. A step with `wrong` in it is not what it should be."""
     shelf = Shelf({NAME: random.Random(270).randbytes(SIZE)})
     with serving(shelf) as url:
-        story = _Story(folder, url, shelf)
+        story = _Story(folder, url, shelf, color)
         (folder / "gemmalock.yaml").write_text(MANIFEST.format(url=url, name=NAME), encoding="utf-8")
         for part in (_lock, _kill, _resume, _nothing_to_do, _changed, _upgrade, _stray):
             yield part(story)

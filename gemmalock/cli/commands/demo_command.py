@@ -28,7 +28,7 @@ def command(state: State, /) -> int:
     errors: list[ErrorNote] = []
     count = 0
     with tempfile.TemporaryDirectory(prefix="gemmalock-demo-") as folder:
-        for step in tell(Path(folder)):
+        for step in tell(Path(folder), color=state.page.color):
             count += 1
             _show(state, step)
             errors += [ErrorNote("demo", f"{step.title}: {wrong}") for wrong in step.wrong]
@@ -36,16 +36,17 @@ def command(state: State, /) -> int:
     code = ExitCode.FAILED if errors else ExitCode.OK
     report = Report("demo", code, seconds=seconds, errors=tuple(errors), facts=(("steps", count),))
     state.page.line("")
-    state.page.line(f"== {count} steps, {len(errors)} wrong in {seconds:.2f}s ==")
+    summary = f"== {count} steps, {f'{len(errors)} wrong' if errors else 'all as they should be'} in {seconds:.2f}s =="
+    state.page.passed_on(click.style(summary, fg="red" if errors else "green", bold=True))
     return finish(state, report, summary=False)
 
 
 def _show(state: State, step: Step) -> None:
     page = state.page
     page.line("")
-    page.line(f"# {step.title}")
-    page.line(f"$ {step.command}")
+    page.passed_on(click.style(f"# {step.title}", fg="cyan"))
+    page.passed_on(click.style(f"$ {step.command}", bold=True))
     for line in step.output.splitlines():
-        page.line(line)
+        page.passed_on(line)
     for fact in step.facts:
-        page.line(f"# {fact}")
+        page.passed_on(click.style(f"# {fact}", fg="cyan"))
