@@ -55,7 +55,7 @@ def read_lock(text: bytes, path: str) -> Lock:
         pass
     from gemmalock.codec.lock_problems import lock_problems
 
-    problems = lock_problems(text, path)
+    problems = lock_problems(text, path, MAX_BYTES)
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
     raise LockInvalid(f"`{escaped(path)}` has {count}", problems=problems)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from gemmalock.codec.json_places import Offsets, Pointer, json_offsets, pointer_text
-from gemmalock.codec.lock_json import MAX_BYTES
 from gemmalock.codec.page import NOWHERE, Page, Place, read_page
 from gemmalock.codec.schema import flaws
 from gemmalock.codec.url_rules import url_wrongs
@@ -38,9 +37,10 @@ class _Said:
     secret: bool = False
 
 
-def lock_problems(text: bytes, path: str) -> list[Problem]:
-    """Every problem of a lock that could not be read, in the order of their places; at least one."""
-    page = read_page(text, path, MAX_BYTES)
+def lock_problems(text: bytes, path: str, limit: int) -> list[Problem]:
+    """Every problem of a lock that could not be read, in the order of their places; at least one. A lock of more than
+    `limit` bytes is not looked into."""
+    page = read_page(text, path, limit)
     if isinstance(page, Problem):
         return [page]
     try:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.errors import FileError, Interrupted, UnsafePath
+from gemmalock.errors import Interrupted
 from gemmalock.journal import CHUNK, Chunk, Validator
 from gemmalock.lockfile import is_strong
 from gemmalock.stopping import Stop
 from gemmalock.transfer.combine import changed, clash, doubtful, same_origin
-from gemmalock.transfer.digest import hash_file
 from gemmalock.transfer.pace import RateLimit
-from tests.transfer.twins import ETAG, ORIGIN, URL, digest, locked, some_bytes
+from tests.transfer.twins import ETAG, ORIGIN, URL, locked
 
 CDN = "https://cdn.example.net"
 BODY = b"x"
@@ -155,46 +152,3 @@ def test_waiting_for_the_line_ends_with_the_wish_to_stop() -> None:
 def test_a_rate_that_moves_nothing_is_no_rate(rate: int) -> None:
     with pytest.raises(ValueError, match="moves nothing"):
         RateLimit(rate)
-
-
-# --- the digest of a file ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 3_000_000])
-def test_a_file_is_hashed_whole_by_path_and_by_descriptor(tmp_path: Path, size: int) -> None:
-    body = some_bytes(size)
-    path = tmp_path / "file"
-    path.write_bytes(body)
-    counts: list[int] = []
-    assert hash_file(path, Stop(), counts.append) == digest(body)
-    assert sum(counts) == size
-    with path.open("rb") as file:
-        file.seek(size // 2)
-        assert hash_file(file.fileno(), Stop()) == digest(body)
-        assert file.tell() == size // 2
-
-
-def test_hashing_can_be_stopped(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(bytes(10))
-    stop = Stop()
-    stop.set()
-    with pytest.raises(Interrupted):
-        hash_file(path, stop)
-
-
-def test_a_link_is_not_hashed(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    with pytest.raises(UnsafePath):
-        hash_file(tmp_path / "link", Stop())
-
-
-def test_what_cannot_be_read_is_a_disk_error(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot open"):
-        hash_file(tmp_path / "missing", Stop())
-    with pytest.raises(FileError, match="cannot read"):
-        hash_file(tmp_path, Stop())
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    with pytest.raises(FileError, match="cannot read"):
-        hash_file(descriptor, Stop())
-    os.close(descriptor)
