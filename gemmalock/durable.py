@@ -1,9 +1,9 @@
-"""Writing a small file so that a crash leaves the old bytes or the new ones, never a mixture. Standard library only.
+"""Small files: reading one, and writing one so that a crash leaves the old bytes or the new ones, never a mixture.
 
 Write beside, fsync, rename, fsync the folder (Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014).
 Where the file system has unnamed files (open(2), O_TMPFILE) a process that dies while writing leaves nothing behind.
 Everything here raises OSError as it is; who knows what was being done says so through `errors.disk_error`. What the
-bytes mean is nobody's business here.
+bytes mean is nobody's business here. Standard library only.
 """
 
 from __future__ import annotations
@@ -38,6 +38,16 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """
     with open_folder(path.parent) as folder:
         replace_at(folder, path.name, data, mode)
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """The first `most` bytes of a regular file, which may be reached through links. Raises OSError, EINVAL for what is
+    no regular file: nobody waits for the other end of a pipe, or reads a device without an end."""
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    with open(file, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return stream.read(most)
 
 
 def replace_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:

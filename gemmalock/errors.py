@@ -13,7 +13,7 @@
     ├── Interrupted         SIGINT or SIGTERM (exit 2)
     └── FileError           one file cannot be had, checked or placed (exit 1)
         ├── SourceError     NotFound, Unauthorized, Forbidden, Gated, RateLimited, ServerError, TimedOut,
-        │                   ConnectionFailed, RedirectRefused, Offline, RangeRefused
+        │                   ConnectionFailed, TlsFailed, RedirectRefused, Offline, RangeRefused
         ├── TransferError   UpstreamChanged, SizeMismatch, DigestMismatch
         ├── DiskError       NoSpace, PermissionRefused, ReadWriteFailed, UnsafePath
         ├── Busy

@@ -84,8 +84,9 @@ def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Iterator[FileOutcome]
         try:
             outcome = done.get(timeout=0.1)
         except queue.Empty:
-            if time.monotonic() > deadline or not any(thread.is_alive() for thread in threads):
+            if time.monotonic() > deadline or (not any(thread.is_alive() for thread in threads) and done.empty()):
                 return
+            # The last thread may have spoken, and ended, after we looked into the queue.
             continue
         if isinstance(outcome, BaseException):
             crew.stop.set()
@@ -298,4 +299,4 @@ def refused(file: FilePlan) -> FileError:
 
 
 def _cancelled(file: FilePlan) -> FileOutcome:
-    return FileOutcome.of(file, Outcome.CANCELLED, bytes_kept=0, verb="CANCELLED")
+    return FileOutcome.of(file, Outcome.CANCELLED, verb="CANCELLED")

@@ -1,7 +1,10 @@
 """What was found to agree once is remembered by its bytes, never by time.
 
-`<root>/.gemmalock/memo.json` holds one digest: of a manifest's bytes, a lock's bytes and the settings that judge
+`<root>/.gemmalock/memo` holds one digest: of a manifest's bytes, a lock's bytes and the settings that judge
 them, when they were last read in full and found to belong together. A run with nothing to do reads no YAML.
+
+A memo counts only beside the very ledger that it was written for, by that file's inode and time stamp: bytes that came
+by git or from an archive vouch for nothing, whoever computed the digest.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import hashlib
 from pathlib import Path
 
 NAME = "memo"
+LEDGER = "ledger.json"
+MOST_BYTES = 4096
 #: Counts up when the rules by which manifest and lock are judged change.
 RULES = "1"
 
@@ -25,9 +30,12 @@ def agreement(manifest: bytes, lock: bytes, judged_by: str) -> str:
 
 def agreed(root: Path, key: str) -> bool:
     """Whether these bytes were found to agree before."""
+    from gemmalock.durable import read_file
+
+    folder = root / ".gemmalock"
     try:
-        return (root / ".gemmalock" / NAME).read_text(encoding="ascii") == key
-    except (OSError, ValueError):
+        return read_file(folder / NAME, MOST_BYTES) == _sealed(key, folder)
+    except OSError:
         return False
 
 
@@ -39,4 +47,10 @@ def remember(root: Path, key: str) -> None:
     folder = root / ".gemmalock"
     if folder.is_dir() and not folder.is_symlink() and not agreed(root, key):
         with contextlib.suppress(OSError, DiskError):
-            write_file(folder / NAME, key.encode("ascii"))
+            write_file(folder / NAME, _sealed(key, folder))
+
+
+def _sealed(key: str, folder: Path) -> bytes:
+    """The key together with what nobody can know who is not on this machine. Raises OSError without a ledger."""
+    ledger = (folder / LEDGER).lstat()
+    return f"{key} {ledger.st_ino} {ledger.st_mtime_ns}".encode("ascii")

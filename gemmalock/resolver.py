@@ -10,8 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from gemmalock.errors import FileError, NotFound, PolicyRefused, SourceError
-from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, source_url
+from gemmalock.errors import (
+    DigestMismatch,
+    FileError,
+    NotFound,
+    PolicyRefused,
+    SizeMismatch,
+    SourceError,
+    UpstreamChanged,
+)
+from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, is_strong, source_url
 from gemmalock.paths import clashes, matches, path_problem
 from gemmalock.ports import Listing, Probe
 from gemmalock.spec import FileSpec, Manifest, ModelSpec
@@ -63,7 +71,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:
-    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay."""
+    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay;
+    `before` the same, also where it is to be asked for anew."""
 
     id: str
     name: str
@@ -72,6 +81,7 @@ class Unlocked:
     spec: FileSpec | None
     pinned: LockedFile | None
     mirrors: tuple[str, ...] = ()
+    before: LockedFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +189,18 @@ class _Model:
     def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
         path = self.model.place(name)
         mirrors = spec.mirrors if spec is not None else ()
-        pinned = None if self.wish.renews(self.model.name) else self._pinned(name, path, url, spec)
-        return Unlocked(f"{self.path}::{self.model.name}::{name}", name, path, url, spec, pinned, mirrors)
+        before = self._pinned(name, path, url, spec)
+        pinned = None if self.wish.renews(self.model.name) else before
+        return Unlocked(f"{self.path}::{self.model.name}::{name}", name, path, url, spec, pinned, mirrors, before)
 
     def _pinned(self, name: str, path: str, url: str, spec: FileSpec | None) -> LockedFile | None:
         """What the old lock has of this URL, if digest and size are still the declared ones."""
         if self.before is None:
             return None
         mirrors = spec.mirrors if spec is not None else ()
-        for model, file in self.before.files():
-            if file.url != url:
-                continue
+        same = [(model, file) for model, file in self.before.files() if file.url == url]
+        # Its own entry first: two entries of one URL may be declared with different sizes and digests.
+        for model, file in sorted(same, key=lambda pair: (pair[0].name, pair[1].name) != (self.model.name, name)):
             moved = replace(file, name=name, path=path, mirrors=mirrors)
             if not entry_drift("", self.model, model.revision, moved):
                 return moved
@@ -215,6 +226,8 @@ def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
     if file.pinned is not None and (file.pinned.sha256 is not None or not wish.hash_all):
         return Pinned(file, file.pinned, asked=False)
     try:
+        if file.pinned is not None:
+            return Pinned(file, _hashed(file, file.pinned, asker), asked=True)
         return _asked(file, wish, asker)
     except FileError as error:
         return Pinned(file, None, asked=True, error=error)
@@ -229,12 +242,40 @@ def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
         sha256 = file.spec.sha256 or sha256
     if size is None or (sha256 is None and (size < SMALL or wish.hash_all)):
         learned = asker.learn(file, replace(probe, size=size))
+        _check_declared(file, learned)
         size, etag = learned.size, learned.etag
         sha256 = sha256 or learned.sha256
     locked = LockedFile.pin(
         name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=sha256, mirrors=file.mirrors
     )
+    if sha256 is None and file.before is not None and file.before.task_id == locked.task_id and is_strong(etag):
+        # The very bytes whose digest was learned before: asking again is no reason to forget it.
+        locked = replace(locked, sha256=file.before.sha256)
     return Pinned(file, locked, asked=True, warnings=warnings)
+
+
+def _hashed(file: Unlocked, pinned: LockedFile, asker: Asker) -> LockedFile:
+    """The pin with the digest of its bytes. Raises UpstreamChanged where the source has others now."""
+    learned = asker.learn(file, Probe(pinned.size, pinned.etag, None))
+    if (learned.size, learned.etag) != (pinned.size, pinned.etag):
+        raise UpstreamChanged(
+            f"`{file.url}` has {learned.size} bytes with ETag `{learned.etag}`, "
+            f"and the lock {pinned.size} with `{pinned.etag}`"
+        )
+    return replace(pinned, sha256=learned.sha256)
+
+
+def _check_declared(file: Unlocked, learned: Learned) -> None:
+    """What the manifest declares is believed over what a server says, not over the bytes themselves."""
+    if file.spec is None:
+        return
+    hint = "correct the manifest, or ask the publisher which file is the right one"
+    if file.spec.size not in (None, learned.size):
+        message = f"the manifest declares {file.spec.size} bytes, and `{file.url}` has {learned.size}"
+        raise SizeMismatch(message, hint=hint)
+    if file.spec.sha256 not in (None, learned.sha256):
+        message = f"the manifest declares sha256 `{file.spec.sha256}`, and `{file.url}` has `{learned.sha256}`"
+        raise DigestMismatch(message, hint=hint)
 
 
 def _contradictions(file: Unlocked, probe: Probe) -> Iterable[str]:

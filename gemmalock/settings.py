@@ -7,17 +7,21 @@ Nothing here knows what a setting is for; whoever uses one does.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gemmalock.durable import read_file
 from gemmalock.errors import Problem, SettingInvalid
 
 PREFIX = "GEMMALOCK_"
+#: No settings file that people write is larger.
+MAX_BYTES = 16 * 1024 * 1024
 LINK_MODES = ("auto", "reflink", "hardlink", "symlink", "copy")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?(?:/s)?", re.IGNORECASE)
+_AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]i?)?b?(?:/s)?", re.IGNORECASE)
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 
 
@@ -53,9 +57,9 @@ def load_settings(folder: Path, environ: Mapping[str, str], flags: Mapping[str, 
         try:
             values[name] = _READERS[name](value)
         except ValueError as error:
-            problems.append(Problem(place, 0, 0, f"`{name.replace('_', '-')}` {error}"))
+            problems.append(Problem(place, 0, 0, f"`{_written(name)}` {error}"))
         except KeyError:
-            problems.append(Problem(place, 0, 0, f"unknown setting `{name}`", hint=_suggestion(name)))
+            problems.append(Problem(place, 0, 0, f"unknown setting `{_written(name)}`", hint=_suggestion(name)))
     if problems:
         raise SettingInvalid(f"{len(problems)} setting(s) cannot be", problems=problems)
     return Settings(**values)  # type: ignore[arg-type]
@@ -75,15 +79,21 @@ def _file(folder: Path) -> list[tuple[str, tuple[str, object]]]:
     found: list[tuple[str, tuple[str, object]]] = []
     for name, at in (("pyproject.toml", ("tool", "gemmalock")), ("gemmalock.toml", ())):
         try:
-            text = (folder / name).read_text(encoding="utf-8")
+            text = read_file(folder / name, MAX_BYTES).decode("utf-8")
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:
             raise SettingInvalid(f"cannot read `{name}`: {error}") from error
-        if name == "pyproject.toml" and "tool.gemmalock" not in text:
+        if name == "pyproject.toml" and "gemmalock" not in text:
             continue
         found += [(name, item) for item in _table(name, text, at).items()]
-    return [(place, (key.replace("-", "_"), value)) for place, (key, value) in found]
+    return [(place, (key.replace("-", "_"), _from(folder, key, value))) for place, (key, value) in found]
+
+
+def _from(folder: Path, key: str, value: object) -> object:
+    """A value of a file: a relative path in it starts at that file."""
+    here = key == "store" and isinstance(value, str) and value and not value.startswith("~")
+    return str(folder / str(value)) if here else value
 
 
 def _table(name: str, text: str, at: tuple[str, ...]) -> dict[str, object]:
@@ -91,11 +101,13 @@ def _table(name: str, text: str, at: tuple[str, ...]) -> dict[str, object]:
 
     try:
         table: object = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and numbers beyond Python's limit
         raise SettingInvalid(f"`{name}` is not TOML: {error}") from error
     for key in at:
         table = table.get(key, {}) if isinstance(table, dict) else {}
-    return table if isinstance(table, dict) else {}
+    if not isinstance(table, dict):
+        raise SettingInvalid(f"`{'.'.join(at)}` in `{name}` is not a table")
+    return table
 
 
 def _environment(environ: Mapping[str, str]) -> list[tuple[str, tuple[str, object]]]:
@@ -108,12 +120,17 @@ def _environment(environ: Mapping[str, str]) -> list[tuple[str, tuple[str, objec
 
 
 def _flags(flags: Mapping[str, object]) -> list[tuple[str, tuple[str, object]]]:
-    return [(f"--{name.replace('_', '-')}", (name, value)) for name, value in flags.items() if value is not None]
+    return [(f"--{_written(name)}", (name, value)) for name, value in flags.items() if value is not None]
 
 
 def _suggestion(name: str) -> str:
     close = difflib.get_close_matches(name, [field.name for field in fields(Settings)], n=1)
-    return f"did you mean `{close[0].replace('_', '-')}`?" if close else ""
+    return f"did you mean `{_written(close[0])}`?" if close else ""
+
+
+def _written(name: str) -> str:
+    """A setting's name as files and flags write it."""
+    return name.replace("_", "-")
 
 
 def _flag(value: object) -> bool:
@@ -142,6 +159,23 @@ def _strings(value: object) -> tuple[str, ...]:
     raise ValueError(f"must be a list of strings, not {value!r}")
 
 
+def _hosts(value: object) -> tuple[str, ...]:
+    return tuple(host.lower() for host in _strings(value))
+
+
+def _rate(value: object) -> int:
+    rate = read_amount(value)
+    if rate < 1:
+        raise ValueError(f"must be at least 1 byte a second, not `{value}`")
+    return rate
+
+
+def _place(value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise ValueError(f"must be a path, not {value!r}")
+    return os.fsdecode(value)
+
+
 def _link_mode(value: object) -> str:
     if value not in LINK_MODES:
         raise ValueError(f"must be one of {', '.join(LINK_MODES)}, not `{value}`")
@@ -149,15 +183,15 @@ def _link_mode(value: object) -> str:
 
 
 _READERS: Mapping[str, Callable[[object], object]] = {
-    "store": str,
+    "store": _place,
     "jobs": _at_least(1),
     "connections": _at_least(1),
-    "limit_rate": read_amount,
+    "limit_rate": _rate,
     "link_mode": _link_mode,
     "offline": _flag,
     "require_digests": _flag,
     "allow_http": _flag,
-    "allowed_hosts": _strings,
+    "allowed_hosts": _hosts,
     "max_delete": _at_least(0),
     "keep": _strings,
     "trash_days": _at_least(0),

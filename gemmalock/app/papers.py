@@ -125,8 +125,9 @@ def read_lock_bytes(path: Path) -> bytes | None:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES)
+    from gemmalock.durable import read_file
+
+    return read_file(path, MAX_BYTES)
 
 
 def _write_place(project: Project) -> Path:

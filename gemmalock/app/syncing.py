@@ -177,7 +177,8 @@ class Sync:
                     self.workshop.store.remember_root(root.folder)
         if not self.options.frozen:
             for _, root in self.workshop.roots():
-                remember(root.folder, self.papers.agreement)
+                if root.has_ledger():
+                    remember(root.folder, self.papers.agreement)
 
     def _warnings(self, ready: Ready, nodes: tuple[Node, ...]) -> tuple[str, ...]:
         told = ready.resolution.warnings if ready.resolution is not None else ()

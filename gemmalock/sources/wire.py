@@ -25,6 +25,7 @@ from gemmalock.sources.connecting import Target, connect
 from gemmalock.stopping import Stop
 
 _BUFFER = 16 * 1024
+_MAX_LINE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,15 @@ class Response(http.client.HTTPResponse):
         self.stream = self.fp
         self.connection = sock
         call.response = self
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # The standard library's skips `100 Continue` alone; a client has to skip them all (RFC 9110, 15.2).
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 102 <= status < 200:
+                return version, status, reason
+            while self.fp.readline(_MAX_LINE) not in (b"\r\n", b"\n", b""):
+                pass
 
 
 class Connection(HTTPConnection):

@@ -37,6 +37,9 @@ from gemmalock.transfer.segment import Segment, Throttle
 
 #: An attempt that brought so many bytes was none in vain.
 _PROGRESS = BLOCK
+#: A server may answer with a shorter range than was asked for (RFC 9110, 15.3.7): from so many bytes on it is asked
+#: for the rest at once. Below, it is no use.
+_SHORT = 64 * 1024
 _EMPTY = hashlib.sha256().hexdigest()
 #: After these another URL may still have the file.
 _ELSEWHERE = (SourceError, TransferError, PolicyRefused)
@@ -247,7 +250,7 @@ class _Transfer:
                 self._forget()
                 raise
         self.have = self.ranges.kept
-        if reached < gap[1] and self.fetched - before < _PROGRESS:
+        if reached < gap[1] and self.fetched - before < (_SHORT if reached == bounds[1] else _PROGRESS):
             raise ConnectionFailed(f"the source ended after {reached - bounds[0]} of {gap[1] - bounds[0]} bytes")
 
     def _receive(self, answer: Answer, bounds: tuple[int, int]) -> int:

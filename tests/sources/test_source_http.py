@@ -140,6 +140,8 @@ GOOD: list[tuple[str, Script]] = [
     ("chunks beside a length (S25)",
      lambda e: e.head(200, {"Transfer-Encoding": "chunked", "Content-Length": "3"}).chunk(BODY).chunk(b"")),
     ("after 100 Continue", lambda e: e.send(b"HTTP/1.1 100 Continue\r\n\r\n").answer(200, {}, BODY)),
+    ("after 103 Early Hints (S17)",
+     lambda e: e.head(103, {"Link": "</x>; rel=preload"}).head(103).answer(200, {}, BODY)),
 ]  # fmt: skip
 
 
@@ -197,7 +199,7 @@ HEADS: list[tuple[str, Script, type[GemmalockError]]] = [
     ("429", lambda e: e.answer(429, {"Retry-After": "3"}), RateLimited),
     ("451 (S30)", lambda e: e.answer(451), SourceError),
     ("500 (S30)", lambda e: e.answer(500, {}, b"oops" * 100_000), ServerError),
-    ("103 and nothing more (S17)", lambda e: e.head(103), ServerError),
+    ("103 and nothing more (S17)", lambda e: e.head(103), TimedOut),
     ("204 (S17)", lambda e: e.head(204), ServerError),
     ("304 unasked", lambda e: e.head(304), SourceError),
 ]  # fmt: skip

@@ -1,0 +1,197 @@
+"""Folders, manifests and node IDs → the one project that is meant, and which of its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemmalock.collect import NEVER_WALKED, Project, Selection, collect
+from gemmalock.errors import NothingCollected, UsageError
+from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
+
+MANIFEST = "version: 1\nmodels: {}\n"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git checkout to be, so that looking upwards ends in it."""
+    folder = tmp_path / "repository"
+    (folder / ".git").mkdir(parents=True)
+    return folder
+
+
+def manifest_in(folder: Path) -> Path:
+    """A manifest in a folder, which is made. The folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gemmalock.yaml").write_text(MANIFEST)
+    return folder
+
+
+def node_of(model: str, name: str, manifest: str = "gemmalock.yaml") -> Node:
+    """A locked file, as selections see it."""
+    file = LockedFile.pin(
+        name=name, path=f"{model}/{name}", url=f"https://h.example/{model}/{name}", size=1, etag=None, sha256=None
+    )
+    locked = LockedModel(model, (file,))
+    return Node(LockedManifest(manifest, "models", "sha256:0", (locked,)), locked, file)
+
+
+NODES = (
+    node_of("gemma", "model.gguf"),
+    node_of("gemma", "onnx/model.onnx"),
+    node_of("gemma", "onnx/vocab.json"),
+    node_of("gemma-mini", "model.gguf"),
+)
+
+
+def test_without_a_selector_it_is_the_project_of_the_folder(repository: Path) -> None:
+    manifest_in(repository)
+    project, selection = collect(repository)
+    assert project == Project(repository)
+    assert not selection
+    assert project.manifest_path == repository / "gemmalock.yaml"
+    assert project.lock_path == repository / "gemmalock.lock"
+
+
+def test_the_one_manifest_below_is_found_before_any_above(repository: Path) -> None:
+    manifest_in(repository)
+    inner = manifest_in(repository / "apps/chat/deep")
+    assert collect(repository / "apps")[0] == Project(inner)
+
+
+def test_with_none_below_it_is_the_nearest_above(repository: Path) -> None:
+    manifest_in(repository)
+    near = manifest_in(repository / "apps")
+    (repository / "apps/chat/src").mkdir(parents=True)
+    assert collect(repository / "apps/chat/src")[0] == Project(near)
+
+
+def test_nothing_above_the_git_root_is_collected(repository: Path) -> None:
+    manifest_in(repository.parent)
+    (repository / "src").mkdir()
+    with pytest.raises(NothingCollected) as caught:
+        collect(repository / "src")
+    assert "gemmalock init" in caught.value.hint
+
+
+def test_a_git_file_of_a_worktree_is_a_git_root_too(tmp_path: Path) -> None:
+    manifest_in(tmp_path)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / ".git").write_text("gitdir: elsewhere")
+    with pytest.raises(NothingCollected):
+        collect(tree)
+
+
+def test_a_lock_alone_is_a_project(repository: Path) -> None:
+    (repository / "gemmalock.lock").write_text("{}")
+    assert collect(repository)[0] == Project(repository)
+
+
+@pytest.mark.parametrize("hidden", sorted(NEVER_WALKED))
+def test_no_manifest_is_looked_for_where_others_keep_theirs(repository: Path, hidden: str) -> None:
+    manifest_in(repository / "apps" / hidden / "thing")
+    inner = manifest_in(repository / "apps/chat")
+    assert collect(repository / "apps")[0] == Project(inner)
+
+
+def test_no_manifest_is_looked_for_in_a_virtual_environment(repository: Path) -> None:
+    manifest_in(repository / "apps/mine/site-packages")
+    (repository / "apps/mine/pyvenv.cfg").write_text("")
+    inner = manifest_in(repository / "apps/chat")
+    assert collect(repository / "apps")[0] == Project(inner)
+
+
+def test_many_manifests_below_are_named(repository: Path) -> None:
+    for name in ("chat", "search"):
+        manifest_in(repository / "apps" / name)
+    with pytest.raises(UsageError, match="more than one") as caught:
+        collect(repository / "apps")
+    assert "`chat/gemmalock.yaml`" in caught.value.message
+    assert "`search/gemmalock.yaml`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("selector", "prefixes"),
+    [
+        (".", ()),
+        ("apps/chat", ()),
+        ("apps/chat/gemmalock.yaml", ()),
+        ("apps/chat/gemmalock.lock", ()),
+        ("apps/chat/gemmalock.yaml::gemma", ("gemmalock.yaml::gemma",)),
+        ("apps/chat/gemmalock.yaml::gemma::model.gguf", ("gemmalock.yaml::gemma::model.gguf",)),
+        ("apps/chat/gemmalock.yaml::gemma::", ("gemmalock.yaml::gemma",)),
+        ("apps/chat/gemmalock.yaml::", ("gemmalock.yaml",)),
+        ("apps/chat::gemma", ("gemmalock.yaml::gemma",)),
+    ],
+)
+def test_a_selector_is_a_folder_a_manifest_or_a_node_id(
+    repository: Path, selector: str, prefixes: tuple[str, ...]
+) -> None:
+    inner = manifest_in(repository / "apps/chat")
+    (inner / "gemmalock.lock").write_text("{}")
+    project, selection = collect(repository, [selector])
+    assert project == Project(inner)
+    assert selection == Selection(prefixes)
+
+
+def test_many_selectors_of_one_project_add_up(repository: Path) -> None:
+    manifest_in(repository)
+    _, selection = collect(repository, ["gemmalock.yaml::a", ".::b"])
+    assert selection.prefixes == ("gemmalock.yaml::a", "gemmalock.yaml::b")
+
+
+def test_selectors_of_two_projects_are_a_usage_error_that_names_both(repository: Path) -> None:
+    for name in ("chat", "search"):
+        manifest_in(repository / name)
+    with pytest.raises(UsageError, match="different locks") as caught:
+        collect(repository, ["chat", "search"])
+    assert "`chat`" in caught.value.message
+    assert "`search`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("selector", "error", "says"),
+    [
+        ("nowhere", UsageError, "`nowhere` does not exist"),
+        ("nowhere/gemmalock.yaml", NothingCollected, "there is no `nowhere/gemmalock.yaml`"),
+        ("gemmalock.yaml::gemma", NothingCollected, "there is no `gemmalock.yaml::gemma`"),
+        ("notes.txt", UsageError, "`notes.txt` is not a manifest"),
+    ],
+)
+def test_a_selector_that_is_nothing_is_named(
+    repository: Path, selector: str, error: type[Exception], says: str
+) -> None:
+    (repository / "notes.txt").write_text("")
+    with pytest.raises(error, match=says):
+        collect(repository, [selector])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "names"),
+    [
+        ("gemmalock.yaml", ["gemma::model.gguf", "gemma::onnx/model.onnx", "gemma::onnx/vocab.json",
+                            "gemma-mini::model.gguf"]),
+        ("gemmalock.yaml::gemma", ["gemma::model.gguf", "gemma::onnx/model.onnx", "gemma::onnx/vocab.json"]),
+        ("gemmalock.yaml::gemma-mini", ["gemma-mini::model.gguf"]),
+        ("gemmalock.yaml::gemma::onnx", ["gemma::onnx/model.onnx", "gemma::onnx/vocab.json"]),
+        ("gemmalock.yaml::gemma::onnx/vocab.json", ["gemma::onnx/vocab.json"]),
+    ],
+)  # fmt: skip
+def test_a_prefix_of_node_ids_ends_where_a_name_ends(prefix: str, names: list[str]) -> None:
+    assert [node.id.partition("::")[2] for node in Selection((prefix,)).of(NODES)] == names
+
+
+@pytest.mark.parametrize("prefix", ["gemmalock.yaml::gem", "gemmalock.yaml::gemma::model", "other.yaml::gemma"])
+def test_a_prefix_that_fits_nothing_is_an_error_even_beside_one_that_fits(prefix: str) -> None:
+    with pytest.raises(NothingCollected, match=prefix):
+        Selection(("gemmalock.yaml::gemma", prefix)).of(NODES)
+
+
+@given(st.lists(st.sampled_from([node.id for node in NODES]), unique=True))
+def test_selecting_by_whole_node_ids_gives_just_those_in_the_locks_order(ids: list[str]) -> None:
+    chosen = Selection(tuple(ids)).of(NODES)
+    assert [node.id for node in chosen] == [node.id for node in NODES if node.id in ids or not ids]

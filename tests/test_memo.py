@@ -1,0 +1,74 @@
+"""What agreed once is remembered by its bytes; forgetting it costs time, never correctness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemmalock.memo import NAME, agreed, agreement, remember
+
+KEY = agreement(b"manifest", b"lock", "http=False")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root that sync has worked in."""
+    (tmp_path / "models/.gemmalock").mkdir(parents=True)
+    return tmp_path / "models"
+
+
+def test_nothing_agrees_before_it_was_remembered(root: Path) -> None:
+    assert not agreed(root, KEY)
+
+
+def test_what_was_remembered_agrees_and_nothing_else(root: Path) -> None:
+    remember(root, KEY)
+    assert agreed(root, KEY)
+    assert not agreed(root, agreement(b"manifest", b"lock", "http=True"))
+
+
+def test_only_the_last_agreement_is_remembered(root: Path) -> None:
+    later = agreement(b"manifest 2", b"lock", "http=False")
+    remember(root, KEY)
+    remember(root, later)
+    assert agreed(root, later)
+    assert not agreed(root, KEY)
+
+
+def test_remembering_the_same_again_writes_nothing(root: Path) -> None:
+    remember(root, KEY)
+    before = (root / ".gemmalock" / NAME).stat()
+    remember(root, KEY)
+    after = (root / ".gemmalock" / NAME).stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+@pytest.mark.parametrize("rotten", [b"", b"\xff\xfe", KEY.encode()[:-1], KEY.encode() + b"\n"])
+def test_a_rotten_memo_agrees_with_nothing(root: Path, rotten: bytes) -> None:
+    (root / ".gemmalock" / NAME).write_bytes(rotten)
+    assert not agreed(root, KEY)
+
+
+def test_where_there_is_no_state_folder_none_is_made(tmp_path: Path) -> None:
+    remember(tmp_path, KEY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "models/.gemmalock").symlink_to(tmp_path / "elsewhere")
+    remember(tmp_path / "models", KEY)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@given(st.tuples(st.binary(), st.binary(), st.text()), st.tuples(st.binary(), st.binary(), st.text()))
+def test_different_papers_never_share_a_key(one: tuple[bytes, bytes, str], other: tuple[bytes, bytes, str]) -> None:
+    assert (agreement(*one) == agreement(*other)) == (one == other)
+
+
+def test_bytes_that_move_from_one_paper_to_the_other_are_another_agreement() -> None:
+    assert agreement(b"ab", b"c", "") != agreement(b"a", b"bc", "")

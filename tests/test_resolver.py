@@ -1,0 +1,436 @@
+"""Manifests and what sources say → a lock: which pins stay, which are asked for anew, and every failure at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemmalock.codec.lock_json import write_lock
+from gemmalock.errors import GemmalockError, NotFound, PolicyRefused
+from gemmalock.lockfile import Lock, LockedFile, drift
+from gemmalock.ports import Listing, Probe
+from gemmalock.resolver import SMALL, Learned, Pinned, Resolution, Unlocked, Wish, pin, resolve
+from gemmalock.spec import FileSpec, Manifest, ModelSpec
+from gemmalock.stopping import Stop
+from tests.sources.twin import MemorySource
+
+HERE = "https://models.example.org"
+FOLDER = "file://weights"
+LARGE = bytes(SMALL)
+DIGEST = "a" * 64
+#: Nothing special is wished.
+AS_IT_IS = Wish()
+
+
+def sha256(body: bytes) -> str:
+    """The digest, as locks have it."""
+    return hashlib.sha256(body).hexdigest()
+
+
+@dataclass
+class World:
+    """A resolver.Asker over a source in memory, that remembers what it was asked.
+
+    `published`: whether the source tells digests. `sizes`: whether it tells sizes.
+    """
+
+    files: dict[str, bytes]
+    published: bool = True
+    sizes: bool = True
+    wish: Wish = AS_IT_IS
+    asked: list[str] = field(default_factory=list)
+    learned: list[str] = field(default_factory=list)
+
+    def probe(self, url: str) -> Probe:
+        """As the source says, less what it is told to keep to itself."""
+        self.asked.append(url)
+        told = MemorySource(self.files).probe(url, Stop())
+        return Probe(told.size if self.sizes else None, told.etag, told.sha256 if self.published else None)
+
+    def list(self, source: str) -> Listing:
+        """As the source says."""
+        self.asked.append(source)
+        return MemorySource(self.files).list(source, Stop())
+
+    def learn(self, file: Unlocked, probe: Probe) -> Learned:
+        """Fetch it."""
+        self.learned.append(file.url)
+        body = self.files[file.url]
+        return Learned(len(body), sha256(body), MemorySource(self.files).probe(file.url, Stop()).etag)
+
+    def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
+        """One after the other."""
+        return [pin(ask, self.wish, self) for ask in asks]
+
+    def resolve(self, manifest: Manifest, old: Lock | None = None, wish: Wish = AS_IT_IS) -> Resolution:
+        """Resolve one manifest from an empty memory."""
+        self.wish = wish
+        self.asked.clear()
+        self.learned.clear()
+        return resolve({"gemmalock.yaml": manifest}, old, wish, self)
+
+
+def by_url(name: str, *files: FileSpec, **rest: str) -> ModelSpec:
+    """A model whose files are declared by URL."""
+    return ModelSpec(name, rest.get("path", name), files=files)
+
+
+def spec(name: str, *, size: int | None = None, digest: str | None = None, mirrors: tuple[str, ...] = ()) -> FileSpec:
+    """A file of the web server."""
+    return FileSpec(f"{HERE}/{name}", name, digest, size, mirrors)
+
+
+def folder(name: str, *patterns: str, exclude: tuple[str, ...] = (), path: str | None = None) -> ModelSpec:
+    """A model out of the folder."""
+    return ModelSpec(name, path or name, source=FOLDER, patterns=patterns, exclude=exclude)
+
+
+def lock_of(resolution: Resolution) -> Lock:
+    """The lock, which has to be there."""
+    assert resolution.lock is not None, [pin.error for pin in resolution.failures]
+    return resolution.lock
+
+
+def files_of(lock: Lock) -> dict[str, LockedFile]:
+    """The locked files by `model::name`."""
+    return {node.id.partition("::")[2]: node.file for node in lock.nodes()}
+
+
+def errors_of(resolution: Resolution) -> list[tuple[str, str]]:
+    """The failures as (node ID, code)."""
+    return [(pin.file.id, pin.error.code) for pin in resolution.failures if pin.error is not None]
+
+
+WEB: Mapping[str, bytes] = {f"{HERE}/{name}": name.encode() * 9 for name in ("a.gguf", "b.gguf", "c.gguf")}
+WEIGHTS: Mapping[str, bytes] = {
+    f"{FOLDER}/{name}": name.encode() * 7
+    for name in ("README.md", "model-Q4.gguf", "model-Q8.gguf", "onnx/model.onnx", "onnx/deep/x.onnx", "x.imatrix")
+}
+
+
+@pytest.fixture
+def world() -> World:
+    """Three files on the web and a folder."""
+    return World({**WEB, **WEIGHTS})
+
+
+# --- what is pinned ----------------------------------------------------------------------------------------
+
+
+def test_url_etag_size_and_digest_are_pinned(world: World) -> None:
+    lock = lock_of(world.resolve(Manifest(models=(by_url("m", spec("a.gguf")),))))
+    body = world.files[f"{HERE}/a.gguf"]
+    assert files_of(lock)["m::a.gguf"] == LockedFile.pin(
+        name="a.gguf", path="m/a.gguf", url=f"{HERE}/a.gguf", size=len(body), etag=f'"{sha256(body)}"',
+        sha256=sha256(body),
+    )  # fmt: skip
+
+
+def test_licence_tags_mirrors_and_root_come_from_the_manifest(world: World) -> None:
+    mirrors = ("https://one.example/a.gguf", "https://two.example/a.gguf")
+    model = replace(by_url("m", spec("a.gguf", mirrors=mirrors)), license="gemma", tags=("llm", "chat"))
+    (manifest,) = lock_of(world.resolve(Manifest("weights", (model,)))).manifests
+    assert (manifest.root, manifest.models[0].license, manifest.models[0].tags) == ("weights", "gemma", ("chat", "llm"))
+    assert manifest.models[0].files[0].mirrors == mirrors
+    assert world.asked == [f"{HERE}/a.gguf"]
+
+
+def test_a_declared_digest_and_size_are_believed_over_the_server_and_it_is_told(world: World) -> None:
+    found = world.resolve(Manifest(models=(by_url("m", spec("a.gguf", size=5, digest=DIGEST)),)))
+    file = files_of(lock_of(found))["m::a.gguf"]
+    assert (file.size, file.sha256) == (5, DIGEST)
+    assert [warning.split(": ")[0] for warning in found.warnings] == ["gemmalock.yaml::m::a.gguf"] * 2
+    assert world.learned == []
+
+
+def test_a_declared_size_that_the_fetched_bytes_contradict_is_a_failure(world: World) -> None:
+    world.published = False
+    found = world.resolve(Manifest(models=(by_url("m", spec("a.gguf", size=5)),)))
+    assert errors_of(found) == [("gemmalock.yaml::m::a.gguf", "size_mismatch")]
+    assert found.lock is None
+
+
+def test_a_declared_digest_that_the_fetched_bytes_contradict_is_a_failure(world: World) -> None:
+    world.sizes = False
+    found = world.resolve(Manifest(models=(by_url("m", spec("a.gguf", digest=DIGEST)),)))
+    assert errors_of(found) == [("gemmalock.yaml::m::a.gguf", "digest_mismatch")]
+
+
+@pytest.mark.parametrize(
+    ("size", "published", "hash_all", "fetched"),
+    [
+        (SMALL - 1, True, False, False),
+        (SMALL - 1, False, False, True),
+        (SMALL, False, False, False),
+        (SMALL, False, True, True),
+        (SMALL, True, True, False),
+    ],
+)
+def test_small_files_without_a_published_digest_are_fetched_and_with_hash_all_are(
+    size: int, published: bool, hash_all: bool, fetched: bool
+) -> None:
+    body = bytes(size)
+    world = World({f"{HERE}/a.gguf": body}, published=published)
+    lock = lock_of(world.resolve(Manifest(models=(by_url("m", spec("a.gguf")),)), wish=Wish(hash_all=hash_all)))
+    assert world.learned == ([f"{HERE}/a.gguf"] if fetched else [])
+    assert files_of(lock)["m::a.gguf"].sha256 == (sha256(body) if fetched or published else None)
+
+
+def test_a_server_that_tells_no_size_makes_lock_fetch_the_file() -> None:
+    world = World({f"{HERE}/a.gguf": LARGE}, published=False, sizes=False)
+    file = files_of(lock_of(world.resolve(Manifest(models=(by_url("m", spec("a.gguf")),)))))["m::a.gguf"]
+    assert (file.size, file.sha256) == (SMALL, sha256(LARGE))
+    assert world.learned == [f"{HERE}/a.gguf"]
+
+
+def test_a_declared_size_and_digest_spare_the_fetch_of_a_silent_server() -> None:
+    world = World({f"{HERE}/a.gguf": LARGE}, published=False, sizes=False)
+    declared = spec("a.gguf", size=SMALL, digest=sha256(LARGE))
+    assert lock_of(world.resolve(Manifest(models=(by_url("m", declared),))))
+    assert world.learned == []
+
+
+# --- folders and globs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("patterns", "exclude", "names"),
+    [
+        (("README.md",), (), ["README.md"]),
+        (("*.gguf",), (), ["model-Q4.gguf", "model-Q8.gguf"]),
+        (("*Q4*", "README.md"), (), ["README.md", "model-Q4.gguf"]),
+        (("*.gguf",), ("*Q8*",), ["model-Q4.gguf"]),
+        (("*.onnx", "onnx/*.onnx"), (), None),
+        (("onnx/*.onnx",), (), ["onnx/model.onnx"]),
+        (("onnx/**",), (), ["onnx/deep/x.onnx", "onnx/model.onnx"]),
+        (("**/*.onnx",), ("onnx/deep/**",), ["onnx/model.onnx"]),
+        (("**",), ("*.imatrix", "onnx/**"), ["README.md", "model-Q4.gguf", "model-Q8.gguf"]),
+        (("*.gguf", "model-*"), (), ["model-Q4.gguf", "model-Q8.gguf"]),
+        (("model-Q4.gguf", "*.gguf"), ("model-Q4.gguf",), ["model-Q8.gguf"]),
+    ],
+)
+def test_globs_select_inside_the_source_and_exclude_takes_away(
+    world: World, patterns: tuple[str, ...], exclude: tuple[str, ...], names: list[str] | None
+) -> None:
+    found = world.resolve(Manifest(models=(folder("m", *patterns, exclude=exclude),)))
+    if names is None:
+        assert errors_of(found) == [("gemmalock.yaml::m", "not_found")]
+    else:
+        assert [file.name for file in files_of(lock_of(found)).values()] == names
+
+
+def test_a_glob_that_matches_nothing_names_what_is_there(world: World) -> None:
+    found = world.resolve(Manifest(models=(folder("m", "*.safetensors"),)))
+    (failure,) = found.failures
+    assert isinstance(failure.error, NotFound)
+    assert "`*.safetensors` matches nothing in `file://weights`" in failure.error.message
+    for url in WEIGHTS:
+        assert f"`{url.removeprefix(FOLDER + '/')}`" in failure.error.message
+    assert "`files` or `exclude`" in failure.error.hint
+
+
+def test_a_glob_whose_every_match_is_excluded_matches_nothing(world: World) -> None:
+    found = world.resolve(Manifest(models=(folder("m", "*.gguf", exclude=("model-*",)),)))
+    assert errors_of(found) == [("gemmalock.yaml::m", "not_found")]
+
+
+def test_of_many_names_only_the_first_are_shown_and_the_rest_counted() -> None:
+    world = World({f"{FOLDER}/part-{number:03}.bin": b"x" for number in range(50)})
+    (failure,) = world.resolve(Manifest(models=(folder("m", "*.gguf"),))).failures
+    assert failure.error is not None
+    assert "and 30 more" in failure.error.message
+    assert len(failure.error.message) < 1000
+
+
+def test_plain_names_need_no_listing(world: World) -> None:
+    world.resolve(Manifest(models=(folder("m", "README.md", "model-Q4.gguf"),)))
+    assert FOLDER not in world.asked
+
+
+def test_two_models_whose_globs_meet_on_one_path_are_a_failure_that_names_both(world: World) -> None:
+    models = (folder("one", "*.gguf", path="shared"), folder("two", "model-Q4.gguf", "*.md", path="shared"))
+    found = world.resolve(Manifest(models=models))
+    (failure,) = found.failures
+    assert isinstance(failure.error, PolicyRefused)
+    assert "gemmalock.yaml::one::model-Q4.gguf" in failure.error.message
+    assert failure.file.id == "gemmalock.yaml::two::model-Q4.gguf"
+    assert found.lock is None
+
+
+@pytest.mark.parametrize("name", ["aux.gguf", "CON", "a:b.gguf", "trailing.", ".git/x", "a\u202eb.gguf"])
+def test_a_listed_name_that_is_unsafe_on_some_platform_is_refused(world: World, name: str) -> None:
+    world.files[f"{FOLDER}/sub/{name}"] = b"x"
+    found = world.resolve(Manifest(models=(folder("m", "sub/**"),)))
+    assert errors_of(found) == [(f"gemmalock.yaml::m::sub/{name}", "policy")]
+
+
+def test_all_failures_are_told_at_once_and_there_is_no_lock(world: World) -> None:
+    models = (
+        by_url("gone", spec("nowhere.gguf"), spec("a.gguf"), spec("neither.gguf")),
+        folder("nothing", "*.safetensors", "*.gguf", "*.ckpt"),
+        ModelSpec("lost", "lost", source="file://elsewhere", patterns=("*",)),
+    )
+    found = world.resolve(Manifest(models=models))
+    assert found.lock is None
+    assert sorted(errors_of(found)) == [
+        ("gemmalock.yaml::gone::neither.gguf", "not_found"),
+        ("gemmalock.yaml::gone::nowhere.gguf", "not_found"),
+        ("gemmalock.yaml::lost", "not_found"),
+        ("gemmalock.yaml::nothing", "not_found"),
+        ("gemmalock.yaml::nothing", "not_found"),
+    ]
+    assert [pin.file.name for pin in found.pins if pin.locked] == ["a.gguf", "model-Q4.gguf", "model-Q8.gguf"]
+
+
+# --- what stays --------------------------------------------------------------------------------------------
+
+
+def changed_upstream(world: World) -> None:
+    """Every file has other bytes now."""
+    for url in world.files:
+        world.files[url] += b"changed"
+
+
+MANY = Manifest(models=(by_url("one", spec("a.gguf"), spec("b.gguf")), by_url("two", spec("c.gguf"))))
+
+
+def test_pins_that_follow_from_the_manifest_stay_whatever_upstream_has_now(world: World) -> None:
+    before = lock_of(world.resolve(MANY))
+    changed_upstream(world)
+    again = world.resolve(MANY, before)
+    assert again.lock == before
+    assert world.asked == []
+    assert [pin.asked for pin in again.pins] == [False] * 3
+
+
+def test_upgrade_asks_for_everything_anew(world: World) -> None:
+    before = lock_of(world.resolve(MANY))
+    changed_upstream(world)
+    after = files_of(lock_of(world.resolve(MANY, before, Wish(upgrade=True))))
+    assert len(world.asked) == 3
+    assert all(file.task_id != files_of(before)[name].task_id for name, file in after.items())
+
+
+def test_upgrade_model_asks_for_that_model_alone(world: World) -> None:
+    before = lock_of(world.resolve(MANY))
+    changed_upstream(world)
+    after = files_of(lock_of(world.resolve(MANY, before, Wish(upgrade_models=frozenset({"one"})))))
+    assert sorted(world.asked) == [f"{HERE}/a.gguf", f"{HERE}/b.gguf"]
+    assert after["two::c.gguf"] == files_of(before)["two::c.gguf"]
+    assert after["one::a.gguf"] != files_of(before)["one::a.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked"),
+    [
+        (by_url("one", spec("a.gguf"), spec("b.gguf"), spec("c.gguf")), ["c.gguf"]),
+        (by_url("one", spec("b.gguf")), []),
+        (by_url("one", replace(spec("a.gguf"), path="renamed.gguf"), spec("b.gguf")), []),
+        (by_url("one", spec("a.gguf"), spec("b.gguf"), path="elsewhere"), []),
+        (by_url("renamed", spec("a.gguf"), spec("b.gguf")), []),
+        (by_url("one", spec("a.gguf", mirrors=("https://m.example/a",)), spec("b.gguf")), []),
+        (by_url("one", spec("a.gguf", digest=DIGEST), spec("b.gguf")), ["a.gguf"]),
+        (by_url("one", spec("a.gguf", size=1, digest=DIGEST), spec("b.gguf")), ["a.gguf"]),
+        (replace(by_url("one", spec("a.gguf"), spec("b.gguf")), license="mit", tags=("t",)), []),
+    ],
+)
+def test_a_changed_manifest_asks_only_for_what_changed(world: World, changed: ModelSpec, asked: list[str]) -> None:
+    before = lock_of(world.resolve(Manifest(models=(by_url("one", spec("a.gguf"), spec("b.gguf")),))))
+    changed_upstream(world)
+    manifest = Manifest(models=(changed,))
+    after = lock_of(world.resolve(manifest, before))
+    assert world.asked == [f"{HERE}/{name}" for name in asked]
+    assert drift("gemmalock.yaml", manifest, after.manifest("gemmalock.yaml")) == ()
+
+
+def test_a_pin_with_a_forged_task_id_or_host_does_not_stay(world: World) -> None:
+    manifest = Manifest(models=(by_url("m", spec("a.gguf")),))
+    before = lock_of(world.resolve(manifest))
+    (locked,) = before.manifests
+    (model,) = locked.models
+    (file,) = model.files
+    for forged in (replace(file, task_id="00000000-0000-5000-8000-000000000000"),
+                   replace(file, url="https://evil.example/a.gguf")):  # fmt: skip
+        tampered = Lock((replace(locked, models=(replace(model, files=(forged,)),)),))
+        assert lock_of(world.resolve(manifest, tampered)) == before
+        assert world.asked == [f"{HERE}/a.gguf"]
+
+
+def test_hash_all_asks_only_for_pins_without_a_digest(world: World) -> None:
+    world.files = {f"{HERE}/a.gguf": LARGE, f"{HERE}/b.gguf": b"small"}
+    world.published = False
+    manifest = Manifest(models=(by_url("m", spec("a.gguf"), spec("b.gguf")),))
+    before = lock_of(world.resolve(manifest))
+    assert files_of(before)["m::a.gguf"].sha256 is None
+    after = files_of(lock_of(world.resolve(manifest, before, Wish(hash_all=True))))
+    assert world.learned == [f"{HERE}/a.gguf"]
+    assert after["m::a.gguf"] == replace(files_of(before)["m::a.gguf"], sha256=sha256(LARGE))
+
+
+def test_hash_all_does_not_pin_another_upstream_unasked(world: World) -> None:
+    world.files, world.published = {f"{HERE}/a.gguf": LARGE}, False
+    manifest = Manifest(models=(by_url("m", spec("a.gguf")),))
+    before = lock_of(world.resolve(manifest))
+    world.files = {f"{HERE}/a.gguf": LARGE + b"changed"}
+    found = world.resolve(manifest, before, Wish(hash_all=True))
+    assert errors_of(found) == [("gemmalock.yaml::m::a.gguf", "upstream_changed")]
+    assert lock_of(world.resolve(manifest, before, Wish(upgrade=True, hash_all=True)))
+
+
+def test_a_lock_that_was_written_twice_has_the_same_bytes(world: World) -> None:
+    models = (folder("z", "*.gguf"), by_url("a", spec("b.gguf"), spec("a.gguf")))
+    first = write_lock(lock_of(world.resolve(Manifest(models=models))))
+    other = World({**WEIGHTS, **WEB})
+    assert write_lock(lock_of(other.resolve(Manifest(models=models[::-1])))) == first
+
+
+def test_manifests_are_locked_by_path_each_for_itself(world: World) -> None:
+    one, two = Manifest(models=(by_url("m", spec("a.gguf")),)), Manifest("weights", (by_url("m", spec("b.gguf")),))
+    found = resolve({"b/gemmalock.yaml": two, "a/gemmalock.yaml": one}, None, Wish(), world)
+    assert [(manifest.path, manifest.root) for manifest in lock_of(found).manifests] == [
+        ("a/gemmalock.yaml", "models"), ("b/gemmalock.yaml", "weights"),
+    ]  # fmt: skip
+
+
+names = st.sampled_from(["a.gguf", "b.gguf", "c.gguf"])
+models = st.dictionaries(
+    st.sampled_from(["one", "two", "three"]),
+    st.dictionaries(names, st.tuples(st.none() | st.just(DIGEST), st.none() | st.just(3)), max_size=3),
+)
+
+
+def manifest_of(declared: Mapping[str, Mapping[str, tuple[str | None, int | None]]]) -> Manifest:
+    """A manifest as the strategy draws it."""
+    return Manifest(
+        models=tuple(
+            by_url(model, *(spec(name, digest=digest, size=size) for name, (digest, size) in files.items()))
+            for model, files in declared.items()
+        )
+    )
+
+
+@given(models, models)
+def test_a_lock_never_drifts_from_the_manifest_that_it_was_made_of(
+    first: Mapping[str, Mapping[str, tuple[str | None, int | None]]],
+    second: Mapping[str, Mapping[str, tuple[str | None, int | None]]],
+) -> None:
+    world = World(dict(WEB))
+    before = lock_of(world.resolve(manifest_of(first)))
+    after = lock_of(world.resolve(manifest_of(second), before))
+    assert drift("gemmalock.yaml", manifest_of(second), after.manifest("gemmalock.yaml")) == ()
+    assert lock_of(world.resolve(manifest_of(second), after)) == after
+    assert world.asked == []
+
+
+def test_an_error_that_is_no_file_error_is_not_swallowed(world: World) -> None:
+    class Broken(World):
+        def probe(self, url: str) -> Probe:
+            raise GemmalockError("interrupted")
+
+    with pytest.raises(GemmalockError, match="interrupted"):
+        Broken({}).resolve(MANY)

@@ -1,0 +1,256 @@
+"""Settings: a flag over its environment twin over a settings file, every value checked, all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemmalock.errors import SettingInvalid
+from gemmalock.settings import PREFIX, Settings, load_settings, read_amount
+
+#: Every setting with a value as a file, the environment and a flag may give it, and what it then is.
+VALUES: Mapping[str, tuple[str, str, object, object]] = {
+    # name: (TOML, environment, flag, value)
+    "store": ('"/srv/store"', "/srv/store", "/srv/store", "/srv/store"),
+    "jobs": ("7", "7", "7", 7),
+    "connections": ("2", "2", 2, 2),
+    "limit_rate": ('"20M"', "20M", "20M", 20_000_000),
+    "link_mode": ('"copy"', "copy", "copy", "copy"),
+    "offline": ("true", "1", True, True),
+    "require_digests": ("true", "yes", True, True),
+    "allow_http": ("true", "on", True, True),
+    "allowed_hosts": ('["a.example", "b.example"]', "a.example,b.example", ["a.example", "b.example"],
+                      ("a.example", "b.example")),
+    "max_delete": ("0", "0", 0, 0),
+    "keep": ('["*.txt"]', "*.txt", ("*.txt",), ("*.txt",)),
+    "trash_days": ("30", "30", 30, 30),
+    "timeout": ("5", "5", 5, 5),
+    "retries": ("0", "0", 0, 0),
+}  # fmt: skip
+NAMES = sorted(VALUES)
+
+
+def toml_name(name: str) -> str:
+    """The name as files write it."""
+    return name.replace("_", "-")
+
+
+def test_the_table_of_this_test_has_every_setting() -> None:
+    assert set(VALUES) == {field.name for field in fields(Settings)}
+
+
+def test_without_anything_every_setting_has_its_default(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, {}, {}) == Settings()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("file", ["gemmalock.toml", "pyproject.toml"])
+def test_every_setting_has_a_home_in_a_file(tmp_path: Path, name: str, file: str) -> None:
+    toml, _, _, value = VALUES[name]
+    head = "[tool.gemmalock]\n" if file == "pyproject.toml" else ""
+    (tmp_path / file).write_text(f"{head}{toml_name(name)} = {toml}\n")
+    assert getattr(load_settings(tmp_path, {}, {}), name) == value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_has_an_environment_twin(tmp_path: Path, name: str) -> None:
+    _, text, _, value = VALUES[name]
+    assert getattr(load_settings(tmp_path, {PREFIX + name.upper(): text}, {}), name) == value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_can_be_given_for_one_run(tmp_path: Path, name: str) -> None:
+    _, _, flag, value = VALUES[name]
+    assert getattr(load_settings(tmp_path, {}, {name: flag}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "flag", "jobs"),
+    [
+        ({"pyproject.toml": 2}, None, None, 2),
+        ({"pyproject.toml": 2, "gemmalock.toml": 3}, None, None, 3),
+        ({"gemmalock.toml": 3}, "5", None, 5),
+        ({"gemmalock.toml": 3}, "5", "9", 9),
+        ({}, "5", "9", 9),
+        ({"gemmalock.toml": 3}, "", None, 3),
+        ({}, None, None, Settings().jobs),
+    ],
+)
+def test_a_flag_outweighs_the_environment_and_that_a_file(
+    tmp_path: Path, files: Mapping[str, int], environment: str | None, flag: str | None, jobs: int
+) -> None:
+    for name, number in files.items():
+        head = "[tool.gemmalock]\n" if name == "pyproject.toml" else ""
+        (tmp_path / name).write_text(f"{head}jobs = {number}\n")
+    environ = {} if environment is None else {"GEMMALOCK_JOBS": environment}
+    assert load_settings(tmp_path, environ, {"jobs": flag}).jobs == jobs
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool]\ngemmalock = { jobs = 2 }\n",
+        "tool.gemmalock.jobs = 2\n",
+        '[tool . "gemmalock"]\njobs = 2\n',
+        "[project]\nname = 'x'\n[tool.gemmalock]\njobs = 2\n[tool.other]\njobs = 5\n",
+    ],
+)
+def test_the_table_of_pyproject_is_found_however_toml_lets_it_be_written(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert load_settings(tmp_path, {}, {}).jobs == 2
+
+
+def test_a_pyproject_of_others_is_not_our_business(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("this is [not TOML\n[tool.other]\njobs = 0\n")
+    assert load_settings(tmp_path, {}, {}) == Settings()
+
+
+BAD = [
+    ("store", 5, "must be a path"),
+    ("store", [], "must be a path"),
+    ("jobs", "0", "at least 1"),
+    ("jobs", "-3", "at least 1"),
+    ("jobs", "many", "at least 1"),
+    ("jobs", "", "at least 1"),
+    ("jobs", "2.5", "at least 1"),
+    ("jobs", True, "at least 1"),
+    ("jobs", 2.5, "at least 1"),
+    ("jobs", [2], "at least 1"),
+    ("jobs", "9" * 5000, "at least 1"),
+    ("connections", 0, "at least 1"),
+    ("limit_rate", "fast", "such as `20M`"),
+    ("limit_rate", "20X", "such as `20M`"),
+    ("limit_rate", -1, "such as `20M`"),
+    ("limit_rate", 1.5, "such as `20M`"),
+    ("limit_rate", True, "such as `20M`"),
+    ("limit_rate", "0", "at least 1"),
+    ("limit_rate", "0.2", "at least 1"),
+    ("limit_rate", "9" * 400, "such as `20M`"),
+    ("link_mode", "teleport", "must be one of auto, reflink, hardlink, symlink, copy"),
+    ("link_mode", ["copy"], "must be one of"),
+    ("offline", "maybe", "true or false"),
+    ("offline", 1, "true or false"),
+    ("require_digests", "perhaps", "true or false"),
+    ("allow_http", 0, "true or false"),
+    ("allowed_hosts", 7, "list of strings"),
+    ("allowed_hosts", [7], "list of strings"),
+    ("keep", {"a": 1}, "list of strings"),
+    ("max_delete", -1, "at least 0"),
+    ("trash_days", "-1", "at least 0"),
+    ("timeout", 0, "at least 1"),
+    ("retries", "x", "at least 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), BAD)
+def test_a_value_that_cannot_be_is_named_with_its_setting(tmp_path: Path, name: str, value: object, says: str) -> None:
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {}, {name: value})
+    (problem,) = caught.value.problems
+    assert problem.path == f"--{toml_name(name)}"
+    assert f"`{toml_name(name)}`" in problem.message
+    assert says in problem.message
+    assert caught.value.exit_code == 4
+
+
+def test_every_problem_of_every_place_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.gemmalock]\njobs = 0\n")
+    (tmp_path / "gemmalock.toml").write_text("ofline = true\ntimeout = 'soon'\n")
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {"GEMMALOCK_RETRIES": "x"}, {"link_mode": "glue"})
+    assert [problem.path for problem in caught.value.problems] == [
+        "pyproject.toml", "gemmalock.toml", "gemmalock.toml", "GEMMALOCK_RETRIES", "--link-mode",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"), [("ofline", "did you mean `offline`?"), ("require-digest", "`require-digests`?"), ("xyzzy", "")]
+)
+def test_an_unknown_key_is_an_error_that_says_what_was_meant(tmp_path: Path, key: str, hint: str) -> None:
+    (tmp_path / "gemmalock.toml").write_text(f"{key} = true\n")
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {}, {})
+    (problem,) = caught.value.problems
+    assert f"unknown setting `{key}`" in problem.message
+    assert hint in problem.hint
+
+
+def test_a_foreign_variable_is_no_unknown_key(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, {"GEMMALOCK_TESTS_SEED": "1", "GEMMALOCK_XYZ": "1"}, {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"jobs = \n", "`gemmalock.toml` is not TOML"),
+        (b"\xff\xfe\n", "cannot read `gemmalock.toml`"),
+        (b"jobs = " + b"9" * 5000, "gemmalock.toml"),
+        (b"keep = " + b"[" * 100_000, "gemmalock.toml"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "gemmalock.toml").write_bytes(content)
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {}, {})
+    assert says in str(caught.value) + "".join(str(problem) for problem in caught.value.problems)
+
+
+def test_a_settings_file_that_is_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gemmalock.toml").mkdir()
+    with pytest.raises(SettingInvalid, match=r"cannot read `gemmalock\.toml`"):
+        load_settings(tmp_path, {}, {})
+
+
+def test_a_tool_table_that_is_no_table_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool]\ngemmalock = 5\n")
+    with pytest.raises(SettingInvalid, match="table"):
+        load_settings(tmp_path, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "place"), [("cache/store", "{folder}/cache/store"), ("/srv/store", "/srv/store"), ("~/s", "~/s")]
+)
+def test_a_relative_store_in_a_file_starts_at_that_file(tmp_path: Path, written: str, place: str) -> None:
+    (tmp_path / "gemmalock.toml").write_text(f'store = "{written}"\n')
+    assert load_settings(tmp_path, {}, {}).store == place.format(folder=tmp_path)
+
+
+def test_allowed_hosts_are_hosts_in_any_case(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, {}, {"allowed_hosts": "Models.Example.ORG"}).allowed_hosts == ("models.example.org",)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("0", 0), ("1024", 1024), (1024, 1024), ("20M", 20 * 10**6), ("20m", 20 * 10**6), ("20MB", 20 * 10**6),
+        ("20MiB", 20 * 2**20), ("4Ki", 4096), ("1.5G", 15 * 10**8), ("50G", 50 * 10**9), ("1T", 10**12),
+        ("1TiB", 2**40), (" 3 k ", 3000), ("20M/s", 20 * 10**6),
+    ],
+)  # fmt: skip
+def test_an_amount_is_read_as_people_write_it(text: object, amount: int) -> None:
+    assert read_amount(text) == amount
+
+
+@given(st.text(max_size=40) | st.integers() | st.floats() | st.booleans() | st.none() | st.text("0123456789.kMiB/s"))
+def test_an_amount_is_a_number_of_bytes_or_a_value_error(value: object) -> None:
+    try:
+        amount = read_amount(value)
+    except ValueError:
+        return
+    assert amount >= 0
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12) | st.integers() | st.booleans() | st.none()))
+def test_any_flags_are_settings_or_a_setting_error(flags: Mapping[str, object]) -> None:
+    try:
+        loaded = load_settings(Path("/nonexistent"), {}, flags)
+    except SettingInvalid as error:
+        assert error.problems
+    else:
+        assert loaded.jobs >= 1
+        assert loaded.timeout >= 1
