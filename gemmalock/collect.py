@@ -76,12 +76,27 @@ def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selec
     return projects.pop(), Selection(tuple(prefixes))
 
 
+def nearest(folder: Path) -> Project | None:
+    """The project of `folder` or of the nearest folder above it, up to the git root. Nothing below is looked at."""
+    try:
+        return _above(folder)
+    except NothingCollected:
+        return None
+
+
 def _under(node_id: str, prefix: str) -> bool:
     """Whether a node ID is the prefix, or below it: `a::m` does not mean `a::mini`."""
     return node_id == prefix or node_id.startswith((f"{prefix}::", f"{prefix}/"))
 
 
 def _project_at(path: Path, selector: str) -> Project:
+    try:
+        return _found_at(path, selector)
+    except OSError as error:
+        raise _closed(path, error) from error
+
+
+def _found_at(path: Path, selector: str) -> Project:
     if path.is_file() or path.name == MANIFEST_NAME:
         if path.name not in (MANIFEST_NAME, LOCK_NAME):
             raise UsageError(f"`{selector}` is not a manifest", hint=f"a manifest is called `{MANIFEST_NAME}`")
@@ -102,7 +117,14 @@ def _project_at(path: Path, selector: str) -> Project:
 
 
 def _has_project(folder: Path) -> bool:
-    return (folder / MANIFEST_NAME).exists() or (folder / LOCK_NAME).exists()
+    try:
+        return (folder / MANIFEST_NAME).exists() or (folder / LOCK_NAME).exists()
+    except OSError as error:
+        raise _closed(folder, error) from error
+
+
+def _closed(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot look at `{path}`: {error.strerror or error}", hint="check the permissions of that path")
 
 
 def _below(folder: Path) -> Iterator[Path]:

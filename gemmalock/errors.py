@@ -5,6 +5,7 @@
     │   ├── ManifestInvalid
     │   ├── LockInvalid
     │   ├── SettingInvalid
+    │   ├── StateTooNew     what a newer gemmalock keeps on this disk
     │   └── UsageError
     ├── LockOutdated        the lock does not follow from the manifest (exit 1)
     ├── LockMissing         there is no lock, and none may be made (exit 1)
@@ -15,7 +16,7 @@
         ├── SourceError     NotFound, Unauthorized, Forbidden, Gated, RateLimited, ServerError, TimedOut,
         │                   ConnectionFailed, TlsFailed, RedirectRefused, Offline, RangeRefused
         ├── TransferError   UpstreamChanged, SizeMismatch, DigestMismatch
-        ├── DiskError       NoSpace, PermissionRefused, ReadWriteFailed, UnsafePath
+        ├── DiskError       NoSpace, PermissionRefused, ReadWriteFailed, UnsafePath, TaskTooNew
         ├── Busy
         └── PolicyRefused
 
@@ -102,6 +103,12 @@ class SettingInvalid(InputError):
     code = "setting"
 
 
+class StateTooNew(InputError):
+    """A newer gemmalock wrote what is on this disk: this one must not judge it, and does not overwrite it."""
+
+    code = "state"
+
+
 class UsageError(InputError):
     """The command line, or the arguments of a library call, make no sense."""
 
@@ -148,6 +155,7 @@ class Interrupted(GemmalockError):
 
     code = "interrupted"
     exit_code = 2
+    default_hint = "what came is kept; run it again to go on"
 
 
 # --- one file ----------------------------------------------------------------------------------------------
@@ -305,6 +313,12 @@ class UnsafePath(DiskError):
     """A path would lead out of its root, or through a link."""
 
     code = "unsafe_path"
+
+
+class TaskTooNew(DiskError):
+    """A newer gemmalock began this task: its partial is not ours to continue or to drop."""
+
+    code = "policy"
 
 
 class Busy(FileError):

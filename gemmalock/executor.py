@@ -75,7 +75,7 @@ def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Iterator[FileOutcome]
     done: queue.SimpleQueue[FileOutcome | BaseException] = queue.SimpleQueue()
     for group in work:
         todo.put(group)
-    threads = [_started(todo, done, crew) for _ in range(min(crew.jobs, len(work)))]
+    threads = _started(min(crew.jobs, len(work)), todo, done, crew)
     left = sum(len(group) for group in work)
     deadline = float("inf")
     while left:
@@ -97,8 +97,13 @@ def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Iterator[FileOutcome]
 
 
 def _started(
-    todo: queue.SimpleQueue[list[FilePlan]], done: queue.SimpleQueue[FileOutcome | BaseException], crew: Crew
-) -> threading.Thread:
+    count: int,
+    todo: queue.SimpleQueue[list[FilePlan]],
+    done: queue.SimpleQueue[FileOutcome | BaseException],
+    crew: Crew,
+) -> list[threading.Thread]:
+    """So many threads that work, or as many as are to be had; where there is none, the work is done here and now."""
+
     def work() -> None:
         while not crew.stop.is_set():
             try:
@@ -115,10 +120,17 @@ def _started(
                 learned = outcome.sha256 if outcome.outcome is Outcome.DONE else learned
                 done.put(outcome)
 
-    # A daemon: a thread that hangs in a connect must not keep an interrupted run from ending.
-    thread = threading.Thread(target=work, name="gemmalock-file", daemon=True)
-    thread.start()
-    return thread
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            # A daemon: a thread that hangs in a connect must not keep an interrupted run from ending.
+            thread = threading.Thread(target=work, name="gemmalock-file", daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        if not threads:
+            work()
+    return threads
 
 
 @dataclass
@@ -180,8 +192,8 @@ class _Job:
                 self.verb = self.verb or "ADOPTED"
                 return True
             case Action.LINK:
-                assert node.file.sha256 is not None
-                return self._link(step, node.file.sha256)
+                assert step.in_store is not None
+                return self._link(step, step.in_store)
             case Action.WAIT:
                 self.crew.reporter.waiting(node.id, step.reason)
                 self.crew.stop.wait(POLL_SECONDS)
@@ -236,6 +248,8 @@ class _Job:
         self._take_figures(arrival, step)
         if not claim.still_held():
             raise Busy("another process took the task over while this one stood still")
+        if node.file.sha256 is None:
+            claim.learned(arrival.sha256)
         path = machine.store.enter(arrival.part, arrival.sha256, node.file.size, arrival.chunks)
         machine.root(node.manifest.path).place(node.file, path, arrival.sha256)
         claim.finish()

@@ -175,6 +175,7 @@ class DriftKind(enum.Enum):
     """In what a lock does not follow from its manifest."""
 
     MANIFEST_UNLOCKED = "manifest_unlocked"
+    MANIFEST_REMOVED = "manifest_removed"
     MODEL_ADDED = "model_added"
     MODEL_REMOVED = "model_removed"
     ROOT = "root"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from gemmalock.errors import FileError
 from gemmalock.lockfile import LockedFile, Node
-from gemmalock.plan import Place, Sight, Snapshot
+from gemmalock.plan import Place, Sight, Snapshot, TaskSight
 from gemmalock.ports import Machine
 
 
@@ -29,5 +29,18 @@ def look_at(node: Node, machine: Machine, *, verify: bool = False) -> Sight:
 def _elsewhere(file: LockedFile, machine: Machine) -> Sight:
     """What is seen of a file that is not in place, in the store and among the tasks."""
     if file.sha256 is not None and machine.store.has(file.sha256, file.size):
-        return Sight(Place.ABSENT, in_store=True)
-    return Sight(Place.ABSENT, task=machine.registry.look(file))
+        return Sight(Place.ABSENT, in_store=file.sha256)
+    task = machine.registry.look(file)
+    if (learned := _learned(file, task)) is not None and machine.store.has(learned, file.size):
+        return Sight(Place.ABSENT, in_store=learned, task=task)
+    return Sight(Place.ABSENT, task=task)
+
+
+def _learned(file: LockedFile, task: TaskSight) -> str | None:
+    """The digest that the task of a file turned out to have, where the lock has none: it came whole, and its process
+    ended before it was in place."""
+    record = task.record
+    if file.sha256 is not None or record is None or task.holder is not None:
+        return None
+    same = (record.url, record.size, record.etag) == (file.url, file.size, file.etag)
+    return record.sha256 if same else None

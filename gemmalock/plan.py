@@ -92,11 +92,12 @@ class TaskSight:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Everything that was seen of one locked file. `detail` completes the reason where `place` needs one."""
+    """Everything that was seen of one locked file. `detail` completes the reason where `place` needs one; `in_store` is
+    the sha256 under which the store has it, or None."""
 
     place: Place
     detail: str = ""
-    in_store: bool = False
+    in_store: str | None = None
     task: TaskSight = TaskSight()
 
 
@@ -109,13 +110,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """What is to be done about one file, and why. `kept`: bytes that will not be fetched again."""
+    """What is to be done about one file, and why. `kept`: bytes that will not be fetched again; `in_store`: the sha256
+    under which the store has it, or None."""
 
     node: Node
     resume_status: ResumeStatus
     action: Action
     reason: str
     kept: int = 0
+    in_store: str | None = None
 
     @property
     def to_fetch(self) -> int:
@@ -137,7 +140,10 @@ class Plan:
     @property
     def to_fetch(self) -> int:
         """How many bytes have to come from sources; files with one task ID count once."""
-        return sum({file.node.file.task_id: file.to_fetch for file in self.files}.values())
+        most: dict[str, int] = {}
+        for file in self.files:
+            most[file.node.file.task_id] = max(file.to_fetch, most.get(file.node.file.task_id, 0))
+        return sum(most.values())
 
 
 #: The actions that may need bytes from a source.
@@ -153,7 +159,7 @@ def plan_file(node: Node, sight: Sight) -> FilePlan:
     """What the first row of TABLE that fits says of one file."""
     row = next(row for row in TABLE if row.fits(node.file, sight))
     kept = sight.task.kept if row.action is Action.RESUME else 0
-    return FilePlan(node, row.status, row.action, row.reason(node.file, sight), kept)
+    return FilePlan(node, row.status, row.action, row.reason(node.file, sight), kept, sight.in_store)
 
 
 def task_doubt(file: LockedFile, task: TaskSight) -> str | None:
@@ -166,8 +172,8 @@ def task_doubt(file: LockedFile, task: TaskSight) -> str | None:
         ("ETag", record.etag, file.etag),
         ("digest", record.sha256, file.sha256),
     ):
-        # A digest that the lock has learned since is no contradiction: it checks the whole file at the end.
-        if recorded != locked and not (field == "digest" and recorded is None):
+        # A digest that the lock, or the task, has learned since is no contradiction.
+        if recorded != locked and not (field == "digest" and None in (recorded, locked)):
             return f"the task record has {field} {_shown(recorded)}, the lock has {_shown(locked)}"
     if not file.continuable:
         weak = "weak" if file.etag else "missing"
@@ -255,7 +261,7 @@ TABLE: tuple[Row, ...] = (
         ResumeStatus.IN_STORE,
         Action.LINK,
         "link it into place",
-        lambda file, sight: sight.in_store,
+        lambda file, sight: sight.in_store is not None,
         _says("the store has these bytes"),
     ),
     Row(

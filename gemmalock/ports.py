@@ -106,6 +106,10 @@ class Claim(Protocol):
     def still_held(self) -> bool:
         """Whether nobody has taken this claim away: asked before a commit."""
 
+    def learned(self, sha256: str) -> None:
+        """Note the digest that the whole file turned out to have, for good: where the lock has none, nothing else
+        would say later which object of the store it is."""
+
     def drop_partial(self) -> None:
         """Remove the partial and its journal; the record and the claim stay."""
 

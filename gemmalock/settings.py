@@ -6,6 +6,7 @@ Nothing here knows what a setting is for; whoever uses one does.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -19,6 +20,8 @@ from gemmalock.errors import Problem, SettingInvalid
 PREFIX = "GEMMALOCK_"
 #: No settings file that people write is larger.
 MAX_BYTES = 16 * 1024 * 1024
+COLORS = ("auto", "always", "never")
+PROGRESS = ("auto", "bar", "plain", "json", "none")
 LINK_MODES = ("auto", "reflink", "hardlink", "symlink", "copy")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]i?)?b?(?:/s)?", re.IGNORECASE)
@@ -41,8 +44,8 @@ class Settings:
     max_delete: int | None = None
     keep: tuple[str, ...] = ()
     trash_days: int = 7
-    timeout: int = 20
-    retries: int = 4
+    timeout: int = 15
+    retries: int = 5
 
 
 def load_settings(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
@@ -55,14 +58,29 @@ def load_settings(folder: Path, environ: Mapping[str, str], flags: Mapping[str, 
     for place, given in (*_file(folder), *_environment(environ), *_flags(flags)):
         name, value = given
         try:
-            values[name] = _READERS[name](value)
+            read = (FLAGS[name] if name in FLAGS else _READERS[name])(value)
         except ValueError as error:
             problems.append(Problem(place, 0, 0, f"`{_written(name)}` {error}"))
         except KeyError:
             problems.append(Problem(place, 0, 0, f"unknown setting `{_written(name)}`", hint=_suggestion(name)))
+        else:
+            values |= {name: read} if name in _READERS else {}
     if problems:
         raise SettingInvalid(f"{len(problems)} setting(s) cannot be", problems=problems)
     return Settings(**values)  # type: ignore[arg-type]
+
+
+def load_flags(folder: Path) -> dict[str, object]:
+    """The FLAGS that the settings file in `folder` gives, by name; what `load_settings` complains of is left out.
+
+    Raises SettingInvalid for a file that cannot be read.
+    """
+    found: dict[str, object] = {}
+    for _, (name, value) in _file(folder):
+        if name in FLAGS:
+            with contextlib.suppress(ValueError):
+                found[name] = FLAGS[name](value)
+    return found
 
 
 def read_amount(value: object) -> int:
@@ -124,7 +142,7 @@ def _flags(flags: Mapping[str, object]) -> list[tuple[str, tuple[str, object]]]:
 
 
 def _suggestion(name: str) -> str:
-    close = difflib.get_close_matches(name, [field.name for field in fields(Settings)], n=1)
+    close = difflib.get_close_matches(name, [*_READERS, *FLAGS], n=1)
     return f"did you mean `{_written(close[0])}`?" if close else ""
 
 
@@ -133,11 +151,16 @@ def _written(name: str) -> str:
     return name.replace("_", "-")
 
 
+def is_true(text: str) -> bool:
+    """Whether a variable's value switches on, as `1`, `true`, `yes` or `on`."""
+    return text.strip().lower() in _TRUE
+
+
 def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in _TRUE | _FALSE:
-        return value.lower() in _TRUE
+    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
+        return is_true(value)
     raise ValueError(f"must be true or false, not {value!r}")
 
 
@@ -176,10 +199,19 @@ def _place(value: object) -> str:
     return os.fsdecode(value)
 
 
-def _link_mode(value: object) -> str:
-    if value not in LINK_MODES:
-        raise ValueError(f"must be one of {', '.join(LINK_MODES)}, not `{value}`")
-    return str(value)
+def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, not `{value}`")
+        return str(value)
+
+    return read
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string, not {value!r}")
+    return value
 
 
 _READERS: Mapping[str, Callable[[object], object]] = {
@@ -187,7 +219,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "jobs": _at_least(1),
     "connections": _at_least(1),
     "limit_rate": _rate,
-    "link_mode": _link_mode,
+    "link_mode": _one_of(LINK_MODES),
     "offline": _flag,
     "require_digests": _flag,
     "allow_http": _flag,
@@ -197,4 +229,17 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "trash_days": _at_least(0),
     "timeout": _at_least(1),
     "retries": _at_least(0),
+}
+
+#: Flags of the command line that are no settings of a run, and have a home in a settings file all the same.
+FLAGS: Mapping[str, Callable[[object], object]] = {
+    **dict.fromkeys(("adopt", "allow_empty", "check", "dry_run", "frozen", "hash", "json", "locked"), _flag),
+    **dict.fromkeys(("no_prune", "upgrade", "verify"), _flag),
+    "color": _one_of(COLORS),
+    "max_size": _text,
+    "older_than": _text,
+    "progress": _one_of(PROGRESS),
+    "quiet": _at_least(0),
+    "upgrade_model": _strings,
+    "verbose": _at_least(0),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ KEY = agreement(b"manifest", b"lock", "http=False")
 def root(tmp_path: Path) -> Path:
     """A root that sync has worked in."""
     (tmp_path / "models/.gemmalock").mkdir(parents=True)
+    (tmp_path / "models/.gemmalock/ledger.json").write_bytes(b"{}")
     return tmp_path / "models"
 
 
@@ -44,6 +46,22 @@ def test_remembering_the_same_again_writes_nothing(root: Path) -> None:
     remember(root, KEY)
     after = (root / ".gemmalock" / NAME).stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+
+
+def test_a_memo_that_came_with_other_files_vouches_for_nothing(root: Path, tmp_path: Path) -> None:
+    remember(root, KEY)
+    copied = tmp_path / "checkout"
+    shutil.copytree(root, copied)  # with its time stamps
+    assert agreed(root, KEY)
+    assert not agreed(copied, KEY)
+
+
+def test_without_a_ledger_nothing_is_remembered(root: Path) -> None:
+    remember(root, KEY)
+    (root / ".gemmalock/ledger.json").unlink()
+    assert not agreed(root, KEY)
+    remember(root, KEY)
+    assert not agreed(root, KEY)
 
 
 @pytest.mark.parametrize("rotten", [b"", b"\xff\xfe", KEY.encode()[:-1], KEY.encode() + b"\n"])

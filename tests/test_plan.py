@@ -45,7 +45,7 @@ EVERY_TASK = list(
 
 
 def sight_of(
-    node: Node, place: Place, in_store: bool, task: tuple[str, bool, int, str | None, str | None, str | None]
+    node: Node, place: Place, in_store: str | None, task: tuple[str, bool, int, str | None, str | None, str | None]
 ) -> Sight:
     kind, has_bytes, kept, validator, holder, error = task
     base = record_of(node)
@@ -62,7 +62,7 @@ def sight_of(
 
 def test_every_state_of_the_product_has_one_status_action_and_reason() -> None:
     seen = set()
-    for (etag, sha256), place, in_store in itertools.product(EVERY_LOCKED, Place, [False, True]):
+    for (etag, sha256), place, in_store in itertools.product(EVERY_LOCKED, Place, [None, DIGEST]):
         node = node_of(etag, sha256)
         for task in EVERY_TASK:
             sight = sight_of(node, place, in_store, task)
@@ -107,7 +107,7 @@ def test_what_is_said_of_a_partial(
 def test_a_weak_etag_never_resumes_without_a_digest() -> None:
     node = node_of(WEAK, None)
     for task in EVERY_TASK:
-        assert plan_file(node, sight_of(node, Place.ABSENT, False, task)).action is not Action.RESUME
+        assert plan_file(node, sight_of(node, Place.ABSENT, None, task)).action is not Action.RESUME
 
 
 def test_bytes_that_came_under_another_etag_are_not_continued_without_a_digest() -> None:
@@ -119,7 +119,7 @@ def test_bytes_that_came_under_another_etag_are_not_continued_without_a_digest()
 
 
 def test_a_failed_look_never_becomes_a_deletion() -> None:
-    for place, in_store in itertools.product(Place, [False, True]):
+    for place, in_store in itertools.product(Place, [None, DIGEST]):
         sight = Sight(place, "", in_store, TaskSight(error="input/output error"))
         assert plan_file(node_of(STRONG, DIGEST), sight).action is Action.REFUSE
 

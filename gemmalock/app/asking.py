@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from gemmalock.app.affording import affordable
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import Busy, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
@@ -50,10 +51,20 @@ class Questions:
         listed = list(asks)
         if all(file.pinned is not None for file in listed):
             return [pin(file, self.wish, self) for file in listed]
-        pool = ThreadPoolExecutor(max_workers=min(ASKERS, len(listed)), thread_name_prefix="gemmalock-ask")
-        futures: list[Future[Pinned]] = [pool.submit(pin, file, self.wish, self) for file in listed]
+        askers = affordable(min(ASKERS, len(listed)))
+        pool = ThreadPoolExecutor(max_workers=askers, thread_name_prefix="gemmalock-ask")
+        futures: list[Future[Pinned]] = []
         try:
+            futures += (pool.submit(pin, file, self.wish, self) for file in listed)
             return [future.result() for future in futures]
+        except RuntimeError:
+            # No more threads to be had: those that there are finish what they have, and we do the rest.
+            pool.shutdown(wait=True, cancel_futures=True)
+            futures += (Future() for _ in listed[len(futures) :])
+            return [
+                future.result() if future.done() and not future.cancelled() else pin(file, self.wish, self)
+                for file, future in zip(listed, futures, strict=True)
+            ]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

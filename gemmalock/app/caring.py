@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, prune_roots
+from gemmalock.app.pruning import Pruning, prune_roots, root_warnings
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME
@@ -41,7 +41,8 @@ def run_prune(workshop: Workshop, papers: Papers, options: PruneOptions) -> Repo
     for _, root in workshop.roots():
         root.save()
         root.purge_trash(time.time())
-    return Report("prune", ExitCode.OK, pruned=result.pruned, strays_kept=result.kept, lock=change)
+    told = root_warnings(workshop)
+    return Report("prune", ExitCode.OK, pruned=result.pruned, strays_kept=result.kept, lock=change, warnings=told)
 
 
 def run_tasks(workshop: Workshop, *, clear: bool) -> Report:

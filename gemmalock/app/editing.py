@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gemmalock.app.locking import LockOptions, run_lock
-from gemmalock.app.papers import Papers
+from gemmalock.app.locking import lock_report, resolve_papers
+from gemmalock.app.papers import Papers, write_place
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import UsageError, disk_error
-from gemmalock.outcome import Report
+from gemmalock.outcome import ExitCode, Report
+from gemmalock.resolver import Wish
 from gemmalock.spec import MODEL_NAME, name_in_url, scheme_of
 
 
@@ -19,6 +20,8 @@ def run_add(workshop: Workshop, papers: Papers, name: str, source: str, files: t
     if not MODEL_NAME.fullmatch(name):
         raise UsageError(f"`{name}` cannot be a model's name", hint="letters, digits, `.`, `_`, `+` and `-`")
     model = _declared(source, files)
+    if papers.manifest.model(name) is not None:
+        raise UsageError(f"there is a model `{name}` already", hint="`gemmalock remove` takes it out")
     return _edited(workshop, papers, add_model(papers.manifest_bytes, name, model), "add")
 
 
@@ -26,6 +29,8 @@ def run_remove(workshop: Workshop, papers: Papers, name: str) -> Report:
     """Take a model out of the manifest and lock. Raises UsageError, InputError."""
     from gemmalock.codec.manifest_edit import remove_model
 
+    if papers.manifest.model(name) is None:
+        raise UsageError(f"there is no model `{name}`", hint="`gemmalock list` shows what there is")
     return _edited(workshop, papers, remove_model(papers.manifest_bytes, name), "remove")
 
 
@@ -43,13 +48,14 @@ def _edited(workshop: Workshop, papers: Papers, text: bytes, command: str) -> Re
     """Lock what `text` says, then write it: a manifest that cannot be locked is not written."""
     from gemmalock.durable import write_file
 
-    before = papers.manifest_bytes
-    edited = Papers(workshop.project, papers.settings)
-    edited.__dict__["manifest_bytes"] = text
-    report = run_lock(workshop, edited, LockOptions())
-    if report.ok and text != before:
-        try:
-            write_file(workshop.project.manifest_path, text)
-        except OSError as error:
-            raise disk_error(error, f"write `{workshop.project.manifest}`") from error
-    return replace(report, command=command)
+    edited = Papers(workshop.project, papers.settings, manifest=text)
+    resolution = resolve_papers(workshop, edited, Wish())
+    if resolution.lock is None:
+        return replace(lock_report(edited, resolution, ExitCode.FAILED), command=command)
+    # The manifest first: the next run mends a lock that is behind it.
+    try:
+        write_file(write_place(workshop.project, workshop.project.manifest_path), text, mode=0o666)
+    except OSError as error:
+        raise disk_error(error, f"write `{workshop.project.manifest}`") from error
+    changed = edited.write_lock(resolution.lock)
+    return replace(lock_report(edited, resolution, ExitCode.OK, changed=changed), command=command)

@@ -42,13 +42,13 @@ def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report
         return _check(papers)
     resolution = resolve_papers(workshop, papers, options.wish)
     if resolution.lock is None:
-        return _report(papers, resolution, ExitCode.FAILED, changed=False)
+        return lock_report(papers, resolution, ExitCode.FAILED)
     differs = difference(papers.old_lock or Lock(), resolution.lock) or papers.old_lock != resolution.lock
     if options.check or options.dry_run:
         code = ExitCode.FAILED if options.check and differs else ExitCode.OK
-        return _report(papers, resolution, code, changed=False, planned=True)
+        return lock_report(papers, resolution, code, planned=True)
     changed = papers.write_lock(resolution.lock)
-    return _report(papers, resolution, ExitCode.OK, changed=changed)
+    return lock_report(papers, resolution, ExitCode.OK, changed=changed)
 
 
 def resolve_papers(workshop: Workshop, papers: Papers, wish: Wish) -> Resolution:
@@ -75,10 +75,10 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A lock to go by. `resolution` is None where no source had to be asked; `stale` says in what it drifts."""
+    """A lock to go by. `resolution` is None where no source had to be asked, else the lock is not yet written; `stale`
+    says in what it drifts."""
 
     lock: Lock
-    changed: bool = False
     resolution: Resolution | None = None
     stale: tuple[Drift, ...] = ()
 
@@ -111,16 +111,19 @@ def ready_lock(workshop: Workshop, papers: Papers, mode: Mode) -> Ready:
     resolution = resolve_papers(workshop, papers, Wish())
     if resolution.lock is None:
         raise NotLocked(resolution)
-    changed = mode is Mode.DEFAULT and papers.write_lock(resolution.lock)
-    return Ready(resolution.lock, changed=changed, resolution=resolution)
+    return Ready(resolution.lock, resolution=resolution)
 
 
 def with_digests(lock: Lock, learned: Iterable[FileOutcome]) -> Lock:
-    """The lock with the digests that a run learned entered where it had none."""
-    digests = {outcome.id: outcome.sha256 for outcome in learned if outcome.sha256 and outcome.outcome is Outcome.DONE}
+    """The lock with the digests that a run learned entered where it had none for the same task."""
+    digests = {
+        (outcome.id, outcome.task_id): outcome.sha256
+        for outcome in learned
+        if outcome.sha256 and outcome.outcome is Outcome.DONE
+    }
 
     def taught(node: Node) -> LockedFile:
-        return node.file if node.file.sha256 else replace(node.file, sha256=digests.get(node.id))
+        return node.file if node.file.sha256 else replace(node.file, sha256=digests.get((node.id, node.file.task_id)))
 
     return Lock(
         tuple(
@@ -133,6 +136,19 @@ def with_digests(lock: Lock, learned: Iterable[FileOutcome]) -> Lock:
             )
             for manifest in lock.manifests
         )
+    )
+
+
+def lock_report(
+    papers: Papers, resolution: Resolution, code: ExitCode, *, changed: bool = False, planned: bool = False
+) -> Report:
+    """The report of a resolution: `changed`, the lock was written; `planned`, it is not to be."""
+    return Report(
+        "lock",
+        code,
+        files=outcomes_of(resolution, papers.manifest.root, planned=planned),
+        lock=LockChange(LOCK_NAME, changed),
+        warnings=resolution.warnings,
     )
 
 
@@ -174,13 +190,3 @@ def _check(papers: Papers) -> Report:
         return Report("lock", ExitCode.OK, lock=change)
     notes = tuple(ErrorNote("lock_outdated", str(drifted), "run `gemmalock lock`") for drifted in drifts)
     return Report("lock", ExitCode.FAILED, lock=change, errors=notes)
-
-
-def _report(papers: Papers, resolution: Resolution, code: ExitCode, *, changed: bool, planned: bool = False) -> Report:
-    return Report(
-        "lock",
-        code,
-        files=outcomes_of(resolution, papers.manifest.root, planned=planned),
-        lock=LockChange(LOCK_NAME, changed),
-        warnings=resolution.warnings,
-    )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from gemmalock.collect import Project
 from gemmalock.errors import (
+    GemmalockError,
     LockInvalid,
     LockMissing,
     ManifestInvalid,
     NothingCollected,
-    PermissionRefused,
     Problem,
     RunRefused,
     disk_error,
 )
-from gemmalock.lockfile import LOCK_NAME, Drift, Lock, drift
+from gemmalock.lockfile import LOCK_NAME, Drift, DriftKind, Lock, drift
 from gemmalock.memo import agreed, agreement
 from gemmalock.settings import Settings
 from gemmalock.spec import Manifest
@@ -27,17 +27,23 @@ from gemmalock.spec import Manifest
 MAX_BYTES = 256 * 1024 * 1024
 
 
-@dataclass
 class Papers:
-    """A project's manifest and lock, each read once. What is not asked for is not read."""
+    """A project's manifest and lock, each read once. What is not asked for is not read.
 
-    project: Project
-    settings: Settings
-    _lock_bytes: list[bytes | None] = field(default_factory=list)
+    `manifest`: the text of a manifest that is to be judged instead of the one that stands there.
+    """
+
+    def __init__(self, project: Project, settings: Settings, *, manifest: bytes | None = None) -> None:
+        self.project = project
+        self.settings = settings
+        self._edited = manifest
+        self._lock: _LockText | None = None
 
     @cached_property
     def manifest_bytes(self) -> bytes:
         """The manifest as it stands. Raises NothingCollected, ManifestInvalid."""
+        if self._edited is not None:
+            return self._edited
         try:
             return _read(self.project.manifest_path)
         except FileNotFoundError:
@@ -56,19 +62,22 @@ class Papers:
 
     @property
     def lock_bytes(self) -> bytes | None:
-        """The lock as it was when it was first looked at, or None where there is none."""
-        if not self._lock_bytes:
-            self._lock_bytes.append(read_lock_bytes(self.project.lock_path))
-        return self._lock_bytes[0]
+        """The lock as this run read or wrote it, or None where there is none."""
+        return self._lock_text().text
 
-    @cached_property
+    @property
     def old_lock(self) -> Lock | None:
         """What the lock says, or None where there is none. Raises LockInvalid."""
-        if self.lock_bytes is None:
-            return None
-        from gemmalock.codec.lock_json import read_lock
+        return self._lock_text().meaning
 
-        return read_lock(self.lock_bytes, LOCK_NAME)
+    def lock_stands(self) -> bool:
+        """Whether the lock on disk is still the one that this run read or wrote."""
+        return read_lock_bytes(self.project.lock_path) == self.lock_bytes
+
+    def _lock_text(self) -> _LockText:
+        if self._lock is None:
+            self._lock = _LockText(read_lock_bytes(self.project.lock_path))
+        return self._lock
 
     def required_lock(self) -> Lock:
         """What the lock says. Raises LockMissing where there is none."""
@@ -76,10 +85,24 @@ class Papers:
             raise LockMissing(f"there is no `{LOCK_NAME}`")
         return self.old_lock
 
+    def first_root(self) -> str | None:
+        """The first root, from the project's folder: by the lock, else by the manifest; None where neither says."""
+        with contextlib.suppress(GemmalockError):
+            if self.old_lock is not None and self.old_lock.manifests:
+                return self.old_lock.manifests[0].root_path
+        with contextlib.suppress(GemmalockError):
+            return self.manifest.root
+        return None
+
     def drifts(self) -> tuple[Drift, ...]:
         """In what the lock does not follow from the manifest; everything is read and compared."""
-        lock = self.old_lock
-        return drift(self.project.manifest, self.manifest, lock.manifest(self.project.manifest) if lock else None)
+        lock = self.old_lock or Lock()
+        path = self.project.manifest
+        strange = (other.path for other in lock.manifests if other.path != path)
+        return (
+            *drift(path, self.manifest, lock.manifest(path)),
+            *(Drift(DriftKind.MANIFEST_REMOVED, other, "is not a manifest of this project") for other in strange),
+        )
 
     @property
     def agreement(self) -> str:
@@ -94,7 +117,10 @@ class Papers:
         return locked is not None and agreed(self.project.folder / locked.root_path, self.agreement)
 
     def write_lock(self, lock: Lock) -> bool:
-        """Write the lock, if its bytes differ; whether they did. Line endings stay as they were."""
+        """Write the lock, if its bytes differ; whether they did. Line endings stay as they were.
+
+        Raises RunRefused when another lock stands there by now: it is not ours to replace.
+        """
         from gemmalock.codec.lock_json import write_lock
         from gemmalock.durable import write_file
 
@@ -103,14 +129,33 @@ class Papers:
             text = text.replace(b"\n", b"\r\n")
         if text == self.lock_bytes:
             return False
-        path = _write_place(self.project)
+        path = write_place(self.project, self.project.lock_path)
+        if not self.lock_stands():
+            raise RunRefused(
+                f"`{LOCK_NAME}` changed during the run", hint="run it again, on the lock that is there now"
+            )
         try:
-            write_file(path, text, mode=_mode(path))
+            write_file(path, text, mode=0o666)
         except OSError as error:
             raise disk_error(error, f"write `{LOCK_NAME}`") from error
-        self._lock_bytes[:] = [text]
-        self.__dict__.pop("old_lock", None)
+        self._lock = _LockText(text)
         return True
+
+
+class _LockText:
+    """The bytes of a lock, and what they mean."""
+
+    def __init__(self, text: bytes | None) -> None:
+        self.text = text
+
+    @cached_property
+    def meaning(self) -> Lock | None:
+        """None where there is no lock. Raises LockInvalid."""
+        if self.text is None:
+            return None
+        from gemmalock.codec.lock_json import read_lock
+
+        return read_lock(self.text, LOCK_NAME)
 
 
 def read_lock_bytes(path: Path) -> bytes | None:
@@ -130,25 +175,13 @@ def _read(path: Path) -> bytes:
     return read_file(path, MAX_BYTES)
 
 
-def _write_place(project: Project) -> Path:
-    """Where the lock is really written: through a link only where that stays in the project's folder."""
-    path = project.lock_path
+def write_place(project: Project, path: Path) -> Path:
+    """Where a paper is really written: through a link only where that stays in the project's folder. Raises
+    RunRefused."""
     if not path.is_symlink():
         return path
     target = Path(os.path.realpath(path))
     if project.folder.resolve() not in target.parents:
-        raise RunRefused(
-            f"`{LOCK_NAME}` is a symbolic link to a place outside of the project", hint="replace the link by a file"
-        )
+        message = f"`{path.name}` is a symbolic link to a place outside of the project"
+        raise RunRefused(message, hint="replace the link by a file")
     return target
-
-
-def _mode(path: Path) -> int:
-    try:
-        return path.stat().st_mode & 0o777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
-    except PermissionError as error:
-        raise PermissionRefused(f"cannot look at `{path.name}`: {error.strerror}") from error

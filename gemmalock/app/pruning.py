@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gemmalock.app.papers import Papers, read_lock_bytes
+from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import RunRefused
 from gemmalock.lockfile import LockedManifest
@@ -78,7 +78,7 @@ def prune_roots(workshop: Workshop, papers: Papers, pruning: Pruning) -> PruneRe
     """Take out what was seen, unless the lock on disk has changed since this run read or wrote it."""
     if not pruning.count:
         return pruning.preview()
-    if read_lock_bytes(workshop.lock_path) != papers.lock_bytes:
+    if not papers.lock_stands():
         message = "the lock changed during the run: not pruning"
         return PruneResult(
             (), (*pruning._kept(), *(StrayKept(gone.path, message) for gone in pruning.preview().pruned))
@@ -92,6 +92,11 @@ def prune_roots(workshop: Workshop, papers: Papers, pruning: Pruning) -> PruneRe
         kept += [replace(stray, path=f"{seen.prefix}/{stray.path}") for stray in result.kept]
         root.save()
     return PruneResult(tuple(pruned), tuple(kept))
+
+
+def root_warnings(workshop: Workshop) -> tuple[str, ...]:
+    """What a person should know of the file systems of the roots."""
+    return tuple(warning for _, root in workshop.roots() for warning in root.warnings)
 
 
 def _strays_of(workshop: Workshop, manifest: LockedManifest) -> RootStrays:

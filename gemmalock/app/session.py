@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Silence, Workshop
-from gemmalock.collect import Project, Selection, collect
-from gemmalock.errors import NothingCollected, UsageError
+from gemmalock.collect import Project, Selection, collect, nearest
+from gemmalock.errors import UsageError
 from gemmalock.ports import Reporter
-from gemmalock.settings import load_settings
+from gemmalock.settings import Settings, load_settings
 from gemmalock.stopping import Stop
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+_Options = TypeVar("_Options", bound=_Dataclass)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +47,48 @@ class Session:
 
 
 def begin(call: Call, *, anywhere: bool = False) -> Session:
-    """Collect and wire. `anywhere`: where there is no project, the folder stands in for one, for what concerns the
-    store alone. Raises NothingCollected, UsageError, SettingInvalid."""
-    try:
+    """Collect and wire. `anywhere`: for what concerns the store alone nothing below is looked at, and where there is
+    no project, the folder stands in for one. Raises NothingCollected, UsageError, SettingInvalid."""
+    if anywhere:
+        project, selection = nearest(call.folder) or Project(Path(os.path.abspath(call.folder))), Selection()
+    else:
         project, selection = collect(call.folder, call.selectors)
-    except (NothingCollected, UsageError):
-        if not anywhere:
-            raise
-        project, selection = Project(Path(os.path.abspath(call.folder))), Selection()
     settings = load_settings(project.folder, call.environ, call.flags)
-    workshop = Workshop(project, settings, call.environ, call.reporter, call.stop)
-    return Session(workshop, Papers(project, settings), selection)
+    papers = Papers(project, settings)
+    workshop = Workshop(project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root)
+    return Session(workshop, papers, selection)
 
 
-def split_options(options: Mapping[str, object], own: Sequence[str]) -> tuple[dict[str, object], dict[str, object]]:
-    """Keyword arguments as (those of the command, those that are settings)."""
-    return (
-        {name: value for name, value in options.items() if name in own},
-        {name: value for name, value in options.items() if name not in own},
-    )
+def split_options(
+    command: str, given: Mapping[str, object], kind: type[_Options]
+) -> tuple[_Options, dict[str, object]]:
+    """Keyword arguments as (the options of the command, those that are settings). Raises UsageError for a name that
+    is neither, and for an option of another type."""
+    own = {field.name: field.default for field in fields(kind)}
+    settings = settings_of(command, {name: value for name, value in given.items() if name not in own}, own)
+    options = {name: _option(command, name, given[name], default) for name, default in own.items() if name in given}
+    return kind(**options), settings
+
+
+def settings_of(command: str, given: Mapping[str, object], own: Iterable[str] = ()) -> dict[str, object]:
+    """Keyword arguments that have to be settings. Raises UsageError for a name that is none."""
+    known = {field.name for field in fields(Settings)}
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, [*known, *own], n=1)
+            hint = f"did you mean `{close[0]}`?" if close else "its options are the flags of that command"
+            raise UsageError(f"`{command}` has no option `{name}`", hint=hint)
+    return dict(given)
+
+
+def _option(command: str, name: str, value: object, default: object) -> object:
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
+    if isinstance(default, tuple) and isinstance(value, str):
+        return (value,)
+    if isinstance(default, tuple) and isinstance(value, Iterable):
+        parts = tuple(value)
+        if all(isinstance(part, str) for part in parts):
+            return parts
+    wanted = "true or false" if isinstance(default, bool) else "a name, or several"
+    raise UsageError(f"`{name}` of `{command}` must be {wanted}, not {value!r}")

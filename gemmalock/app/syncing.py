@@ -5,17 +5,27 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from gemmalock.app.affording import affordable
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, prune_roots
+from gemmalock.app.pruning import Pruning, prune_roots, root_warnings
+from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import FileError, NoSpace, Offline, PolicyRefused, UsageError
+from gemmalock.errors import (
+    FileError,
+    Interrupted,
+    LockInvalid,
+    LockMissing,
+    Offline,
+    PolicyRefused,
+    UsageError,
+)
 from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.memo import remember
-from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
+from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, plan
 from gemmalock.ports import PruneResult
 
@@ -29,7 +39,7 @@ class SyncOptions:
     check: bool = False
     dry_run: bool = False
     verify: bool = False
-    prune: bool = True
+    no_prune: bool = False
     adopt: bool = False
     allow_empty: bool = False
 
@@ -82,12 +92,14 @@ class Sync:
         self.workshop.reporter.planned(planned)
         if not self.options.acts:
             return self._planned_report(ready, planned, pruning)
-        outcomes = self._carry_out(planned)
-        code = exit_code_of(outcomes)
-        changed = self._write_what_was_learned(ready, outcomes) or ready.changed
-        self._save()
-        pruned = prune_roots(self.workshop, self.papers, pruning) if code is ExitCode.OK else PruneResult()
-        self._tidy(ready.lock, outcomes, pruned, changed)
+        changed = self.options.mode is Mode.DEFAULT and self.papers.write_lock(ready.lock)
+        try:
+            outcomes = self._carry_out(planned)
+        finally:
+            self._save()
+        changed = self._write_what_was_learned(outcomes) or changed
+        code, pruned, errors = self._prune(exit_code_of(outcomes), pruning)
+        untidy = self._tidy(ready.lock, outcomes, pruned, changed)
         return Report(
             "sync",
             code,
@@ -95,12 +107,27 @@ class Sync:
             pruned=pruned.pruned,
             strays_kept=pruned.kept,
             lock=LockChange(LOCK_NAME, changed),
-            warnings=(*self._warnings(ready, nodes), *_not_pruned(code, pruning)),
+            errors=errors,
+            warnings=(
+                *self._warnings(ready, nodes),
+                *_not_pruned(code, pruning),
+                *untidy,
+                *root_warnings(self.workshop),
+            ),
         )
+
+    def _prune(self, code: ExitCode, pruning: Pruning) -> tuple[ExitCode, PruneResult, tuple[ErrorNote, ...]]:
+        """Prune, if all went well so far. What goes wrong then is told beside what was done."""
+        if code is not ExitCode.OK:
+            return code, PruneResult(), ()
+        try:
+            return code, prune_roots(self.workshop, self.papers, pruning), ()
+        except (FileError, Interrupted) as error:
+            return ExitCode(error.exit_code), PruneResult(), (ErrorNote.of(error),)
 
     def _pruning(self, lock: Lock) -> Pruning:
         """What would be pruned. Raises RunRefused before anything is changed, where pruning would be a mistake."""
-        wanted = self.options.prune and not self.selection
+        wanted = not (self.options.no_prune or self.selection)
         if not any(True for _ in lock.nodes()) and not self.options.allow_empty:
             wanted = False
         return Pruning.of(self.workshop, adopt=self.options.adopt) if wanted else Pruning()
@@ -111,12 +138,13 @@ class Sync:
         if forbidden := self._forbidden(planned):
             done = {file.node.id: failed(file, error) for file, error in forbidden}
             return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
+        self._remember_roots()
         settings = self.workshop.settings
         crew = Crew(
             self.workshop,
             self.workshop.reporter,
             self.workshop.stop,
-            jobs=settings.jobs,
+            jobs=affordable(settings.jobs),
             offline=settings.offline,
             verify=self.options.verify,
         )
@@ -127,13 +155,7 @@ class Sync:
         if self.workshop.settings.require_digests:
             nameless = [file for file in planned.files if file.node.file.sha256 is None]
             return [(file, _no_digest(file.node)) for file in nameless]
-        if self.workshop.settings.offline or not planned.to_fetch:
-            return []
-        free = self.workshop.store.free_bytes()
-        if planned.to_fetch <= free:
-            return []
-        message = f"{planned.to_fetch} bytes are to be fetched, and {free} are free at `{self.workshop.store.folder}`"
-        return [(file, NoSpace(message)) for file in planned.files if file.to_fetch]
+        return [*without_room(self.workshop, planned)]
 
     def _planned_report(self, ready: Ready, planned: Plan, pruning: Pruning) -> Report:
         outcomes = tuple(_planned(file, offline=self.workshop.settings.offline) for file in planned.files)
@@ -152,33 +174,54 @@ class Sync:
             facts=(("dry_run", True),),
         )
 
-    def _write_what_was_learned(self, ready: Ready, outcomes: tuple[FileOutcome, ...]) -> bool:
+    def _write_what_was_learned(self, outcomes: tuple[FileOutcome, ...]) -> bool:
+        """Enter learned digests into the lock. Where another one stands there by now (another sync, a `git
+        checkout`), those of its tasks that are ours are entered into that one; then nothing is pruned."""
         if self.options.mode is not Mode.DEFAULT:
             return False
-        taught = with_digests(ready.lock, outcomes)
-        if taught == ready.lock:
+        papers = self.papers
+        if not papers.lock_stands():
+            papers = Papers(self.workshop.project, self.workshop.settings)
+        try:
+            lock = papers.required_lock()
+            taught = with_digests(lock, outcomes)
+            return taught != lock and papers.write_lock(taught)
+        except (LockInvalid, LockMissing):
             return False
-        self.workshop.lock = taught
-        return self.papers.write_lock(taught)
 
     def _save(self) -> None:
         for _, root in self.workshop.roots():
             root.save()
 
-    def _tidy(self, lock: Lock, outcomes: tuple[FileOutcome, ...], pruned: PruneResult, changed: bool) -> None:
-        """Drop the task records that this lock no longer names, empty the old trash, remember what agreed."""
+    def _tidy(
+        self, lock: Lock, outcomes: tuple[FileOutcome, ...], pruned: PruneResult, changed: bool
+    ) -> tuple[str, ...]:
+        """Drop the task records that this lock no longer names, empty the old trash, remember what agreed. What would
+        not go is a warning: what was asked for is done."""
+        untidy: tuple[str, ...] = ()
         acted = changed or pruned.pruned or any(outcome.outcome is not Outcome.SKIPPED for outcome in outcomes)
         if acted and exit_code_of(outcomes) is ExitCode.OK:
-            live = frozenset(node.file.task_id for node in lock.nodes())
-            self.workshop.registry.sweep(self.workshop.lock_path, live)
-            for _, root in self.workshop.roots():
-                if root.folder.is_dir():
-                    root.purge_trash(time.time())
-                    self.workshop.store.remember_root(root.folder)
+            try:
+                self._sweep(lock)
+            except FileError as error:
+                untidy = (error.message,)
         if not self.options.frozen:
             for _, root in self.workshop.roots():
                 if root.has_ledger():
                     remember(root.folder, self.papers.agreement)
+        return untidy
+
+    def _sweep(self, lock: Lock) -> None:
+        live = frozenset(node.file.task_id for node in lock.nodes())
+        self.workshop.registry.sweep(self.workshop.lock_path, live)
+        for _, root in self.workshop.roots():
+            if root.folder.is_dir():
+                root.purge_trash(time.time())
+
+    def _remember_roots(self) -> None:
+        """Before anything is linked: what a root links to is never pruned from the store."""
+        for _, root in self.workshop.roots():
+            self.workshop.store.remember_root(root.folder)
 
     def _warnings(self, ready: Ready, nodes: tuple[Node, ...]) -> tuple[str, ...]:
         told = ready.resolution.warnings if ready.resolution is not None else ()

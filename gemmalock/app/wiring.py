@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemmalock.collect import Project
-from gemmalock.errors import InputError, PolicyRefused
+from gemmalock.errors import InputError, PolicyRefused, disk_error
 from gemmalock.lockfile import Lock, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
@@ -44,7 +44,8 @@ class Silence:
 
 @dataclass
 class Workshop:
-    """One run's machine (ports.Machine), and its sources."""
+    """One run's machine (ports.Machine), and its sources. `first_root` says where the project's first root is, from its
+    folder, as long as `lock` is empty; None where nothing tells."""
 
     project: Project
     settings: Settings
@@ -52,6 +53,7 @@ class Workshop:
     reporter: Reporter = field(default_factory=Silence)
     stop: Stop = field(default_factory=Stop)
     lock: Lock = field(default_factory=Lock)
+    first_root: Callable[[], str | None] = lambda: None
 
     def __post_init__(self) -> None:
         self._roots: dict[str, RootFolder] = {}
@@ -68,8 +70,17 @@ class Workshop:
         """Where the store is: as the settings say, else the user's cache, else in the first root."""
         from gemmalock.store import store_folder
 
-        first = next((self.project.folder / manifest.root_path for manifest in self.lock.manifests), None)
-        return store_folder(self.settings.store, first or self.project.folder)
+        if self.settings.store:
+            return store_folder(self.settings.store, None)
+        first = next((manifest.root_path for manifest in self.lock.manifests), None) or self.first_root()
+        root = None if first is None else self.project.folder / first
+        try:
+            place = store_folder(None, root)
+        except OSError as error:
+            raise disk_error(error, "tell where the store is") from error
+        if root is not None and root in place.parents:
+            _refuse_links(self.project.folder, place)
+        return place
 
     @cached_property
     def store(self) -> DiskStore:
@@ -166,6 +177,16 @@ class Workshop:
         """Let go of all connections."""
         for source in self._sources.values():
             source.close()
+
+
+def _refuse_links(base: Path, place: Path) -> None:
+    """Raise UnsafePath where a store in a root would be reached through a link that came with the project."""
+    from gemmalock.roots.walk import through_a_link
+
+    steps = place.relative_to(base).parts
+    for end in range(1, len(steps) + 1):
+        if base.joinpath(*steps[:end]).is_symlink():
+            raise through_a_link("/".join(steps[:end]))
 
 
 @dataclass(frozen=True, slots=True)

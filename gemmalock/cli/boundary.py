@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from gemmalock.cli.program import program
 from gemmalock.cli.state import State
-from gemmalock.errors import GemmalockError, InputError, UsageError
+from gemmalock.cli.streams import steady_streams
+from gemmalock.errors import GemmalockError, InputError, Interrupted, UsageError, disk_error
 from gemmalock.outcome import ErrorNote, ExitCode, Report
-
-#: What a shell shows for a program whose reader went away (128 + SIGPIPE).
-READER_GONE = 141
+from gemmalock.settings import is_true
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; its exit code. Prints, never raises."""
-    state = State(command=next((word for word in arguments if not word.startswith("-")), ""))
-    state.json = "--json" in arguments
+    state = State(json="--json" in arguments or is_true(os.environ.get("GEMMALOCK_JSON", "")))
+    out = steady_streams()
+    code = _ended(state, arguments)
+    sys.stdout.flush()
+    if out is not None and out.failure is not None:
+        lost = disk_error(out.failure, "write to standard output")
+        return _told(state, lost) if code == 0 else code
+    return code
+
+
+def _ended(state: State, arguments: Sequence[str]) -> int:
     try:
         code = program.main(list(arguments), "gemmalock", standalone_mode=False, obj=state)
-        sys.stdout.flush()
         return int(code or 0)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        return _told(state, UsageError(error.format_message(), hint=_usage_hint(error)))
+        return _told(state, UsageError(_sentence(error.format_message()), hint=_usage_hint(error)))
     except (click.Abort, KeyboardInterrupt):
-        return _told(state, GemmalockError("interrupted", hint="run it again to go on"), ExitCode.INTERRUPTED)
+        return _told(state, Interrupted("interrupted", hint="run it again to go on"))
     except GemmalockError as error:
         return _told(state, error)
-    except BrokenPipeError:
-        _silence_stdout()
-        return READER_GONE
     except Exception:
         return _bug(state)
 
@@ -50,29 +52,36 @@ def _told(state: State, error: GemmalockError, code: ExitCode | None = None) -> 
         notes = tuple(ErrorNote.of_problem(error, problem) for problem in error.problems)
     else:
         notes = (ErrorNote.of(error),)
-    with contextlib.suppress(BrokenPipeError):
-        state.page.error(error)
-        if state.json:
-            state.page.report(Report(state.command or "gemmalock", exit_code, errors=notes))
+    state.page.error(error)
+    if state.json:
+        state.page.report(Report(state.command or "gemmalock", exit_code, errors=notes))
     return int(exit_code)
 
 
 def _bug(state: State) -> int:
     """Keep the traceback in a file for us, and tell the user where it is."""
-    with tempfile.NamedTemporaryFile("w", prefix="gemmalock-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write(traceback.format_exc())
     kind, error, _ = sys.exc_info()
     message = f"a bug in gemmalock: {kind.__name__ if kind else 'error'}: {error}"
-    bug = GemmalockError(message, hint=f"nothing is lost; please report it with `{Path(log.name)}`")
+    log = _kept(traceback.format_exc())
+    bug = GemmalockError(message, hint=f"nothing is lost; please report it{f' with `{log}`' if log else ''}")
     return _told(state, bug, ExitCode.INTERNAL)
+
+
+def _kept(text: str) -> str | None:
+    """The file that `text` was written to, or None where there is no place for it."""
+    try:
+        with tempfile.NamedTemporaryFile("wb", prefix="gemmalock-", suffix=".log", delete=False) as log:
+            log.write(text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        return None
+    return log.name
+
+
+def _sentence(message: str) -> str:
+    """A message of click's as ours are: lower case, no full stop."""
+    return (message[:1].lower() + message[1:]).rstrip(".")
 
 
 def _usage_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     return f"see `{context.command_path} --help`" if context is not None else "see `gemmalock --help`"
-
-
-def _silence_stdout() -> None:
-    """Let the interpreter's last flush go nowhere."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

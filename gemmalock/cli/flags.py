@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from gemmalock.cli.state import State
-from gemmalock.settings import LINK_MODES
+from gemmalock.collect import nearest
+from gemmalock.errors import SettingInvalid, UsageError
+from gemmalock.settings import COLORS, LINK_MODES, PROGRESS, load_flags
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+#: A global flag may be given before and after the command: what has more weight counts, then what came last.
+_WEIGHTS = {ParameterSource.DEFAULT_MAP: 1, ParameterSource.ENVIRONMENT: 2, ParameterSource.COMMANDLINE: 3}
+_TYPED = _WEIGHTS[ParameterSource.COMMANDLINE]
 
 
 def _twin(name: str) -> str:
@@ -57,28 +63,49 @@ def sync_settings(function: _Function) -> _Function:
     return function
 
 
-def _set_folder(context: click.Context, _: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        state = context.find_object(State)
-        assert state is not None
-        state.folder = state.folder / value
+def _weighed(context: click.Context, parameter: click.Parameter) -> tuple[State, int]:
+    """The state, and the weight of what a flag says here: 0 where it says nothing, or less than was said before."""
+    state = context.find_object(State)
+    assert state is not None and parameter.name is not None
+    source = context.get_parameter_source(parameter.name)
+    weight = _WEIGHTS.get(source, 0) if source is not None else 0
+    return state, weight if weight >= state.weights.get(parameter.name, 0) else 0
 
 
-def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def callback(context: click.Context, _: click.Parameter, value: Any) -> None:
-        state = context.find_object(State)
-        assert state is not None
-        if value not in (None, False):
-            setattr(state, name, value)
+def _set_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Go there, and take what the settings file of that place says of flags for their defaults."""
+    state, weight = _weighed(context, parameter)
+    if value is not None and weight:
+        typed_before = state.weights.get("folder") == _TYPED
+        place = state.folder / value if typed_before else value
+        if not place.is_dir():
+            raise UsageError(f"`{place}` is not a folder", hint=f"see `{context.command_path} --help`")
+        state.folder, state.weights["folder"] = place, weight
+    project = nearest(state.folder)
+    try:
+        context.default_map = load_flags(project.folder if project is not None else state.folder)
+    except SettingInvalid:
+        # Told by those commands that need a setting.
+        context.default_map = {}
 
-    return callback
+
+def _set(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    state, weight = _weighed(context, parameter)
+    if weight and parameter.name is not None:
+        setattr(state, parameter.name, value)
+        state.weights[parameter.name] = weight
 
 
 def _louder(step: int) -> Callable[[click.Context, click.Parameter, int], None]:
-    def callback(context: click.Context, _: click.Parameter, value: int) -> None:
-        state = context.find_object(State)
-        assert state is not None
-        state.verbosity += step * value
+    def callback(context: click.Context, parameter: click.Parameter, value: int) -> None:
+        state, weight = _weighed(context, parameter)
+        if not weight or parameter.name is None:
+            return
+        before = state.counted.get(parameter.name, 0)
+        again = weight == _TYPED == state.weights.get(parameter.name)
+        state.counted[parameter.name] = before + value if again else value
+        state.weights[parameter.name] = weight
+        state.verbosity += step * (state.counted[parameter.name] - before)
 
     return callback
 
@@ -88,14 +115,15 @@ def _global(*names: str, **rest: Any) -> Callable[[_Function], _Function]:
 
 
 _GLOBAL = (
-    _global("-C", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
-            callback=_set_folder, help="Run as if started in DIR."),
-    _global("-q", "--quiet", count=True, callback=_louder(-1), help="Say less."),
-    _global("-v", "--verbose", count=True, callback=_louder(1), help="Say more; -vv most."),
-    _global("--color", type=click.Choice(["auto", "always", "never"]), envvar="GEMMALOCK_COLOR",
-            callback=_set("color"), help="Colours on standard output."),
-    _global("--progress", type=click.Choice(["auto", "bar", "plain", "json", "none"]), envvar="GEMMALOCK_PROGRESS",
-            callback=_set("progress"), help="How progress is shown, on standard error."),
-    _global("--json", is_flag=True, envvar="GEMMALOCK_JSON", callback=_set("json"),
+    _global("-C", "--directory", "folder", type=click.Path(path_type=Path), metavar="DIR", is_eager=True,
+            envvar="GEMMALOCK_DIRECTORY", callback=_set_folder, help="Run as if started in DIR."),
+    _global("-q", "--quiet", count=True, envvar="GEMMALOCK_QUIET", callback=_louder(-1), help="Say less."),
+    _global("-v", "--verbose", count=True, envvar="GEMMALOCK_VERBOSE", callback=_louder(1),
+            help="Say more; -vv most."),
+    _global("--color", type=click.Choice(COLORS), envvar="GEMMALOCK_COLOR", callback=_set,
+            help="Whether to use colours; auto: on a terminal."),
+    _global("--progress", type=click.Choice(PROGRESS), envvar="GEMMALOCK_PROGRESS", callback=_set,
+            help="How progress is shown, on standard error."),
+    _global("--json", is_flag=True, envvar="GEMMALOCK_JSON", callback=_set,
             help="The report on standard output, everything else on standard error."),
 )  # fmt: skip

@@ -20,6 +20,7 @@ class Page:
     json: bool = False
     verbosity: int = 0
     color: bool = False
+    error_color: bool = False
 
     def line(self, text: str) -> None:
         """A line of data (with --json: on standard error)."""
@@ -27,8 +28,8 @@ class Page:
 
     def passed_on(self, text: str) -> None:
         """The same for text that needs no escaping: what gemmalock itself printed, colours and all."""
-        stream = sys.stderr if self.json else sys.stdout
-        click.echo(text, file=stream, color=self.color)
+        stream, color = (sys.stderr, self.error_color) if self.json else (sys.stdout, self.color)
+        click.echo(text, file=stream, color=color)
 
     def outcome(self, outcome: FileOutcome) -> None:
         """The line of a file, unless it is not worth one."""
@@ -39,11 +40,6 @@ class Page:
 
     def _coloured(self, verb: str, rest: str, color: str) -> None:
         self.passed_on(f"{click.style(verb, fg=color, bold=True)}  {escaped(rest)}")
-
-    def outcomes(self, report: Report) -> None:
-        """The lines of all files of a report."""
-        for outcome in report.files:
-            self.outcome(outcome)
 
     def report(self, report: Report) -> None:
         """The report's end: what was pruned, errors, the summary line, and with --json the report itself."""
@@ -103,5 +99,5 @@ class Page:
     def say(self, what: str, message: str) -> None:
         """A labelled line on standard error."""
         color = {"error": "red", "warning": "yellow", "hint": "cyan"}[what]
-        label = click.style(f"{what}:", fg=color, bold=True) if self.color else f"{what}:"
-        click.echo(f"{label} {escaped(message)}", err=True, color=self.color)
+        label = click.style(f"{what}:", fg=color, bold=True) if self.error_color else f"{what}:"
+        click.echo(f"{label} {escaped(message)}", err=True, color=self.error_color)

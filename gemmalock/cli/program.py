@@ -8,6 +8,7 @@ import click
 
 from gemmalock import __version__
 from gemmalock.cli.flags import global_flags
+from gemmalock.cli.groups import NamedGroup
 
 #: Command → what it does, in a line. The module is `gemmalock.cli.commands.<name>_command`.
 COMMANDS = {
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(NamedGroup):
     """Commands that are imported late; `--help` imports none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -40,17 +41,6 @@ class _Commands(click.Group):
         module = importlib.import_module(f"gemmalock.cli.commands.{cmd_name}_command")
         command: click.Command = module.command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
-            import difflib
-
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            suggestion = f"; did you mean `{close[0]}`?" if close else ""
-            raise click.UsageError(f"no such command `{args[0]}`{suggestion}", ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -26,10 +26,11 @@ EVENT_SECONDS = 0.1
 
 
 class LineReporter:
-    """A line a file on the page, as it ends. The base of all that watch."""
+    """A line a file on the page, as it ends; `told` are the node IDs that had theirs. The base of all that watch."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.told: set[str] = set()
         self._waiting: set[str] = set()
         self._lock = threading.Lock()
 
@@ -54,6 +55,7 @@ class LineReporter:
 
     def finished(self, outcome: FileOutcome) -> None:
         with self._lock:
+            self.told.add(outcome.id)
             self.page.outcome(outcome)
 
     def note(self, message: str) -> None:
@@ -145,6 +147,7 @@ class BarReporter(PlainReporter):
         self._tasks: dict[str, TaskID] = {}
         self._whole: TaskID | None = None
         self._have: dict[str, int] = {}
+        self._total = 0
         self._plan: Plan | None = None
 
     def close(self) -> None:
@@ -156,9 +159,14 @@ class BarReporter(PlainReporter):
 
     def started(self, file: FilePlan) -> None:
         with self._lock:
-            bars = self._started_bars()
-            name = file.node.file.path
-            self._tasks[file.node.id] = bars.add_task(escaped(name), total=file.node.file.size, completed=file.kept)
+            bars, size = self._made_bars(), file.node.file.size
+            if file.node.id not in self._have and self._whole is not None:
+                # Not of the plan: `lock` fetches it, to know its digest.
+                self._have[file.node.id] = file.kept
+                self._total += size
+                bars.update(self._whole, total=self._total, completed=sum(self._have.values()))
+            self._tasks[file.node.id] = bars.add_task(escaped(file.node.file.path), total=size, completed=file.kept)
+            bars.start()
 
     def progress(self, id: str, have: int, size: int) -> None:
         with self._lock:
@@ -173,7 +181,7 @@ class BarReporter(PlainReporter):
                 self._bars.remove_task(self._tasks.pop(outcome.id))
         super().finished(outcome)
 
-    def _started_bars(self) -> Progress:
+    def _made_bars(self) -> Progress:
         if self._bars is not None:
             return self._bars
         from rich.console import Console
@@ -193,13 +201,15 @@ class BarReporter(PlainReporter):
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True, no_color=not self.page.error_color)
+        # Lines go above the bars only where both are on the terminal: what is piped stays standard output's.
+        above = sys.stdout is not None and sys.stdout.isatty()
+        self._bars = Progress(*columns, console=console, transient=True, redirect_stdout=above)
         files = self._plan.files if self._plan is not None else ()
         fetched = {file.node.file.task_id: file for file in files if file.to_fetch}
-        total = sum(file.node.file.size for file in fetched.values())
+        self._total = sum(file.node.file.size for file in fetched.values())
         self._have = {file.node.id: file.kept for file in fetched.values()}
-        self._whole = self._bars.add_task("in all", total=total, completed=sum(self._have.values()))
-        self._bars.start()
+        self._whole = self._bars.add_task("in all", total=self._total, completed=sum(self._have.values()))
         return self._bars
 
 

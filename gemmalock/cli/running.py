@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 
 from gemmalock.cli.state import State
@@ -17,11 +17,13 @@ def timed(work: Callable[[], Report]) -> Report:
     return replace(report, seconds=time.monotonic() - began)
 
 
-def finish(state: State, report: Report, *, streamed: bool = False, summary: bool = True) -> int:
-    """Write a report's lines (unless they were `streamed` as they came), errors and summary. Its exit code."""
+def finish(state: State, report: Report, *, told: Container[str] = (), lines: bool = True, summary: bool = True) -> int:
+    """Write a report's `lines` (less those of node IDs that were `told` as they came), errors and summary. Its exit
+    code."""
     page = state.page
-    if not streamed:
-        page.outcomes(report)
+    for outcome in report.files if lines else ():
+        if outcome.id not in told:
+            page.outcome(outcome)
     page.report(report)
     page.failures(report)
     if report.exit_code is ExitCode.INTERRUPTED:

@@ -16,22 +16,29 @@ PAUSING = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def pausing(stop: Stop) -> Iterator[None]:
-    """While inside, SIGINT and SIGTERM set `stop` instead of ending the process; a second one changes nothing."""
+    """While inside, SIGINT and SIGTERM set `stop` instead of ending the process; a second one changes nothing, also
+    afterwards, while what came of it is told. Where there is no thread to be had, they do what they always do."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     hears, tells = os.pipe()
     os.set_blocking(tells, False)
+    thread = threading.Thread(target=_listen, args=(hears, stop), name="gemmalock-signals", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        os.close(tells)
+        os.close(hears)
+        yield
+        return
     before = {number: signal.signal(number, _noted) for number in PAUSING}
     wakeup = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
-    thread = threading.Thread(target=_listen, args=(hears, stop), name="gemmalock-signals", daemon=True)
-    thread.start()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
+        signal.set_wakeup_fd(wakeup)
         os.close(tells)
         thread.join()
         os.close(hears)

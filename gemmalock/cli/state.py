@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from gemmalock.app.session import Call, Session, begin
 from gemmalock.ports import Reporter
@@ -30,13 +30,17 @@ class State:
     progress: str = "auto"
     json: bool = False
     stop: Stop = field(default_factory=Stop)
+    #: How much weight what a global flag says has so far, and how often one that counts was counted.
+    weights: dict[str, int] = field(default_factory=dict)
+    counted: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def page(self) -> Page:
         """Where the command writes."""
         from gemmalock.cli.page import Page
 
-        return Page(json=self.json, verbosity=self.verbosity, color=wants_color(self.color, os.environ))
+        color, error_color = (wants_color(self.color, os.environ, stream) for stream in (sys.stdout, sys.stderr))
+        return Page(json=self.json, verbosity=self.verbosity, color=color, error_color=error_color)
 
     def reporter(self) -> LineReporter:
         """Who watches the run."""
@@ -58,12 +62,12 @@ class State:
         return begin(Call(self.folder, (), flags, os.environ, stop=self.stop), anywhere=True)
 
 
-def wants_color(choice: str, environ: Mapping[str, str]) -> bool:
-    """Whether to colour standard output: the flag, then NO_COLOR, FORCE_COLOR, then whether it is a terminal."""
+def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO | None) -> bool:
+    """Whether to colour what goes to a stream: the flag, then NO_COLOR, FORCE_COLOR, then whether it is a terminal."""
     if choice != "auto":
         return choice == "always"
     if environ.get("NO_COLOR"):
         return False
     if environ.get("FORCE_COLOR"):
         return True
-    return sys.stdout is not None and sys.stdout.isatty() and environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and environ.get("TERM") != "dumb"

@@ -1,12 +1,11 @@
-"""Edits of a manifest's text that keep comments and layout. What the edited text means is `codec.manifest`'s to say."""
+"""Edits of a manifest's text that keep comments and layout. The text is that of a manifest that was read before; what
+it means is `codec.manifest`'s to say."""
 
 from __future__ import annotations
 
 import io
 import re
 from typing import TYPE_CHECKING, Any
-
-from gemmalock.errors import UsageError
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -15,25 +14,20 @@ _SEQUENCE = re.compile(rb"^( +)[^\s#-][^#\n]*:\s*(?:#.*)?\r?\n( *)- ", re.MULTIL
 
 
 def add_model(text: bytes, name: str, model: dict[str, object]) -> bytes:
-    """The manifest with a further model at the end. Raises UsageError when there is one of that name."""
+    """The manifest with a further model, of a new name, at the end."""
     document, yaml = _load(text)
     models = document.get("models")
     if models is None:
         models = document["models"] = {}
-    if name in models:
-        raise UsageError(f"there is a model `{name}` already", hint="`gemmalock remove` takes it out")
     _open_up(models)
     models[name] = model
     return _dump(document, yaml, text)
 
 
 def remove_model(text: bytes, name: str) -> bytes:
-    """The manifest without a model. Raises UsageError when there is none of that name."""
+    """The manifest without one of its models."""
     document, yaml = _load(text)
-    models = document.get("models") or {}
-    if name not in models:
-        raise UsageError(f"there is no model `{name}`", hint="`gemmalock list` shows what there is")
-    del models[name]
+    del document["models"][name]
     return _dump(document, yaml, text)
 
 

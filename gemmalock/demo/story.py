@@ -66,6 +66,7 @@ class _Story:
             "GEMMALOCK_STORE": str(self.folder / "store"),
             "PYTHONPATH": os.pathsep.join(paths),
             "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
             "GEMMALOCK_COLOR": "always" if self.color else "never",
         }
 

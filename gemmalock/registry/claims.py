@@ -21,8 +21,10 @@ cut, when every holder is dead: it is not synced. An empty or damaged claim is n
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -167,9 +169,17 @@ def give_up(folder: int, taken: Taken) -> None:
 
 
 def _read(folder: int, number: int) -> tuple[Holder | None, int]:
-    file = os.open(f"claim.{number}", os.O_RDONLY | _SAFELY, dir_fd=folder)
     try:
-        return Holder.read(os.read(file, _MOST_BYTES)), os.fstat(file).st_mtime_ns
+        file = os.open(f"claim.{number}", os.O_RDONLY | _SAFELY, dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return None, 0  # a link that nobody of us made: it is not followed, and is nobody's
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            return None, 0
+        return Holder.read(os.read(file, _MOST_BYTES)), found.st_mtime_ns
     finally:
         os.close(file)
 

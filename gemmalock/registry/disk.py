@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.durable import make_private
@@ -18,7 +18,17 @@ from gemmalock.plan import TaskRecord, TaskSight
 from gemmalock.registry import claims, folders
 from gemmalock.registry.folders import TaskFolder
 from gemmalock.registry.held import DiskClaim
-from gemmalock.registry.records import asked_too, continued, is_of, lock_name, named_record, named_too, record_of
+from gemmalock.registry.records import (
+    Asked,
+    asked_by,
+    asked_too,
+    askers,
+    continued,
+    is_of,
+    lock_name,
+    named_record,
+    record_of,
+)
 
 _TASKS = "tasks"
 
@@ -91,14 +101,15 @@ class DiskRegistry:
         self._drop(file.task_id)
 
     def sweep(self, lock_path: Path, live: frozenset[str]) -> int:
-        """Remove the tasks that only this lock asked for and that are not among `live` task IDs, or have no bytes,
-        unless a live process holds them. How many went. Raises DiskError."""
+        """Remove the tasks that only this lock asked for, or nobody any more, and that are not among `live` task IDs,
+        or have no bytes, unless a live process holds them. How many went. A task that was only ever registered by
+        its name stays. Raises DiskError."""
         folders.sweep(self.folder)
         lock = lock_name(lock_path)
         return sum(
             self._let_go(view, lock, task_is_live=view.task_id in live)
             for view in self.tasks()
-            if view.record is not None and lock in view.record.locks
+            if view.record is not None and view.record.url is not None and _is_for(view.record, lock)
         )
 
     # --- for people, and for the Python door ---
@@ -119,78 +130,87 @@ class DiskRegistry:
         gone = [self._drop(view.task_id) for view in self.tasks()]
         return gone.count(True), gone.count(False)
 
-    def register_name(self, file_name: str, task_id: str) -> None:
-        """Note that `file_name` is fetched by this task, and by no other. Raises Busy when a live process works on
-        the task, ValueError when `task_id` is no UUID, DiskError."""
+    def register_name(self, file_name: str, task_id: str, lock_path: Path) -> None:
+        """Note that what is called `file_name` in the project of this lock is fetched by this task, and by no other.
+        Raises Busy when a live process works on the task, ValueError when `task_id` is no UUID, DiskError."""
         if not folders.is_task_id(task_id):
             raise ValueError(f"`{task_id}` is not a UUID in lower case")
-        if self.names().get(file_name) == task_id:
+        asked = Asked(file_name, lock_name(lock_path))
+        if [view.task_id for view in self._asked_for_by(asked)] == [task_id]:
             return
-        self.unregister_name(file_name)
-        held = self._hold(task_id, lambda: named_record(task_id, file_name))
+        self.unregister_name(file_name, lock_path)
+        fresh = named_record(task_id, asked)
+        held = self._hold(task_id, lambda: fresh)
         if isinstance(held, Holder):
             raise _busy(task_id, held)
         assert held is not None
         with _given_up_on_failure(held):
-            held.keep_record(named_too(held.record, file_name))
+            held.keep_record(asked_too(held.record, fresh))
         held.release()
 
-    def names(self) -> Mapping[str, str]:
-        """The task ID of every file name and node ID that is registered."""
-        return {name: view.task_id for view in self.tasks() if view.record is not None for name in view.record.nodes}
+    def names(self, lock_path: Path) -> Mapping[str, str]:
+        """The task ID of every file name and node ID that is registered in the project of this lock; of two tasks of
+        one name, the one that was begun last."""
+        lock = lock_name(lock_path)
+        records = sorted((view.record for view in self.tasks() if view.record is not None), key=lambda each: each.begun)
+        return {name: record.task_id for record in records for name, where in askers(record) if where == lock}
 
-    def unregister_name(self, file_name: str) -> None:
-        """Forget the name; a task that is nothing but its name goes with it. Raises Busy and DiskError."""
-        for view in self.tasks():
-            if view.record is None or file_name not in view.record.nodes:
-                continue
+    def unregister_name(self, file_name: str, lock_path: Path) -> None:
+        """Forget the name in the project of this lock; a task that is nothing but its name goes with it. Raises Busy
+        and DiskError."""
+        asked = Asked(file_name, lock_name(lock_path))
+        for view in self._asked_for_by(asked):
             held = self._hold(view.task_id)
             if isinstance(held, Holder):
                 raise _busy(view.task_id, held)
             if held is not None:
                 with _given_up_on_failure(held):
-                    self._unregister(held, file_name)
+                    self._unregister(held, asked)
 
     # --- how ---
 
-    def _unregister(self, held: DiskClaim, file_name: str) -> None:
-        record = held.record
-        rest = tuple(node for node in record.nodes if node != file_name)
-        if not rest and record.url is None:
+    def _asked_for_by(self, asked: Asked) -> list[TaskView]:
+        return [view for view in self.tasks() if view.record is not None and asked in askers(view.record)]
+
+    def _unregister(self, held: DiskClaim, asked: Asked) -> None:
+        rest = [other for other in askers(held.record) if other != asked]
+        if not rest and held.record.url is None:
             held.finish()
         else:
-            held.keep_record(replace(record, nodes=rest))
+            held.keep_record(asked_by(held.record, rest))
             held.release()
 
     def _let_go(self, view: TaskView, lock: str, *, task_is_live: bool) -> bool:
         assert view.record is not None
-        others = tuple(other for other in view.record.locks if other != lock)
-        if task_is_live and (others or view.stored):
+        if task_is_live and (_others(view.record, lock) or view.stored):
             return False
         held = self._hold(view.task_id)
         if held is None or isinstance(held, Holder):
             return False
         with _given_up_on_failure(held):
-            others = tuple(other for other in held.record.locks if other != lock)
+            others = _others(held.record, lock)
             if not others:
                 held.finish()
                 return True
-            held.keep_record(replace(held.record, locks=others))
+            held.keep_record(asked_by(held.record, others))
             held.release()
         return False
 
     def _drop(self, task_id: str) -> bool:
-        held = self._hold(task_id)
+        held = self._hold(task_id, whatever_its_record_says=True)
         if isinstance(held, Holder):
             return False
         if held is not None:
             held.finish()
         return True
 
-    def _hold(self, task_id: str, birth: Callable[[], TaskRecord] | None = None) -> DiskClaim | Holder | None:
+    def _hold(
+        self, task_id: str, birth: Callable[[], TaskRecord] | None = None, *, whatever_its_record_says: bool = False
+    ) -> DiskClaim | Holder | None:
         """Claim a task; the one who has it; or None where there is no such task and no record for it to begin with.
 
-        A task whose record cannot be read is held with one that says nothing but its ID.
+        A task whose record cannot be read is held with one that says nothing but its ID; one that a newer gemmalock
+        began only to be removed. Raises TaskTooNew and DiskError.
         """
         path = self.folder / task_id
         try:
@@ -198,7 +218,7 @@ class DiskRegistry:
                 self._prepare()
             while True:
                 try:
-                    held = self._take(path)
+                    held = self._take(path, whatever_its_record_says)
                 except FileNotFoundError:
                     if birth is None and not os.path.lexists(path):
                         return None
@@ -208,7 +228,7 @@ class DiskRegistry:
         except OSError as error:
             raise _said(error, path) from error
 
-    def _take(self, path: Path) -> DiskClaim | Holder | None:
+    def _take(self, path: Path, whatever_its_record_says: bool) -> DiskClaim | Holder | None:
         """Claim the task at `path`; None when it was moved away meanwhile. Raises FileNotFoundError and OSError."""
         folder = TaskFolder.open(path)
         taken: claims.Taken | Holder | None = None
@@ -218,7 +238,7 @@ class DiskRegistry:
                 folder.close()
                 return taken
             in_place = folder.is_in_place()
-            record = folder.read_record() if in_place else None
+            record = folder.read_record() if in_place and not whatever_its_record_says else None
         except BaseException:
             _back_out(folder, taken)
             raise
@@ -261,6 +281,15 @@ class DiskRegistry:
             return TaskView(task_id, None, error=error.message)
         words = None if holder is None else holder.words
         return TaskView(task_id, record, partial.stored, partial.journal.kept, words)
+
+
+def _is_for(record: TaskRecord, lock: str) -> bool:
+    """Whether the project of this lock asks for the task, or nobody does any more."""
+    return lock in record.locks or not record.locks
+
+
+def _others(record: TaskRecord, lock: str) -> list[Asked]:
+    return [asked for asked in askers(record) if asked.lock != lock]
 
 
 @contextmanager

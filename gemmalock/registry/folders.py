@@ -15,8 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gemmalock.codec.record_json import read_record, write_record
+from gemmalock.codec.record_json import RECORD_VERSION, read_record, write_record
+from gemmalock.codec.versions import is_newer
 from gemmalock.durable import BESIDE, create_at, replace_at, sync_folder
+from gemmalock.errors import TaskTooNew
 from gemmalock.holders import is_dead_mark, mark
 from gemmalock.journal import Journal, read_journal
 from gemmalock.links import copy
@@ -82,9 +84,15 @@ class TaskFolder:
         return os.path.samestat(there, os.fstat(self.number))
 
     def read_record(self) -> TaskRecord | None:
-        """The task's record; None where there is none, or it cannot be understood."""
+        """The task's record; None where there is none, or it cannot be understood. Raises TaskTooNew."""
         text = self._read(RECORD)
-        return None if text is None else read_record(text)
+        record = None if text is None else read_record(text)
+        if record is None and text is not None and is_newer(text, "record_version", RECORD_VERSION):
+            raise TaskTooNew(
+                f"a newer gemmalock began task `{self.path.name}`; update this one, or drop what the task has with "
+                "`gemmalock tasks clear`"
+            )
+        return record
 
     def write_record(self, record: TaskRecord) -> None:
         """Replace the record, for good; a crash leaves the old one or the new one."""

@@ -70,6 +70,10 @@ class DiskClaim:
             if self.record != self._on_disk:
                 self._write_record()
 
+    def learned(self, sha256: str) -> None:
+        """Note the digest that the whole file turned out to have, for good."""
+        self.keep_record(replace(self.record, sha256=sha256))
+
     def keep_record(self, record: TaskRecord) -> None:
         """Write this record, if it is another one than the task has."""
         with self._lock:
@@ -145,7 +149,9 @@ class _Heart:
             self._claims.add(claim)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._beat, name="gemmalock-heart", daemon=True)
-                self._thread.start()
+                # Without a thread the claims beat whenever bytes are committed.
+                with suppress(RuntimeError):
+                    self._thread.start()
 
     def leave(self, claim: DiskClaim) -> None:
         """Beat for it no longer."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.durable import replace_at
-from gemmalock.errors import Busy
+from gemmalock.errors import Busy, StateTooNew
 from gemmalock.ledger import LedgerEntry
 from gemmalock.roots.walk import lstat_at, opened, read_at
 from gemmalock.stopping import Stop
@@ -55,13 +55,13 @@ class Book:
         self.warnings: list[str] = []
 
     def entry(self, path: str) -> LedgerEntry | None:
-        """What is recorded of a path. Raises OSError or UnsafePath where the ledger cannot be read."""
+        """What is recorded of a path. Raises OSError or UnsafePath where the ledger cannot be read, and StateTooNew."""
         with self._mutex:
             change = self._changes.get(path)
             return change.after if change else self._read().get(path)
 
     def is_readable(self) -> bool:
-        """Whether there is a ledger that can be made sense of. Raises OSError or UnsafePath."""
+        """Whether there is a ledger that can be made sense of. Raises OSError, UnsafePath and StateTooNew."""
         with self._mutex:
             self._read()
             return self._entries is not None
@@ -134,9 +134,23 @@ class Book:
             self._seen = None
             with contextlib.suppress(FileNotFoundError, NotADirectoryError), opened(self._base, self._own) as own:
                 self._seen = _identity(lstat_at(own, LEDGER))
-                self._entries = read_ledger(read_at(own, LEDGER))
+                text = read_at(own, LEDGER)
+                self._entries = read_ledger(text)
+                if self._entries is None:
+                    self._refuse_newer(text)
             self._is_read = True
         return self._entries or {}
+
+    def _refuse_newer(self, text: bytes) -> None:
+        """Anything else that cannot be read is no ledger, and is written anew."""
+        from gemmalock.codec.ledger_json import LEDGER_VERSION
+        from gemmalock.codec.versions import is_newer
+
+        if is_newer(text, "ledger_version", LEDGER_VERSION):
+            raise StateTooNew(
+                f"a newer gemmalock wrote `{self._own}/{LEDGER}`, and is needed to work in this root",
+                hint=f"update gemmalock; or remove `{self._own}/{LEDGER}`: what is in place is hashed, not fetched",
+            )
 
     def _read_or_empty(self) -> Mapping[str, LedgerEntry]:
         try:

@@ -72,7 +72,11 @@ class Looker:
             verdict = self._judge(file, found, verify)
         if isinstance(verdict, PlaceSight):
             return verdict
-        sha256, _ = self._digest(file.path, again=verify, linked=stat.S_ISLNK(found.st_mode))
+        try:
+            sha256, _ = self._digest(file.path, again=verify, linked=stat.S_ISLNK(found.st_mode))
+        except FileNotFoundError:
+            # Another process has taken it away since.
+            return ABSENT
         return verdict.settled(sha256)
 
     def _judge(self, file: LockedFile, found: os.stat_result, verify: bool) -> PlaceSight | Doubt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gemmalock.errors import SizeMismatch
@@ -14,7 +14,8 @@ from gemmalock.links import LinkMode, link
 from gemmalock.lockfile import LockedFile
 from gemmalock.paths import joined
 from gemmalock.roots.book import OWN, Book
-from gemmalock.roots.sight import identity
+from gemmalock.roots.digest import digest_at
+from gemmalock.roots.sight import SYMLINK, identity
 from gemmalock.roots.staging import staged_name, sweep
 from gemmalock.roots.trash import Trash
 from gemmalock.roots.walk import drop_at, lstat_at, opened, split
@@ -67,8 +68,9 @@ class Placer:
                 found = os.stat(staged, dir_fd=staging)
                 if found.st_size != file.size:
                     raise SizeMismatch(f"the store has {found.st_size} bytes for `{file.path}`, not {file.size}")
-                self._enter(file, LedgerEntry(*identity(found), sha256, file.task_id, how.value))
-                self._commit(staging, staged, file.path)
+                entry = LedgerEntry(*identity(found), sha256, file.task_id, how.value)
+                self._enter(file, entry)
+                self._commit(staging, staged, file, entry)
             finally:
                 # Renaming one hard link of a file onto another does nothing (rename(2)), so it may still be there.
                 drop_at(staging, staged)
@@ -76,18 +78,33 @@ class Placer:
 
     def _enter(self, file: LockedFile, entry: LedgerEntry) -> None:
         self.book.enter(file.path, entry)
-        if file.sha256 is None:
-            # Only the ledger can prove these bytes later: it has to know them before they are in place.
+        if file.sha256 is None or entry.link == SYMLINK:
+            # Only the ledger can prove these bytes, or this link, later: it has to know them before they are in place.
             self.book.save()
 
-    def _commit(self, staging: int, staged: str, path: str) -> None:
-        folder_path, name = split(joined(self.root, path))
+    def _commit(self, staging: int, staged: str, file: LockedFile, entry: LedgerEntry) -> None:
+        folder_path, name = split(joined(self.root, file.path))
         with opened(self.base, folder_path, make=True, clear=self._clear) as folder:
             standing = lstat_at(folder, name)
-            if standing is not None and not _is_same(standing, lstat_at(staging, staged)):
-                self.trash.take(folder, name, path)
+            if standing is not None and not _is_same((folder, name, standing), (staging, staged)):
+                if there := self._same_bytes(folder, name, standing, entry):
+                    self._enter(file, replace(entry, inode=there.st_ino, mtime_ns=there.st_mtime_ns, link="copy"))
+                    return
+                self.trash.take(folder, name, file.path)
             os.rename(staged, name, src_dir_fd=staging, dst_dir_fd=folder)
             os.fsync(folder)
+
+    def _same_bytes(
+        self, folder: int, name: str, standing: os.stat_result, entry: LedgerEntry
+    ) -> os.stat_result | None:
+        """The stat of what stands there, if another process has put these very bytes there since we looked."""
+        if not stat.S_ISREG(standing.st_mode) or standing.st_size != entry.size:
+            return None
+        try:
+            sha256, found = digest_at(folder, name, self.stop)
+        except OSError:
+            return None
+        return found if sha256 == entry.sha256 else None
 
     def _clear(self, folder: int, name: str, walked: str) -> None:
         self.trash.take(folder, name, walked.removeprefix(f"{self.root}/"))
@@ -99,9 +116,12 @@ class Placer:
                 self._swept = True
 
 
-def _is_same(standing: os.stat_result, staged: os.stat_result | None) -> bool:
-    return (
-        staged is not None
-        and stat.S_ISREG(standing.st_mode)
-        and (standing.st_dev, standing.st_ino) == (staged.st_dev, staged.st_ino)
-    )
+def _is_same(standing: tuple[int, str, os.stat_result], staged: tuple[int, str]) -> bool:
+    """Whether two names are links to one file, hard or symbolic; each as (folder, name)."""
+    folder, name, found = standing
+    other = lstat_at(*staged)
+    if other is None or stat.S_IFMT(other.st_mode) != stat.S_IFMT(found.st_mode):
+        return False
+    if stat.S_ISLNK(found.st_mode):
+        return os.readlink(name, dir_fd=folder) == os.readlink(staged[1], dir_fd=staged[0])
+    return (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)

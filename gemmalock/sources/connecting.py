@@ -65,7 +65,11 @@ def _look_up(target: Target, deadline: float, stop: Stop) -> list[_Address]:
         except (OSError, UnicodeError) as error:
             answers.put(error)
 
-    threading.Thread(target=resolve, name="gemmalock-resolve", daemon=True).start()
+    try:
+        threading.Thread(target=resolve, name="gemmalock-resolve", daemon=True).start()
+    except RuntimeError:
+        # No more threads to be had.
+        resolve()
     while True:
         stop.check()
         left = deadline - time.monotonic()

@@ -231,7 +231,9 @@ class DiskStore:
     def _prepare(self, folder: Path) -> None:
         make_private(self.folder)
         if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.parent != self.folder:
+                self._prepare(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(folder.parent)
 
     def _is_sound(self, path: Path, sha256: str, stop: Stop | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def store_folder(environ_store: str | None, root: Path) -> Path:
+def store_folder(environ_store: str | None, root: Path | None) -> Path:
     """The folder of the store, absolute: the one that `GEMMALOCK_STORE` names; else the user's cache folder; else,
     where that is on another file system than `root`, `.gemmalock/store` in the root, so that no model is on disk
     twice. Raises OSError when it cannot be told what is where."""
@@ -14,6 +14,8 @@ def store_folder(environ_store: str | None, root: Path) -> Path:
     from platformdirs import user_cache_path
 
     cache = user_cache_path("gemmalock", appauthor=False).absolute()
+    if root is None:
+        return cache
     return cache if _device(cache) == _device(root) else root.absolute() / ".gemmalock" / "store"
 
 

@@ -72,9 +72,9 @@ class KnownRoots:
     folder: Path
 
     def remember(self, root: Path) -> None:
-        """Note a root, and which file system it is on. Raises OSError."""
+        """Note a root, which need not be there yet, and its file system. Raises OSError."""
         path = self._path(root)
-        text = json.dumps({"path": os.fspath(root.absolute()), "device": root.stat().st_dev}).encode() + b"\n"
+        text = json.dumps({"path": os.fspath(root.absolute()), "device": _nearest_device(root)}).encode() + b"\n"
         with suppress(OSError):
             if path.read_bytes() == text:
                 return

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ CODES = frozenset({0, 1, 2, 4, 5})
 class Stage:
     """The project is at `base/project`, its canary at `base/canary`; whatever else is below `base` is one too.
 
-    `root` and `store` are where gemmalock may write, besides the lock. `runs` is how often it ran.
+    `root` and `store` are where gemmalock may write, besides the lock, and `ours` is where else it may in this case.
+    `env` is added to every run, and `program` what is run.
     """
 
     base: Path
@@ -58,6 +61,7 @@ class Stage:
     store: Path
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    ours: list[Path] = field(default_factory=list)
     program: tuple[str, ...] = PYTHON
 
     @property
@@ -84,6 +88,11 @@ class Stage:
     def content(self) -> Content:
         """The large file on the server."""
         return self.server.files["/model.gguf"]
+
+    @property
+    def gemmalock(self) -> Gemmalock:
+        """The command line without the oracles, for those who kill it."""
+        return self._cli(self.program)
 
     @property
     def trashed(self) -> list[bytes]:
@@ -133,6 +142,28 @@ class Stage:
         assert differences(outside, self.outside(), but=[self.project.folder, self.home, self.base]) == []
         assert unsafe_output(done, coloured="--color" in arguments) == []
 
+    @contextmanager
+    def meanwhile(self, act: Callable[[], object], when: Callable[[], bool]) -> Iterator[None]:
+        """Inside the block, do `act` once, as soon as `when` says so. Fails where it never did."""
+        done, over = threading.Event(), threading.Event()
+
+        def watch() -> None:
+            while not over.is_set():
+                if when():
+                    act()
+                    done.set()
+                    over.set()
+                over.wait(0.002)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        assert done.is_set()
+
     def looks_change_nothing(self) -> None:
         """O10, and the others with it: every command that only looks, on what the case has left."""
         folders = (self.base, self.home)
@@ -154,6 +185,11 @@ class Stage:
         self.run("sync")
         assert self.left_over() == []
 
+    def heals_with_adopt(self) -> None:
+        """The same where strays that nobody vouches for have to be told to go."""
+        self.run("sync", "--adopt")
+        self.heals()
+
     def left_over(self) -> list[Path]:
         """What no run may leave behind once it went well: staged files, partials, task records, temporary names."""
         places = (self.own / "staging", self.store / "staging", self.store / "tasks")
@@ -162,7 +198,7 @@ class Stage:
 
     def outside(self) -> Picture:
         """O3: everything that gemmalock may not touch, itself included where the root is a link to it."""
-        ours = [self.lock, self.store]
+        ours = [self.lock, self.store, *self.ours]
         if not self.root.is_symlink():
             ours.append(self.root)
         return {**picture(self.base, ours), **picture(self.home, ours)}

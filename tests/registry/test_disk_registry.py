@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gemmalock.errors import Busy, PolicyRefused, UnsafePath
+from gemmalock.errors import Busy, PolicyRefused, TaskTooNew, UnsafePath
 from gemmalock.registry import DiskRegistry
 from tests.registry.making import LOCK, OTHER_LOCK, node_of, put_partial
 
@@ -47,7 +47,22 @@ def test_the_same_claim_seen_from_another_registry_of_this_process(registry: Dis
     assert claim.still_held()
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"null", b"\x00" * 100, b'{"record_version": 99}'])
+def test_a_task_of_a_newer_gemmalock_is_left_alone_until_it_is_cleared(registry: DiskRegistry) -> None:
+    node = node_of()
+    claim = registry.claim(node, LOCK)
+    put_partial(claim.folder, b"012")
+    claim.release()
+    (claim.folder / "record.json").write_bytes(b'{"record_version": 99}')
+    assert "a newer gemmalock" in (registry.look(node.file).error or "")
+    with pytest.raises(TaskTooNew):
+        registry.claim(node, LOCK)
+    assert registry.sweep(LOCK, frozenset()) == 0
+    assert (claim.folder / "data.part").read_bytes() == b"012"
+    assert registry.clear() == (1, 0)
+    assert not claim.folder.exists()
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"null", b"\x00" * 100, b'{"record_version": 0}'])
 def test_a_damaged_record_costs_the_partial_and_nothing_else(registry: DiskRegistry, text: bytes) -> None:
     node = node_of()
     claim = registry.claim(node, LOCK)

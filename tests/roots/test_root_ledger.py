@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from gemmalock.errors import Interrupted
+from gemmalock.errors import Interrupted, StateTooNew
 from gemmalock.plan import Place
 from gemmalock.stopping import Stop
 from tests.guard import CHECKOUT
@@ -68,8 +68,8 @@ def test_a_ledger_with_any_byte_wrong_deletes_nothing_for_good(world: World) -> 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0" * 500, b"[]", b"null", b'{"ledger_version": 999, "files": {}}', b"\xff\xfe", b"[" * 20000],
-    ids=["empty", "zeros", "a list", "null", "from the future", "not text", "deep"],
+    [b"", b"\0" * 500, b"[]", b"null", b'{"ledger_version": 0, "files": {}}', b"\xff\xfe", b"[" * 20000],
+    ids=["empty", "zeros", "a list", "null", "from the past", "not text", "deep"],
 )
 def test_a_corrupt_ledger_is_none_and_the_next_save_heals_it(world: World, content: bytes) -> None:
     in_sync(world)
@@ -80,6 +80,25 @@ def test_a_corrupt_ledger_is_none_and_the_next_save_heals_it(world: World, conte
     root.save()
     assert world.open().has_ledger()
     assert world.open().look(locked("m/one.bin", ONE)).place is Place.KNOWN
+    assert world.tree() == {"m/one.bin": ONE, "m/two.bin": TWO}
+
+
+def test_a_ledger_of_a_newer_gemmalock_is_neither_judged_nor_overwritten(world: World) -> None:
+    in_sync(world)
+    ledger = world.models / ".gemmalock/ledger.json"
+    newer = ledger.read_bytes().replace(b'"ledger_version": 1', b'"ledger_version": 2')
+    ledger.write_bytes(newer)
+    root = world.open()
+    for use in (
+        root.has_ledger,
+        lambda: root.look(locked("m/one.bin", ONE)),
+        lambda: root.adopt(locked("m/one.bin", ONE)),
+        lambda: root.place(locked("m/new.bin", TWO), world.object(TWO), sha256_of(TWO)),
+        lambda: root.strays(frozenset()),
+    ):
+        with pytest.raises(StateTooNew, match="a newer gemmalock"):
+            use()
+    assert ledger.read_bytes() == newer
     assert world.tree() == {"m/one.bin": ONE, "m/two.bin": TWO}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from gemmalock.app.caring import (
@@ -13,6 +15,7 @@ from gemmalock.app.caring import (
     run_cache_verify,
 )
 from gemmalock.cli.flags import flag, global_flags
+from gemmalock.cli.groups import NamedGroup
 from gemmalock.cli.render import shown_size
 from gemmalock.cli.running import finish
 from gemmalock.cli.signals import pausing
@@ -21,7 +24,7 @@ from gemmalock.errors import UsageError
 from gemmalock.settings import read_amount
 
 
-@click.group("cache", no_args_is_help=False)
+@click.group("cache", cls=NamedGroup, no_args_is_help=False)
 @global_flags
 def command() -> None:
     """Look after the store: this machine's cache of finished files, shared by all projects."""
@@ -34,7 +37,7 @@ def cache_dir(state: State, /) -> int:
     """Print where the store is."""
     report = run_cache_dir(state.begin_anywhere({}).workshop)
     if not state.json:
-        click.echo(dict(report.facts)["dir"])
+        click.echo(os.fsencode(str(dict(report.facts)["dir"])))
     return finish(state, report, summary=False)
 
 

@@ -22,4 +22,4 @@ def command(state: State, /, selectors: tuple[str, ...]) -> int:
     if not state.json:
         for outcome in report.files:
             state.page.line("  ".join([outcome.id, shown_size(outcome.size or 0), outcome.reason]))
-    return finish(state, report, streamed=True, summary=False)
+    return finish(state, report, lines=False, summary=False)

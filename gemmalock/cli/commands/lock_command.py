@@ -11,6 +11,7 @@ from gemmalock.cli.flags import flag, global_flags, selectors, setting
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
+from gemmalock.errors import UsageError
 
 
 @click.command("lock")
@@ -34,6 +35,8 @@ def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
     options = LockOptions(**{name: flags.pop(name) for name in names})
     reporter = state.reporter()
     session = state.begin(selectors, flags, reporter)
+    if session.selection:
+        raise UsageError("a lock is of a whole project", hint="`--upgrade-model NAME` asks for one model anew")
     with pausing(state.stop), reporter:
         report = timed(lambda: run_lock(session.workshop, session.papers, options))
     session.workshop.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from gemmalock.app.inspecting import find_path
@@ -27,5 +29,5 @@ def command(state: State, /, name: str) -> int:
         facts=(("path", str(place)), ("in_place", in_place)),
     )
     if in_place and not state.json:
-        click.echo(str(place))
+        click.echo(os.fsencode(place))
     return finish(state, report, summary=False)

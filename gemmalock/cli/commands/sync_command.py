@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -32,15 +33,10 @@ def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
     Compares the disk with the lock and resumes, discards or skips file by file. Without a lock, or with a stale one,
     it locks first. A selection (folders, manifests, node IDs) never prunes.
     """
-    options = SyncOptions(
-        prune=not flags.pop("no_prune"),
-        **{
-            name: flags.pop(name) for name in ("locked", "frozen", "check", "dry_run", "verify", "adopt", "allow_empty")
-        },
-    )
+    options = SyncOptions(**{field.name: flags.pop(field.name) for field in fields(SyncOptions)})
     reporter = state.reporter()
     session = state.begin(selectors, flags, reporter)
     with pausing(state.stop), reporter:
         report = Sync(session.workshop, session.papers, session.selection, options).run()
     session.workshop.close()
-    return finish(state, report, streamed=True)
+    return finish(state, report, told=reporter.told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 
 import click
@@ -21,14 +22,15 @@ from gemmalock.outcome import FileOutcome
 def command(state: State, /, selectors: tuple[str, ...]) -> int:
     """Show the lock as a tree: manifests, models, files with their sizes."""
     session = state.begin(selectors, {})
-    report = timed(lambda: run_list(session.workshop, session.papers, session.selection))
+    listed = timed(lambda: run_list(session.workshop, session.papers, session.selection))
+    report = replace(listed, command="tree")
     if not state.json:
         for manifest, of_manifest in groupby(report.files, key=lambda file: file.id.split("::")[0]):
             state.page.line(manifest)
             models = [(model, list(files)) for model, files in groupby(of_manifest, key=lambda file: file.model)]
             for place, (model, files) in enumerate(models):
                 _show_model(state, model, files, last=place == len(models) - 1)
-    return finish(state, report, streamed=True, summary=False)
+    return finish(state, report, lines=False, summary=False)
 
 
 def _show_model(state: State, model: str, files: list[FileOutcome], *, last: bool) -> None:

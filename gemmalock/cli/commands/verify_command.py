@@ -21,4 +21,4 @@ def command(state: State, /, selectors: tuple[str, ...]) -> int:
     session = state.begin(selectors, {}, reporter)
     with pausing(state.stop), reporter:
         report = timed(lambda: run_verify(session.workshop, session.papers, session.selection))
-    return finish(state, report, streamed=True)
+    return finish(state, report, told=reporter.told)

@@ -1,0 +1,19 @@
+"""How much at once this process can afford."""
+
+from __future__ import annotations
+
+#: What the interpreter, the papers, a root and its ledger take, and a margin.
+_OWN = 16
+#: What a file under way takes: its task's folder, its part and journal, a connection and its handle, and what is open
+#: for a moment while it is put in place.
+_EACH = 8
+
+
+def affordable(wanted: int) -> int:
+    """How many files at once, at most `wanted`, the limit on open descriptors allows; at least one."""
+    try:
+        import resource
+    except ImportError:
+        return wanted
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if most == resource.RLIM_INFINITY else max(1, min(wanted, (most - _OWN) // _EACH))

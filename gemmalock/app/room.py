@@ -1,0 +1,84 @@
+"""Whether there is room for what a plan brings, told before the first byte. Looks at disks; writes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemmalock.app.wiring import Workshop
+from gemmalock.errors import NoSpace, disk_error
+from gemmalock.plan import FETCHING, Action, FilePlan, Plan
+
+#: What is in place stays as it is, or is not touched.
+_IN_PLACE = frozenset({Action.SKIP, Action.ADOPT, Action.REFUSE})
+
+
+@dataclass(slots=True)
+class _Disk:
+    """One file system, called by a `place` on it: bytes that are free, bytes that are to be written, by which files."""
+
+    place: Path
+    free: int
+    needed: int
+    files: list[FilePlan]
+
+
+def without_room(workshop: Workshop, planned: Plan) -> list[tuple[FilePlan, NoSpace]]:
+    """The files for which a disk has no room, and the numbers; empty where everything fits. Raises DiskError.
+
+    Partials are there already, and so is what the store has; a root takes room only where its files are copies.
+    """
+    disks: dict[int, _Disk] = {}
+    to_come = (
+        [] if workshop.settings.offline else list({_task(file): file for file in _to_fetch(workshop, planned)}.values())
+    )
+    _ask(disks, workshop.store_folder, to_come, sum(file.to_fetch for file in to_come))
+    store_device = next(iter(disks))
+    for file in planned.files:
+        folder = workshop.root(file.node.manifest.path).folder
+        if file.action not in _IN_PLACE and _is_copied(workshop, folder, store_device):
+            _ask(disks, folder, [file], file.node.file.size)
+    return [
+        (file, NoSpace(f"{disk.needed} bytes are to be written to `{disk.place}`, and {disk.free} are free there"))
+        for disk in disks.values()
+        if disk.needed > disk.free
+        for file in {file.node.id: file for file in disk.files}.values()
+    ]
+
+
+def _to_fetch(workshop: Workshop, planned: Plan) -> Iterable[FilePlan]:
+    for file in planned.files:
+        sha256 = file.node.file.sha256
+        if file.action in FETCHING and not (sha256 is not None and workshop.store.holds(sha256)):
+            yield file
+
+
+def _task(file: FilePlan) -> str:
+    return file.node.file.task_id
+
+
+def _is_copied(workshop: Workshop, folder: Path, store_device: int) -> bool:
+    mode = workshop.settings.link_mode
+    return mode == "copy" or (mode != "symlink" and _measured(folder)[0] != store_device)
+
+
+def _ask(disks: dict[int, _Disk], place: Path, files: list[FilePlan], needed: int) -> None:
+    device, free = _measured(place)
+    disk = disks.setdefault(device, _Disk(place, free, 0, []))
+    disk.needed += needed
+    disk.files += files
+
+
+def _measured(place: Path) -> tuple[int, int]:
+    """The device of a path, or of the nearest folder above it that is there, and the bytes that are free on it."""
+    for folder in (place, *place.parents):
+        try:
+            return os.stat(folder).st_dev, shutil.disk_usage(folder).free
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise disk_error(error, f"measure the disk of `{place}`") from error
+    raise NoSpace(f"there is no disk at `{place}`")

@@ -1,0 +1,375 @@
+"""`lock` against real servers and folders: what is pinned, what is fetched for it, and when the file is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import gemmalock
+from tests.app.conftest import LARGE, SMALL, Desk, errors_of
+from tests.running import Gemmalock, Project
+from tests.servers.fileserver import WEAK, Content, FileServer
+
+CHUNK = 4 * 1024 * 1024
+
+
+def sha256(body: bytes) -> str:
+    """The digest, as locks have it."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def identity(path: Path) -> tuple[int, int, bytes]:
+    """What changes when a file is written."""
+    return path.stat().st_mtime_ns, path.stat().st_ino, path.read_bytes()
+
+
+# --- bytes of the lock -------------------------------------------------------------------------------------
+
+
+def test_locking_twice_writes_once(desk: Desk) -> None:
+    desk.declare("large.gguf", "small.json")
+    assert desk.lock().lock == gemmalock.LockChange("gemmalock.lock", changed=True)
+    before = identity(desk.project.lock)
+    for options in ({}, {"upgrade": True}, {"upgrade_model": "m"}, {"dry_run": True}, {"check": True}):
+        assert desk.lock(**options).lock == gemmalock.LockChange("gemmalock.lock", changed=False)
+        assert identity(desk.project.lock) == before
+
+
+def test_two_machines_write_the_same_bytes(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock(hash=True)
+    other = Project(tmp_path / "somewhere/else/entirely")
+    other.folder.mkdir(parents=True)
+    manifest = desk.project.manifest.read_text()
+    other.write_manifest("# the same in other words\r\n" + manifest.replace("version: 1\n", "") + "version: 1\n")
+    monkeypatch.setenv("GEMMALOCK_STORE", str(tmp_path / "another store"))
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    gemmalock.lock(other.folder, hash=True)
+    assert other.lock.read_bytes() == desk.project.lock.read_bytes()
+    assert str(tmp_path).encode() not in other.lock.read_bytes()
+
+
+def test_sync_leaves_a_lock_that_says_all_alone(desk: Desk) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock(hash=True)
+    before = identity(desk.project.lock)
+    for options in ({}, {}, {"verify": True}, {"locked": True}, {"frozen": True}):
+        assert desk.sync(**options).ok
+        assert identity(desk.project.lock) == before
+
+
+def test_line_endings_of_a_lock_stay_as_they_are(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    desk.project.lock.write_bytes(desk.project.lock.read_bytes().replace(b"\n", b"\r\n"))
+    before = identity(desk.project.lock)
+    assert desk.lock().lock == gemmalock.LockChange("gemmalock.lock", changed=False)
+    assert identity(desk.project.lock) == before
+    desk.declare("small.json", "large.gguf")
+    desk.lock()
+    assert desk.project.lock.read_bytes().count(b"\r\n") == desk.project.lock.read_bytes().count(b"\n") > 10
+
+
+def test_the_mode_of_a_lock_stays(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    desk.project.lock.chmod(0o640)
+    desk.declare("large.gguf")
+    desk.lock()
+    assert desk.project.lock.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_lock_that_is_a_link_inside_of_the_project_is_written_through(desk: Desk) -> None:
+    (desk.project.folder / "locks").mkdir()
+    desk.project.lock.symlink_to("locks/real.lock")
+    desk.declare("small.json")
+    desk.lock()
+    assert desk.project.lock.is_symlink()
+    assert "small.json" in (desk.project.folder / "locks/real.lock").read_text()
+
+
+def test_a_lock_that_is_a_link_out_of_the_project_is_refused(desk: Desk, tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text('{"lock_version": 1, "manifests": []}\n')
+    desk.project.lock.symlink_to(target)
+    desk.declare("small.json")
+    with pytest.raises(gemmalock.RunRefused, match="symbolic link"):
+        desk.lock()
+    assert target.read_text() == '{"lock_version": 1, "manifests": []}\n'
+
+
+def test_a_failure_writes_nothing_and_tells_all_failures(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    before = identity(desk.project.lock)
+    desk.declare("small.json", "nowhere.gguf", "large.gguf", "neither.gguf")
+    report = desk.lock()
+    assert report.exit_code is gemmalock.ExitCode.FAILED
+    assert errors_of(report) == [("nowhere.gguf", "not_found"), ("neither.gguf", "not_found")]
+    assert identity(desk.project.lock) == before
+    assert not desk.sync().ok
+    assert identity(desk.project.lock) == before
+    assert not (desk.project.folder / "models").exists()
+
+
+# --- what the server says ----------------------------------------------------------------------------------
+
+
+def test_a_small_file_is_fetched_and_hashed_and_a_large_one_is_not(desk: Desk) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    assert desk.server.bytes_served("/large.gguf") == 0
+    assert desk.server.bytes_served("/small.json") == len(SMALL)
+    assert (desk.files["large.gguf"]["sha256"], desk.files["small.json"]["sha256"]) == (None, sha256(SMALL))
+    assert desk.files["large.gguf"]["size"] == len(LARGE)
+    desk.server.forget()
+    assert desk.sync().ok
+    assert desk.server.gets("/small.json") == ()
+
+
+@pytest.mark.parametrize("name", ["large.gguf", "small.json"])
+def test_a_published_digest_is_taken_without_a_byte(desk: Desk, name: str) -> None:
+    desk.server.files[f"/{name}"].repr_digest = True
+    desk.declare(name)
+    desk.lock()
+    assert desk.server.bytes_served() == 0
+    assert desk.files[name]["sha256"] == sha256(desk.server.files[f"/{name}"].body)
+
+
+def test_a_declared_digest_is_believed_over_the_server_and_kept_from_the_disk_by_the_bytes(desk: Desk) -> None:
+    desk.server.files["/large.gguf"].repr_digest = True
+    desk.declare("large.gguf", sha256="a" * 64, size="1048576")
+    report = desk.lock()
+    assert report.ok
+    assert desk.files["large.gguf"]["sha256"] == "a" * 64
+    assert any("the manifest declares sha256" in warning for warning in report.warnings)
+    assert errors_of(desk.sync()) == [("large.gguf", "digest_mismatch")]
+    assert not (desk.project.folder / "models/m/large.gguf").exists()
+
+
+def test_a_declared_size_is_believed_over_the_server(desk: Desk) -> None:
+    desk.declare("large.gguf", size="7000000")
+    report = desk.lock()
+    assert desk.files["large.gguf"]["size"] == 7_000_000
+    assert any("the manifest declares size 7000000" in warning for warning in report.warnings)
+    assert errors_of(desk.sync()) == [("large.gguf", "size_mismatch")]
+
+
+def test_a_declared_size_that_the_bytes_contradict_is_a_failure_and_never_a_stale_lock(desk: Desk) -> None:
+    desk.declare("small.json", size="5")
+    assert errors_of(desk.lock()) == [("small.json", "size_mismatch")]
+    assert not desk.project.lock.exists()
+
+
+@pytest.mark.parametrize("name", ["large.gguf", "small.json"])
+def test_a_server_that_tells_no_size_makes_lock_fetch_the_file(desk: Desk, name: str) -> None:
+    content = desk.server.files[f"/{name}"]
+    content.content_length, content.ranges = False, False
+    desk.declare(name)
+    assert desk.lock().ok
+    assert desk.files[name]["size"] == len(content.body)
+    assert desk.files[name]["sha256"] == sha256(content.body)
+    desk.server.forget()
+    assert desk.sync().ok
+    assert desk.server.requests == ()
+
+
+@pytest.mark.parametrize(("etag", "locked"), [(None, None), (WEAK, "W/"), ('"x"', '"x"')])
+def test_an_etag_is_kept_as_it_was_sent(desk: Desk, etag: str | None, locked: str | None) -> None:
+    desk.server.put("/large.gguf", Content(LARGE, etag=etag))
+    desk.declare("large.gguf")
+    desk.lock()
+    found = desk.files["large.gguf"]["etag"]
+    assert found is None if locked is None else found.startswith(locked)
+
+
+def test_a_server_that_stumbles_is_asked_again(desk: Desk) -> None:
+    desk.server.put("/small.json", Content(SMALL, head=False, fail_first=[503, 503]))
+    desk.declare("small.json")
+    assert desk.lock().ok
+    assert desk.files["small.json"]["sha256"] == sha256(SMALL)
+
+
+def test_a_check_asks_nobody_also_where_upstream_moved(desk: Desk) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    desk.server.put("/large.gguf", LARGE + b"changed")
+    desk.server.forget()
+    assert desk.lock(check=True).ok
+    assert desk.server.requests == ()
+    assert not desk.lock(check=True, upgrade=True).ok
+    assert desk.server.requests != ()
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (lambda lock, file: file.update(url="https://evil.example/large.gguf"), "url is"),
+        (lambda lock, file: file.update(sha256="b" * 64), "sha256 is"),
+        (lambda lock, file: file.update(path="m/other.gguf"), "goes to"),
+        (lambda lock, file: file.update(mirrors=["https://evil.example/large.gguf"]), "mirrors"),
+        (lambda lock, file: lock["manifests"][0].update(root="other"), "root is"),
+        (lambda lock, file: lock["manifests"][0]["models"][0].update(license="mit"), "changed"),
+    ],
+)
+def test_a_check_proves_from_the_two_files_alone_that_the_lock_follows(desk: Desk, tamper: object, says: str) -> None:
+    desk.declare("large.gguf", sha256=sha256(LARGE))
+    desk.lock()
+    lock = json.loads(desk.project.lock.read_text())
+    file = lock["manifests"][0]["models"][0]["files"][0]
+    assert callable(tamper)
+    tamper(lock, file)
+    file["task_id"] = gemmalock.task_id(file["url"], file["size"], file["etag"])
+    desk.project.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n")
+    desk.server.forget()
+    if says == "changed":
+        # A licence that the manifest does not declare may come from the source: it is no drift.
+        assert desk.lock(check=True).ok
+        return
+    report = desk.lock(check=True)
+    assert report.exit_code is gemmalock.ExitCode.FAILED
+    assert any(says in note.message for note in report.errors)
+    assert desk.server.requests == ()
+
+
+# --- hash --------------------------------------------------------------------------------------------------
+
+
+def test_lock_hash_learns_every_digest_and_spares_sync_the_bytes(desk: Desk) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    desk.lock(hash=True)
+    assert desk.files["large.gguf"]["sha256"] == sha256(LARGE)
+    desk.server.forget()
+    assert {file.action for file in desk.sync().files} == {gemmalock.Action.LINK}
+    assert desk.server.requests == ()
+
+
+def test_lock_hash_does_not_pin_another_upstream(desk: Desk) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    before = identity(desk.project.lock)
+    desk.server.put("/large.gguf", bytes(len(LARGE)))
+    assert errors_of(desk.lock(hash=True)) == [("large.gguf", "upstream_changed")]
+    assert identity(desk.project.lock) == before
+    assert desk.lock(hash=True, upgrade=True).ok
+    assert desk.files["large.gguf"]["sha256"] == sha256(bytes(len(LARGE)))
+
+
+def test_a_killed_lock_hash_goes_on_where_it_was(desk: Desk, gemmalock: Gemmalock) -> None:
+    body = LARGE * 12 + b"end"
+    desk.server.put("/large.gguf", Content(body, throttle=CHUNK * 2))
+    desk.declare("large.gguf")
+    with gemmalock.started("lock", "--hash") as process:
+        while desk.server.bytes_served("/large.gguf") < 2 * CHUNK and process.poll() is None:
+            pass
+        process.kill()
+    assert not desk.project.lock.exists()
+    (task,) = gemmalock("tasks", "--json").json()["facts"]["tasks"]
+    kept = task["bytes_kept"]
+    assert kept >= CHUNK
+    desk.server.put("/large.gguf", Content(body))
+    desk.server.forget()
+    assert gemmalock("lock", "--hash").code == 0
+    assert desk.files["large.gguf"]["sha256"] == sha256(body)
+    assert desk.server.bytes_served("/large.gguf") <= len(body) - kept
+    assert gemmalock("tasks", "--json").json()["facts"]["tasks"] == []
+
+
+# --- folders -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weights(project: Project) -> Path:
+    """A folder of files beside the project."""
+    folder = project.folder.parent / "weights"
+    for name in ("README.md", "q4.gguf", "q8.gguf", "onnx/model.onnx", "50% & ü.bin"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def declared(project: Project, files: str, exclude: str = "[]") -> None:
+    """A model out of the folder."""
+    project.write_manifest(
+        f"version: 1\nmodels:\n  m:\n    source: file://../weights\n    files: {files}\n    exclude: {exclude}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "exclude", "names"),
+    [
+        ('["*.gguf"]', "[]", ["q4.gguf", "q8.gguf"]),
+        ('["**"]', '["*.gguf", "README.md"]', ["50% & ü.bin", "onnx/model.onnx"]),
+        ('[q4.gguf, "onnx/*"]', "[]", ["onnx/model.onnx", "q4.gguf"]),
+    ],
+)
+def test_a_folder_is_locked_by_globs_and_synced(
+    project: Project, weights: Path, files: str, exclude: str, names: list[str]
+) -> None:
+    declared(project, files, exclude)
+    assert gemmalock.lock(project.folder).ok
+    assert gemmalock.sync(project.folder).ok
+    root = project.folder / "models/m"
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == names
+    assert all((root / name).read_text() == name for name in names)
+    assert gemmalock.lock(project.folder, check=True).ok
+
+
+def test_a_glob_that_matches_nothing_names_what_is_there(project: Project, weights: Path) -> None:
+    declared(project, '["*.safetensors"]')
+    (file,) = gemmalock.lock(project.folder).files
+    assert file.error is not None
+    assert "`q4.gguf`" in file.error.message
+    assert not project.lock.exists()
+
+
+def test_a_new_file_in_the_folder_is_locked_when_it_is_asked_for_and_old_pins_stay(
+    project: Project, weights: Path
+) -> None:
+    declared(project, '["*.gguf"]')
+    gemmalock.lock(project.folder)
+    (weights / "q4.gguf").write_text("changed")
+    (weights / "q2.gguf").write_text("new")
+    assert gemmalock.lock(project.folder, check=True).ok
+    outcomes = {file.id.rpartition("::")[2]: file.outcome.value for file in gemmalock.lock(project.folder).files}
+    assert outcomes == {"q2.gguf": "done", "q4.gguf": "skipped", "q8.gguf": "skipped"}
+
+
+# --- mirrors -----------------------------------------------------------------------------------------------
+
+
+def test_a_mirror_is_locked_and_used_when_the_main_place_fails(desk: Desk) -> None:
+    with FileServer({"/copy.gguf": LARGE}) as mirror:
+        desk.declare("large.gguf", mirrors=f"[{mirror.origin}/copy.gguf]", sha256=sha256(LARGE))
+        desk.lock()
+        assert desk.files["large.gguf"]["mirrors"] == [f"{mirror.origin}/copy.gguf"]
+        assert mirror.requests == ()
+        del desk.server.files["/large.gguf"]
+        report = desk.sync()
+        assert report.ok
+        assert mirror.bytes_served("/copy.gguf") == len(LARGE)
+    assert (desk.project.folder / "models/m/large.gguf").read_bytes() == LARGE
+
+
+def test_a_mirror_with_other_bytes_is_not_believed(desk: Desk) -> None:
+    with FileServer({"/copy.gguf": bytes(len(LARGE))}) as mirror:
+        desk.declare("large.gguf", mirrors=f"[{mirror.origin}/copy.gguf]", sha256=sha256(LARGE))
+        desk.lock()
+        del desk.server.files["/large.gguf"]
+        assert not desk.sync().ok
+    assert not (desk.project.folder / "models/m/large.gguf").exists()
+
+
+def test_the_store_is_no_part_of_a_lock(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    shutil.rmtree(os.environ["GEMMALOCK_STORE"])
+    assert desk.lock(check=True).ok
+    assert desk.sync(locked=True).ok

@@ -1,0 +1,174 @@
+"""`sync` through the front door: what the settings forbid, what pruning leaves, and what costs nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import gemmalock
+from tests.app.conftest import LARGE, SMALL, Desk, errors_of
+
+
+def settings(desk: Desk, text: str) -> None:
+    """Write the settings file."""
+    (desk.project.folder / "gemmalock.toml").write_text(text)
+
+
+def test_required_digests_refuse_the_whole_run_before_anything_is_fetched(desk: Desk) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    desk.server.forget()
+    report = desk.sync(require_digests=True)
+    assert errors_of(report) == [("large.gguf", "policy")]
+    assert [file.outcome.value for file in report.files] == ["failed", "planned"]
+    assert desk.server.requests == ()
+    assert desk.lock(hash=True).ok
+    assert desk.sync(require_digests=True).ok
+
+
+@pytest.mark.parametrize("hosts", ['["models.example.org"]', '["models.example.org", "localhost"]'])
+def test_a_host_that_is_not_allowed_is_not_asked(desk: Desk, hosts: str) -> None:
+    desk.declare("large.gguf", "small.json")
+    settings(desk, f"allowed-hosts = {hosts}\n")
+    assert {code for _, code in errors_of(desk.lock())} == {"policy"}
+    assert desk.server.requests == ()
+    settings(desk, "")
+    desk.lock()
+    desk.server.forget()
+    settings(desk, f"allowed-hosts = {hosts}\n")
+    assert errors_of(desk.sync(locked=True)) == [("large.gguf", "policy")]
+    assert desk.server.requests == ()
+    settings(desk, 'allowed-hosts = ["127.0.0.1"]\n')
+    assert desk.sync().ok
+
+
+def test_more_strays_than_max_delete_stop_the_run_before_it_changes_anything(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.sync()
+    root = desk.project.folder / "models"
+    for name in "abc":
+        (root / name).write_text(name)
+    (root / "m/small.json").unlink()
+    with pytest.raises(gemmalock.RunRefused, match="3 strays would be pruned, and `max-delete` is 2"):
+        desk.sync(max_delete=2)
+    assert not (root / "m/small.json").exists()
+    assert (root / "a").exists()
+    assert len(desk.sync(max_delete=3).pruned) == 3
+
+
+def test_what_keep_names_is_left_and_said(desk: Desk) -> None:
+    desk.declare("small.json")
+    settings(desk, 'keep = ["*.txt", "notes/**"]\n')
+    desk.sync()
+    root = desk.project.folder / "models"
+    (root / "notes").mkdir()
+    for name in ("a.txt", "notes/b.md", "c.bin"):
+        (root / name).write_text(name)
+    report = desk.sync()
+    assert [gone.path for gone in report.pruned] == ["models/c.bin"]
+    assert {stray.path for stray in report.strays_kept} == {"models/a.txt", "models/notes/b.md"}
+    assert (root / "notes/b.md").read_text() == "notes/b.md"
+
+
+def test_an_interrupted_or_failed_run_says_that_it_does_not_prune(desk: Desk) -> None:
+    desk.declare("small.json", "large.gguf")
+    desk.lock()
+    del desk.server.files["/large.gguf"]
+    (desk.project.folder / "models").mkdir()
+    (desk.project.folder / "models/mine").write_text("mine")
+    report = desk.sync(adopt=True)
+    assert not report.ok
+    assert report.pruned == ()
+    assert any("not pruning 1 stray" in warning for warning in report.warnings)
+    assert (desk.project.folder / "models/mine").exists()
+
+
+def test_a_lock_that_changes_during_the_run_prunes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.declare("small.json")
+    desk.sync()
+    (desk.project.folder / "models/mine").write_text("mine")
+    (desk.project.folder / "models/m/small.json").unlink()
+    lock = desk.project.lock
+
+    def checkout(path: Path) -> bytes:
+        return lock.read_bytes() + b" "
+
+    monkeypatch.setattr("gemmalock.app.pruning.read_lock_bytes", checkout)
+    report = desk.sync()
+    assert report.ok
+    assert report.pruned == ()
+    assert {stray.path for stray in report.strays_kept} == {"models/mine"}
+
+
+@pytest.mark.parametrize("mode", ["reflink", "hardlink", "symlink", "copy"])
+def test_a_link_mode_that_cannot_be_had_is_an_error_or_exact(desk: Desk, mode: str) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    report = desk.sync(link_mode=mode)
+    placed = desk.project.folder / "models/m/small.json"
+    assert report.ok == placed.exists()
+    if report.ok:
+        assert placed.read_bytes() == SMALL
+        assert placed.is_symlink() == (mode == "symlink")
+        assert (placed.stat().st_nlink > 1) == (mode in ("hardlink",)) or mode == "symlink"
+
+
+def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
+    desk.declare("small.json", "large.gguf")
+    desk.sync()
+    desk.sync()
+    places = [desk.project.folder, Path(os.environ["GEMMALOCK_STORE"])]
+
+    def state() -> dict[str, tuple[int, int]]:
+        return {
+            str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for place in places for path in place.rglob("*")
+        }
+
+    before = state()
+    desk.server.forget()
+    assert {file.outcome.value for file in desk.sync().files} == {"skipped"}
+    assert state() == before
+    assert desk.server.requests == ()
+
+
+def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
+    desk.declare("small.json", "large.gguf")
+    before = sorted(desk.project.folder.rglob("*"))
+    assert desk.sync(dry_run=True).ok
+    assert desk.lock(dry_run=True).ok
+    assert sorted(desk.project.folder.rglob("*")) == before
+
+
+def test_a_file_that_is_removed_from_the_manifest_is_pruned_and_had_again_for_nothing(desk: Desk) -> None:
+    desk.declare("small.json", "large.gguf")
+    desk.sync()
+    desk.declare("small.json")
+    assert [(gone.path, gone.to) for gone in desk.sync().pruned] == [("models/m/large.gguf", "store")]
+    desk.declare("small.json", "large.gguf")
+    desk.server.forget()
+    report = desk.sync()
+    assert report.ok
+    assert (desk.project.folder / "models/m/large.gguf").read_bytes() == LARGE
+
+
+def test_status_warns_of_a_stale_lock_and_of_a_root_without_a_ledger(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    (desk.project.folder / "models").mkdir()
+    (desk.project.folder / "models/mine").write_text("mine")
+    assert any("--adopt" in warning for warning in gemmalock.status(desk.project.folder).warnings)
+    desk.declare("small.json", "large.gguf")
+    assert any("the lock is stale" in warning for warning in gemmalock.status(desk.project.folder).warnings)
+
+
+def test_the_manifest_is_not_read_by_frozen(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    desk.project.manifest.write_text("this: [is no manifest")
+    assert desk.sync(frozen=True).ok
+    desk.project.manifest.unlink()
+    assert desk.sync(frozen=True).ok
+    with pytest.raises(gemmalock.NothingCollected, match=r"no `gemmalock\.yaml`"):
+        desk.sync()

@@ -1,0 +1,292 @@
+"""Flags: their environment twins, their homes in a file, their weight, and the places where they may stand."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from gemmalock.cli.program import COMMANDS, program
+from gemmalock.cli.state import State
+from gemmalock.settings import FLAGS, Settings
+from tests.cli.conftest import Here, Shop
+from tests.running import Project
+
+#: The flags that need no twin: they end the program, or are words of a command and no flags.
+BARE = {"help", "version"}
+#: Required words, so that a command can be parsed.
+WORDS = {"add": ["name", "source"], "remove": ["name"], "path": ["name"]}
+GLOBAL = {"folder", "quiet", "verbose", "color", "progress", "json"}
+SETTINGS = {field.name for field in dataclasses.fields(Settings)}
+
+
+def every_command() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands, with their names from the top."""
+    context = click.Context(program)
+    yield (), program
+    for name in COMMANDS:
+        command = program.get_command(context, name)
+        assert command is not None
+        yield (name,), command
+        if isinstance(command, click.Group):
+            for below, child in command.commands.items():
+                yield (name, below), child
+
+
+EVERY = list(every_command())
+OPTIONS = [
+    pytest.param(names, option, id=" ".join([*names, max(option.opts, key=len)]))
+    for names, command in EVERY
+    for option in command.params
+    if isinstance(option, click.Option) and option.name not in BARE
+]
+
+
+def twin_of(option: click.Option) -> str:
+    """The environment twin of a flag: that of its longest spelling."""
+    return "GEMMALOCK_" + max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
+
+
+def parsed(names: tuple[str, ...], *arguments: str) -> dict[str, Any]:
+    """What a command line comes to: the flags of the command, and those of the state."""
+    command = dict(EVERY)[names]
+    state = State()
+    with click.Context(program, obj=state) as parent:
+        words = WORDS.get(names[0], []) if names else ["list"]
+        context = command.make_context(names[-1] if names else "gemmalock", [*arguments, *words], parent=parent)
+    told = {name: getattr(state, name) for name in ("folder", "verbosity", "color", "progress", "json")}
+    return context.params | told
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.folder / "sub").mkdir()
+    project.write_manifest("version: 1\nmodels: {}\n")
+    monkeypatch.chdir(project.folder)
+
+
+def value_of(option: click.Option) -> str:
+    """A value that a flag may have, and that is not its default."""
+    if option.name == "folder":
+        return "sub"
+    if isinstance(option.type, click.Choice):
+        return str(option.type.choices[-1])
+    return {"limit_rate": "20M", "older_than": "30d", "max_size": "5G", "upgrade_model": "gemma"}.get(
+        option.name or "", "7"
+    )
+
+
+@pytest.mark.parametrize(("names", "option"), OPTIONS)
+def test_every_flag_has_an_environment_twin_that_says_the_same(
+    names: tuple[str, ...], option: click.Option, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = [max(option.opts, key=len)] if option.is_flag or option.count else [option.opts[0], value_of(option)]
+    by_flag = parsed(names, *typed)
+    assert by_flag != parsed(names)
+    if option.name in SETTINGS:
+        # Its twin and its home are read with all settings: tests/test_settings.py has them.
+        assert twin_of(option) == "GEMMALOCK_" + (option.name or "").upper()
+        return
+    monkeypatch.setenv(twin_of(option), "1" if option.is_flag or option.count else value_of(option))
+    assert parsed(names) == by_flag
+
+
+@pytest.mark.parametrize(("names", "option"), OPTIONS)
+def test_every_flag_has_a_home_in_a_settings_file(
+    names: tuple[str, ...], option: click.Option, project: Project
+) -> None:
+    if option.name in SETTINGS or option.name == "folder":
+        return
+    assert option.name in FLAGS
+    typed = [max(option.opts, key=len)] if option.is_flag or option.count else [option.opts[0], value_of(option)]
+    by_flag = parsed(names, *typed)
+    value = "1" if option.count else "true" if option.is_flag else f'"{value_of(option)}"'
+    (project.folder / "gemmalock.toml").write_text(f"{(option.name or '').replace('_', '-')} = {value}\n")
+    assert parsed(names) == by_flag
+
+
+def test_a_file_knows_no_flag_that_the_command_line_does_not() -> None:
+    known = {option.name for _, command in EVERY for option in command.params}
+    assert set(FLAGS) <= known
+
+
+def test_every_command_has_help_and_says_in_a_line_what_it_does() -> None:
+    for names, command in EVERY:
+        assert command.help, names
+        for option in command.params:
+            assert not isinstance(option, click.Option) or option.help, (names, option.name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command_ends_well_and_touches_nothing(here: Here, name: str, project: Project) -> None:
+    before = sorted(project.folder.rglob("*"))
+    done = here(name, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"Usage: gemmalock {name}")
+    assert sorted(project.folder.rglob("*")) == before
+
+
+def test_help_of_the_program_lists_every_command(here: Here) -> None:
+    done = here("--help")
+    assert done.code == 0
+    for name, says in COMMANDS.items():
+        assert any(line.split() == [name, *says.split()] for line in done.out.splitlines())
+
+
+def test_the_version_is_printed(here: Here) -> None:
+    import gemmalock
+
+    assert here("--version").out == f"gemmalock {gemmalock.__version__}\n"
+
+
+# --- weight and place --------------------------------------------------------------------------------------
+
+
+def state_of(*arguments: str) -> State:
+    """What the whole command line says globally: parsed as the program parses it, and `list` not run."""
+    state = State()
+    with click.Context(program, obj=state):
+        top = program.make_context("gemmalock", list(arguments), obj=state)
+        with top:
+            name, command, rest = program.resolve_command(top, [*top._protected_args, *top.args])
+            assert command is not None
+            command.make_context(name, rest, parent=top)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "before", "after", "color"),
+    [
+        (None, None, None, None, "auto"),
+        ("never", None, None, None, "never"),
+        ("never", "always", None, None, "always"),
+        ("never", "always", "never", None, "never"),
+        ("never", "always", None, "never", "never"),
+        (None, "always", "never", None, "never"),
+        (None, None, "always", "never", "never"),
+        ("always", None, "never", None, "never"),
+        ("always", None, None, "never", "never"),
+    ],
+)
+def test_what_is_typed_last_outweighs_what_is_typed_first_and_that_the_environment_and_that_a_file(
+    file: str | None, environment: str | None, before: str | None, after: str | None, color: str,
+    project: Project, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if file is not None:
+        (project.folder / "pyproject.toml").write_text(f'[tool.gemmalock]\ncolor = "{file}"\n')
+    if environment is not None:
+        monkeypatch.setenv("GEMMALOCK_COLOR", environment)
+    typed = [*(["--color", before] if before else []), "list", *(["--color", after] if after else [])]
+    assert state_of(*typed).color == color
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "verbosity"),
+    [
+        (["list"], {}, 0),
+        (["-v", "list"], {}, 1),
+        (["list", "-vv"], {}, 2),
+        (["-v", "list", "-v"], {}, 2),
+        (["-q", "list", "-v"], {}, 0),
+        (["-qq", "list"], {}, -2),
+        (["list"], {"GEMMALOCK_VERBOSE": "2"}, 2),
+        (["list"], {"GEMMALOCK_QUIET": "1"}, -1),
+        (["-v", "list"], {"GEMMALOCK_VERBOSE": "2"}, 1),
+        (["list", "-v"], {"GEMMALOCK_VERBOSE": "2"}, 1),
+    ],
+)
+def test_q_and_v_add_up_and_outweigh_their_twins(
+    arguments: list[str], environment: dict[str, str], verbosity: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert state_of(*arguments).verbosity == verbosity
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "folder"),
+    [
+        (["-C", "a", "list"], None, "a"),
+        (["list", "-C", "a"], None, "a"),
+        (["-C", "a", "list", "-C", "b"], None, "a/b"),
+        (["list"], "a", "a"),
+        (["-C", "other", "list"], "a", "other"),
+        (["list", "-C", "other"], "a", "other"),
+        (["list", "--directory", "a/b"], None, "a/b"),
+    ],
+)
+def test_c_may_stand_before_and_after_the_command_and_adds_up_as_in_git(
+    arguments: list[str], environment: str | None, folder: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.folder / "a/b").mkdir(parents=True)
+    (project.folder / "other").mkdir()
+    if environment is not None:
+        monkeypatch.setenv("GEMMALOCK_DIRECTORY", environment)
+    assert state_of(*arguments).folder == Path(folder)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-C", "nowhere", "list"], ["list", "-C", "nowhere"], ["-C", "sub", "list", "-C", "x"]]
+)
+def test_c_of_no_folder_is_a_usage_error(here: Here, arguments: list[str]) -> None:
+    done = here(*arguments)
+    assert done.code == 4
+    assert "is not a folder" in done.err
+
+
+@pytest.mark.parametrize("place", ["before", "after", "environment", "file"])
+def test_json_is_had_from_anywhere(shop: Shop, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.here("lock")
+    if place == "environment":
+        monkeypatch.setenv("GEMMALOCK_JSON", "1")
+    if place == "file":
+        (shop.project.folder / "gemmalock.toml").write_text("json = true\n")
+    done = shop.here(
+        *(["--json", "list"] if place == "before" else ["list", "--json"] if place == "after" else ["list"])
+    )
+    assert done.json()["command"] == "list"
+
+
+def test_a_flag_of_a_settings_file_acts_as_if_it_were_typed(shop: Shop) -> None:
+    shop.here("lock")
+    (shop.project.folder / "gemmalock.toml").write_text("dry-run = true\n")
+    assert {file["outcome"] for file in shop.report("sync")["files"]} == {"planned"}
+
+
+def test_a_flag_of_the_environment_acts_as_if_it_were_typed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.here("lock")
+    monkeypatch.setenv("GEMMALOCK_CHECK", "yes")
+    assert {file["outcome"] for file in shop.report("sync", code=1)["files"]} == {"planned"}
+    monkeypatch.setenv("GEMMALOCK_CHECK", "perhaps")
+    assert shop.here("sync").code == 4
+
+
+def test_a_broken_settings_file_keeps_nobody_from_help_and_stops_a_run(shop: Shop) -> None:
+    (shop.project.folder / "gemmalock.toml").write_text("jobs = \n")
+    assert shop.here("sync", "--help").code == 0
+    done = shop.here("sync")
+    assert done.code == 4
+    assert "`gemmalock.toml` is not TOML" in done.err
+
+
+def test_settings_are_read_where_the_project_is(shop: Shop, tmp_path: Path) -> None:
+    shop.here("lock")
+    (shop.project.folder / "gemmalock.toml").write_text("dry-run = true\noffline = true\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.chdir(elsewhere)
+    found = shop.report("-C", str(shop.project.folder), "sync", code=1)
+    assert {file["outcome"] for file in found["files"]} <= {"planned", "failed"}
+
+
+def test_commands_about_the_store_do_not_walk_what_is_below(here: Here, project: Project) -> None:
+    project.manifest.unlink()
+    for name in ("a", "b"):
+        project.write_manifest("version: 1\nmodels: {}\n", name)
+    for command in (["tasks"], ["cache", "dir"], ["cache", "size"]):
+        assert here(*command).code == 0

@@ -1,0 +1,235 @@
+"""The catalogue's group P for one process: signals, streams that are not there, and limits of the system."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.faults.conftest import BODY
+from tests.faults.origin import CHUNK, MIB, serve, strong
+from tests.faults.stage import SIZE, Stage, check_run, some_is_kept, survives
+from tests.servers.scripted import Exchange
+
+TAG = strong(BODY)
+
+
+def slow(exchange: Exchange) -> None:
+    """Everything but the last bytes, and those only at the end of the test."""
+    start = exchange.range[0] if exchange.range else 0
+    fields = {"Content-Length": str(SIZE - start), "ETag": TAG}
+    if start:
+        exchange.head(206, {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", **fields})
+    else:
+        exchange.head(200, fields)
+    exchange.send(BODY[start : SIZE - 17])
+    exchange.hang()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_p04_p05_signals_keep_what_came_and_say_how_to_go_on(stage: Stage, number: signal.Signals, times: int) -> None:
+    stage.declare()
+    stage.lock()
+    stage.fault(slow)
+    with stage.started("sync", "--json", env={"GEMMALOCK_TIMEOUT": "30"}) as running:
+        running.wait_until(lambda: some_is_kept(stage))
+        for _ in range(times):
+            running.process.send_signal(number)
+            time.sleep(0.03)
+        ran = running.ended()
+    assert ran.code == 2, (ran.out, ran.err)
+    assert "run `gemmalock sync` again to go on" in ran.err
+    (file,) = ran.report["files"]
+    assert file["outcome"] == "cancelled"
+    assert file["bytes_kept"] >= CHUNK // 2
+    survives(stage, ran, budget=2 * SIZE - file["bytes_kept"])
+
+
+def test_p05_three_signals_at_any_moment_leave_no_half_state(stage: Stage, dice: random.Random) -> None:
+    """Also while it starts, commits, links and prunes: what it was doing is whole or undone."""
+    stage.declare()
+    stage.lock()
+    for _ in range(8):
+        with stage.started("sync", "--json") as running:
+            time.sleep(dice.uniform(0.0, 0.5))
+            for _ in range(3):
+                running.process.send_signal(signal.SIGINT)
+                time.sleep(dice.uniform(0, 0.03))
+            ran = running.ended()
+        # Before its own handler stands, the interpreter ends by the signal itself.
+        if ran.code != -signal.SIGINT and "KeyboardInterrupt" not in ran.err:
+            assert ran.code in (0, 2), (ran.out, ran.err)
+            check_run(stage, ran)
+        for path in (stage.root / "m").glob("*"):
+            path.unlink()
+    survives(stage, stage.sync())
+
+
+# --- streams -----------------------------------------------------------------------------------------------
+
+
+def gone() -> int:
+    """The writing end of a pipe that nobody reads."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    return writes
+
+
+def closing(*streams: int) -> Callable[[], None]:
+    def close() -> None:
+        for number in streams:
+            os.close(number)
+
+    return close
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """How the standard streams are, and the environment; `code` comes of it."""
+
+    id: str
+    given: Callable[[], Mapping[str, Any]] = dict
+    environ: Mapping[str, str] = field(default_factory=dict)
+    code: int = 0
+
+
+STREAMS = (
+    Streams("stdout has no reader", lambda: {"stdout": gone()}),
+    Streams("stderr has no reader", lambda: {"stderr": gone()}),
+    Streams("neither has", lambda: {"stdout": gone(), "stderr": gone()}),
+    Streams("stdin closed", lambda: {"preexec_fn": closing(0)}),
+    Streams("stdout closed", lambda: {"preexec_fn": closing(1)}),
+    Streams("stderr closed", lambda: {"preexec_fn": closing(2)}),
+    Streams("all closed", lambda: {"preexec_fn": closing(0, 1, 2)}),
+    Streams("stdout full", lambda: {"stdout": os.open("/dev/full", os.O_WRONLY)}, code=1),
+    Streams("LANG=C", environ={"LANG": "C", "LC_ALL": "C"}),
+    Streams("ASCII", environ={"PYTHONIOENCODING": "ascii"}),
+    Streams("TERM=dumb", environ={"TERM": "dumb", "COLUMNS": "1"}),
+)
+#: What each is tried with: a line a file, the report, events, bars.
+SPEAKING = (("sync", "-v"), ("sync", "--json"), ("sync", "--progress", "json"), ("sync", "--progress", "bar"))
+
+
+@pytest.mark.parametrize("arguments", SPEAKING, ids=[" ".join(row) for row in SPEAKING])
+@pytest.mark.parametrize("streams", STREAMS, ids=[row.id for row in STREAMS])
+def test_p07_whatever_the_streams_are_the_work_is_done_or_ends_in_order(
+    stage: Stage, streams: Streams, arguments: tuple[str, ...]
+) -> None:
+    stage.origin.files["/gemma-größe-模型.gguf"] = b"unicode"
+    stage.declare(urls={"/gemma-größe-模型.gguf": stage.origin.url + "/gemma-gr%C3%B6%C3%9Fe-%E6%A8%A1%E5%9E%8B.gguf"})
+    stage.origin.files["/gemma-gr%C3%B6%C3%9Fe-%E6%A8%A1%E5%9E%8B.gguf"] = b"unicode"
+    stage.lock()
+    given = streams.given()
+    with stage.started(*arguments, env=streams.environ, streams=given) as running:
+        ran = running.ended()
+    for stream in given.values():
+        if isinstance(stream, int):
+            os.close(stream)
+    assert ran.code == streams.code, (ran.out, ran.err)
+    assert "Traceback" not in ran.out + ran.err
+    assert "Exception ignored" not in ran.err
+    if ran.code == 0 and "--progress" not in arguments:
+        check_run(stage, ran)
+    survives(stage, stage.sync())
+
+
+# --- limits ------------------------------------------------------------------------------------------------
+
+
+def limited(what: int, most: int) -> dict[str, Any]:
+    """Popen's argument for a process that may have so much of something."""
+    return {"preexec_fn": lambda: resource.setrlimit(what, (most, most))}
+
+
+@pytest.mark.long
+def test_p08_a_large_file_fits_into_little_memory(stage: Stage) -> None:
+    size = 768 * MIB + 5
+    body = bytes(size)
+    stage.origin.files = {"/model.gguf": body}
+    stage.declare()
+    stage.lock()
+    given = limited(resource.RLIMIT_AS, 400 * MIB)
+    with stage.started("sync", "--json", env={"GEMMALOCK_LINK_MODE": "copy"}, streams=given) as running:
+        ran = running.ended()
+    assert ran.code == 0, (ran.out, ran.err)
+    assert ran.report["files"][0]["sha256"] == hashlib.sha256(body).hexdigest()
+    assert ran.memory < 120 * MIB
+    survives(stage, ran, budget=size)
+
+
+def many(stage: Stage, count: int) -> None:
+    """Declare so many small files, and lock them."""
+    del stage.origin.files["/model.gguf"]
+    stage.origin.files |= {f"/{number:03}.bin": BODY[number : number + 5000] for number in range(count)}
+    stage.declare()
+    stage.lock()
+
+
+@pytest.mark.parametrize("most", [24, 64])
+def test_p09_few_file_descriptors_are_enough(stage: Stage, most: int) -> None:
+    many(stage, 60)
+    with stage.started("sync", "--json", "-j", "40", streams=limited(resource.RLIMIT_NOFILE, most)) as running:
+        ran = running.ended()
+    assert ran.code == 0, (ran.out[-3000:], ran.err[-3000:])
+    survives(stage, ran, budget=60 * 5000 * 2)
+
+
+#: A Python that cannot start more than so many threads.
+THREADLESS = """
+import threading
+left = [{most}]
+start = threading.Thread.start
+def limited(self):
+    if left[0] <= 0:
+        raise RuntimeError("can't start new thread")
+    left[0] -= 1
+    start(self)
+threading.Thread.start = limited
+"""
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 5])
+def test_p09_few_threads_are_enough(stage: Stage, most: int) -> None:
+    stage.world(THREADLESS.format(most=most))
+    stage.calm.append(lambda: stage.environ.pop("PYTHONPATH"))
+    stage.origin.files |= {f"/{number}.bin": BODY[number : number + 5000] for number in range(5)}
+    stage.declare()
+    stage.lock()
+    stage.origin.forget()
+    ran = stage.sync()
+    assert ran.code == 0, (ran.out, ran.err)
+    survives(stage, ran, budget=SIZE + 25_000)
+
+
+def test_p21_nothing_is_written_after_the_end(stage: Stage) -> None:
+    """A server that hangs, a signal, and the process is gone: what is on disk then stays as it is."""
+    stage.declare()
+    stage.lock()
+    stage.fault(slow)
+    with stage.started("sync", "--json", env={"GEMMALOCK_TIMEOUT": "30"}) as running:
+        running.wait_until(lambda: some_is_kept(stage))
+        running.process.send_signal(signal.SIGINT)
+        ran = running.ended()
+    assert ran.code == 2
+    (journal,) = (stage.store / "tasks").glob("*/journal")
+    assert journal.read_bytes().endswith(b"\n")
+    survives(stage, ran)
+
+
+def test_a_server_that_serves_well_is_served_well(stage: Stage) -> None:
+    """The stage itself: without a fault the oracles hold, and no byte more than the file is served."""
+    stage.declare()
+    stage.lock()
+    stage.fault(lambda e: serve(e, BODY, TAG))
+    ran = stage.sync()
+    assert ran.code == 0
+    survives(stage, ran, budget=SIZE)
