@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from gemmalock.version import VERSION
+
+__version__ = VERSION
 
 _HOMES = {
     "gemmalock.app": ("TaskRegistry", "lock", "path", "resume_status", "resume_statuses", "status", "sync", "verify"),

@@ -84,10 +84,16 @@ def make_private(path: Path) -> None:
     """Make a folder (and those above it) that nobody else can write to, unless it is there already; and refuse one
     that `check_private` refuses. Raises OSError and PolicyRefused."""
     if not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(path.parent)
+        _make_for_good(path, 0o700)
     check_private(path)
+
+
+def _make_for_good(path: Path, mode: int = 0o777) -> None:
+    """Make a folder and those above it that are missing; every new name outlives a power cut."""
+    if not path.parent.is_dir():
+        _make_for_good(path.parent)
+    path.mkdir(mode, exist_ok=True)
+    sync_folder(path.parent)
 
 
 def check_private(path: Path) -> None:

@@ -6,12 +6,14 @@ Names, URLs and answers may hold characters that drive a terminal or turn the di
 
 from __future__ import annotations
 
+import json
 import re
 
-#: C0, DEL and C1 controls, line and paragraph separators, invisible and bidirectional characters, surrogates, tags.
+#: C0, DEL and C1 controls, line and paragraph separators, invisible and bidirectional characters, surrogates, tags; and
+#: the bracket of `##[`, which drives a CI runner wherever in a line it stands.
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
+    "\U000e0000-\U000e007f]|(?<=##)\\["
 )
 #: Query keys whose values are secrets, in lower case. `signature` stands for the whole family of signed URLs.
 SECRET_KEYS = frozenset(
@@ -54,6 +56,11 @@ _LONGEST = 4000
 def escaped(text: str) -> str:
     """`text` on one line, with everything that is not plainly visible as `\\u….` (beyond the BMP `\\U….`)."""
     return _UNSHOWABLE.sub(_escape, text)
+
+
+def shown_json(value: object, indent: int | None = None) -> str:
+    """A value as JSON that drives nothing: in ASCII, and without a control character or a runner's command."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f").replace("##[", "##\\u005b")
 
 
 def redacted(text: str) -> str:

@@ -192,8 +192,8 @@ class _Job:
                 self.verb = self.verb or "ADOPTED"
                 return True
             case Action.LINK:
-                assert step.in_store is not None
-                return self._link(step, step.in_store)
+                assert step.sha256 is not None
+                return self._link(step, step.sha256)
             case Action.WAIT:
                 self.crew.reporter.waiting(node.id, step.reason)
                 self.crew.stop.wait(POLL_SECONDS)
@@ -244,7 +244,7 @@ class _Job:
             claim.drop_partial()
             self.notes.append(f"started again: {step.reason}")
         self.crew.reporter.started(step)
-        arrival = machine.fetch(node, claim, _FileWatch(node.id, node.file.size, self.crew.reporter))
+        arrival = machine.fetch(node, claim, _FileWatch(self, node.id, node.file.size))
         self._take_figures(arrival, step)
         if not claim.still_held():
             raise Busy("another process took the task over while this one stood still")
@@ -286,17 +286,20 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _FileWatch:
-    """Passes what a transfer says on to the reporter, under the file's node ID."""
+    """Passes what a transfer says on to the reporter, under the file's node ID, and to the job's figures."""
 
+    job: _Job
     id: str
     size: int
-    reporter: Reporter
 
     def progress(self, have: int) -> None:
-        self.reporter.progress(self.id, have, self.size)
+        self.job.crew.reporter.progress(self.id, have, self.size)
+
+    def fetched(self, count: int) -> None:
+        self.job.bytes_fetched = count
 
     def retrying(self, reason: str, after_seconds: float) -> None:
-        self.reporter.retrying(self.id, reason, after_seconds)
+        self.job.crew.reporter.retrying(self.id, reason, after_seconds)
 
 
 def _without_work(file: FilePlan) -> FileOutcome:

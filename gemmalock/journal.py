@@ -45,10 +45,9 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What a journal vouches for: index → Chunk. `torn`: lines that were not whole."""
+    """What a journal vouches for: index → Chunk."""
 
     chunks: Mapping[int, Chunk] = field(default_factory=dict)
-    torn: int = 0
 
     @property
     def kept(self) -> int:
@@ -87,16 +86,11 @@ def write_chunk(chunk: Chunk) -> bytes:
 def read_journal(text: bytes, size: int) -> Journal:
     """What the journal of a file of `size` bytes vouches for; a later line of a chunk replaces an earlier one."""
     chunks: dict[int, Chunk] = {}
-    torn = 0
     for line in text.split(b"\n"):
-        if not line:
-            continue
         chunk = _read_chunk(line)
-        if chunk is None or not 0 < chunk.length <= CHUNK or chunk.index < 0 or chunk.end > size:
-            torn += 1
-        else:
+        if chunk is not None and 0 < chunk.length <= CHUNK and chunk.index >= 0 and chunk.end <= size:
             chunks[chunk.index] = chunk
-    return Journal(chunks, torn)
+    return Journal(chunks)
 
 
 def _read_chunk(line: bytes) -> Chunk | None:

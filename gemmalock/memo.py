@@ -13,17 +13,18 @@ import contextlib
 import hashlib
 from pathlib import Path
 
+from gemmalock.version import VERSION
+
 NAME = "memo"
 LEDGER = "ledger.json"
 MOST_BYTES = 4096
-#: Counts up when the rules by which manifest and lock are judged change.
-RULES = "1"
 
 
-def agreement(manifest: bytes, lock: bytes, judged_by: str) -> str:
-    """The digest under which an agreement is remembered."""
+def agreement(manifest: bytes, lock: bytes, judged_by: str, *, version: str = VERSION) -> str:
+    """The digest under which an agreement is remembered. Another version of the program may judge by other rules, and
+    so rests on no agreement of this one."""
     digest = hashlib.sha256()
-    for part in (RULES.encode(), judged_by.encode(), manifest, lock):
+    for part in (version.encode(), judged_by.encode(), manifest, lock):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 

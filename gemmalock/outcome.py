@@ -86,7 +86,7 @@ class FileOutcome:
         node = file.node
         values: dict[str, object] = {
             "bytes_kept": file.kept,
-            "sha256": node.file.sha256,
+            "sha256": node.file.sha256 or file.sha256,
             "resume_status": file.resume_status,
             "reason": file.reason,
             "action": file.action,

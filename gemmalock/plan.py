@@ -93,12 +93,13 @@ class TaskSight:
 @dataclass(frozen=True, slots=True)
 class Sight:
     """Everything that was seen of one locked file. `detail` completes the reason where `place` needs one; `in_store` is
-    the sha256 under which the store has it, or None."""
+    the sha256 under which the store has it, or None; `sha256` the one that it has in place by the ledger, or None."""
 
     place: Place
     detail: str = ""
     in_store: str | None = None
     task: TaskSight = TaskSight()
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +111,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """What is to be done about one file, and why. `kept`: bytes that will not be fetched again; `in_store`: the sha256
-    under which the store has it, or None."""
+    """What is to be done about one file, and why. `kept`: bytes that will not be fetched again; `sha256`: the digest
+    that the bytes are known to have that are in place, or in the store; None where there are none."""
 
     node: Node
     resume_status: ResumeStatus
     action: Action
     reason: str
     kept: int = 0
-    in_store: str | None = None
+    sha256: str | None = None
 
     @property
     def to_fetch(self) -> int:
@@ -159,7 +160,7 @@ def plan_file(node: Node, sight: Sight) -> FilePlan:
     """What the first row of TABLE that fits says of one file."""
     row = next(row for row in TABLE if row.fits(node.file, sight))
     kept = sight.task.kept if row.action is Action.RESUME else 0
-    return FilePlan(node, row.status, row.action, row.reason(node.file, sight), kept, sight.in_store)
+    return FilePlan(node, row.status, row.action, row.reason(node.file, sight), kept, sight.sha256 or sight.in_store)
 
 
 def task_doubt(file: LockedFile, task: TaskSight) -> str | None:

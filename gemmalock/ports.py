@@ -58,6 +58,7 @@ class Answer(Protocol):
     """An open body: the bytes from `start` on, at most up to `end` (None: unknown), as the file has them.
 
     `restarted` is None, or a sentence: why the source sends from zero although a later start was asked for.
+    `delimited`: a body that is cut short tells itself; else whoever knows no size cannot know that it is whole.
     """
 
     start: int
@@ -65,6 +66,7 @@ class Answer(Protocol):
     etag: str | None
     origin: str
     restarted: str | None
+    delimited: bool
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill at most the whole buffer; 0 at the end of the body. Raises SourceError (a cut body: ConnectionFailed,
@@ -162,10 +164,12 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlaceSight:
-    """What stands at a path of a root; `detail` as a sentence where there is something to say."""
+    """What stands at a path of a root; `detail` as a sentence where there is something to say. `sha256`: the digest
+    that a KNOWN file has by the ledger."""
 
     place: Place
     detail: str = ""
+    sha256: str | None = None
 
 
 class Root(Protocol):
@@ -218,6 +222,10 @@ class Watch(Protocol):
 
     def progress(self, have: int) -> None:
         """So many bytes of the file are here."""
+
+    def fetched(self, count: int) -> None:
+        """So many bytes were received by this transfer so far, what was thrown away included; said once more at its
+        end, also where it fails."""
 
     def retrying(self, reason: str, after_seconds: float) -> None:
         """The transfer failed for now, and will be tried again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 from gemmalock.errors import (
@@ -16,7 +17,6 @@ from gemmalock.errors import (
     NotFound,
     PolicyRefused,
     SizeMismatch,
-    SourceError,
     UpstreamChanged,
 )
 from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, is_strong, source_url
@@ -32,21 +32,24 @@ ASKERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What fetching a file taught: its size in bytes, its digest, and the ETag it came with."""
+    """What fetching a file taught: its size in bytes, its digest, and the ETag it came with. `delimited`: had it been
+    cut short on its way, that would have been noticed."""
 
     size: int
     sha256: str
     etag: str | None
+    delimited: bool = True
 
 
 class Asker(Protocol):
-    """What the resolver asks of the world. Every call may be made from any thread, and may raise SourceError."""
+    """What the resolver asks of the world. Every call may be made from any thread, and may raise FileError. The IDs of
+    files and models are for those who watch."""
 
-    def probe(self, url: str) -> Probe:
-        """Size, ETag and published digest."""
+    def probe(self, file: Unlocked) -> Probe:
+        """Size, ETag and published digest of the file's URL."""
 
-    def list(self, source: str) -> Listing:
-        """Every file of a source."""
+    def list(self, id: str, source: str) -> Listing:
+        """Every file of a model's source."""
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file, into the store where that can be, and hash it."""
@@ -114,26 +117,50 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
 
     Names a glob that matches nothing with what there is; all failures are in the resolution, none is raised.
     """
+    wanted = {path: _wanted(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
+    # The files of all models at once: many small models take no longer than one large one.
+    answers = iter(asker.map([file for models in wanted.values() for model in models for file in model.files]))
     pins: list[Pinned] = []
     resolved: list[LockedManifest] = []
-    for path, manifest in sorted(manifests.items()):
-        before = old.manifest(path) if old is not None else None
-        models: list[LockedModel] = []
-        for model in manifest.models:
-            found = _Model(path, model, before, wish, asker).resolve()
-            pins.extend(found.pins)
-            models.append(found.model)
-        pins.extend(_clashing(path, models))
-        resolved.append(LockedManifest(path, manifest.root, manifest.declared, _sorted(models)))
+    for path, models in wanted.items():
+        locked: list[LockedModel] = []
+        for model in models:
+            answered = tuple(islice(answers, len(model.files)))
+            pins += (*model.failures, *answered)
+            locked.append(model.locked(answered))
+        pins += _clashing(path, locked)
+        resolved.append(LockedManifest(path, manifests[path].root, manifests[path].declared, _sorted(locked)))
     warnings = tuple(warning for pin in pins for warning in pin.warnings)
     failed = any(pin.error is not None for pin in pins)
     return Resolution(None if failed else Lock(tuple(resolved)), tuple(pins), warnings)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    model: LockedModel
-    pins: tuple[Pinned, ...]
+class _Wanted:
+    """A model with the files that are to be pinned, and what failed before they could be asked for."""
+
+    spec: ModelSpec
+    revision: str | None
+    files: tuple[Unlocked, ...]
+    failures: tuple[Pinned, ...]
+
+    def locked(self, pins: Iterable[Pinned]) -> LockedModel:
+        """The model with those files that could be pinned."""
+        locked = (pin.locked for pin in pins if pin.locked is not None)
+        return LockedModel(
+            name=self.spec.name,
+            files=tuple(sorted(locked, key=lambda file: file.path)),
+            source=self.spec.source,
+            revision=self.revision,
+            license=self.spec.license,
+            tags=tuple(sorted(self.spec.tags)),
+        )
+
+
+def _wanted(path: str, manifest: Manifest, old: Lock | None, wish: Wish, asker: Asker) -> list[_Wanted]:
+    """The models of the manifest at `path`; their sources are asked for what their globs match."""
+    before = old.manifest(path) if old is not None else None
+    return [_Model(path, model, before, wish, asker).wanted() for model in manifest.models]
 
 
 @dataclass
@@ -145,26 +172,16 @@ class _Model:
     asker: Asker
     failures: list[Pinned] = field(default_factory=list)
 
-    def resolve(self) -> _Found:
+    def wanted(self) -> _Wanted:
         old = self.before.model(self.model.name) if self.before is not None else None
         keeps = old is not None and old.source == self.model.source and not self.wish.renews(self.model.name)
         revision = old.revision if keeps and old is not None else None
-        names = self._names(revision)
+        names = self._names()
         files = [self._unlocked(name, source_url_of(self.model, revision, name), None) for name in names]
         files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
-        pins = tuple(self.asker.map(files))
-        locked = tuple(pin.locked for pin in pins if pin.locked is not None)
-        model = LockedModel(
-            name=self.model.name,
-            files=tuple(sorted(locked, key=lambda file: file.path)),
-            source=self.model.source,
-            revision=revision,
-            license=self.model.license,
-            tags=tuple(sorted(self.model.tags)),
-        )
-        return _Found(model, (*self.failures, *pins))
+        return _Wanted(self.model, revision, tuple(files), tuple(self.failures))
 
-    def _names(self, revision: str | None) -> tuple[str, ...]:
+    def _names(self) -> tuple[str, ...]:
         """The names inside the source that the patterns select."""
         model = self.model
         names = {name for name in model.names if not matches(name, model.exclude)}
@@ -172,11 +189,8 @@ class _Model:
             return tuple(sorted(names))
         assert model.source is not None
         try:
-            listing = self.asker.list(model.source)
-        except SourceError as error:
-            self._fail(model.source, error)
-            return ()
-        except PolicyRefused as error:
+            listing = self.asker.list(self._id, model.source)
+        except FileError as error:
             self._fail(model.source, error)
             return ()
         for glob in model.globs:
@@ -191,7 +205,7 @@ class _Model:
         mirrors = spec.mirrors if spec is not None else ()
         before = self._pinned(name, path, url, spec)
         pinned = None if self.wish.renews(self.model.name) else before
-        return Unlocked(f"{self.path}::{self.model.name}::{name}", name, path, url, spec, pinned, mirrors, before)
+        return Unlocked(f"{self._id}::{name}", name, path, url, spec, pinned, mirrors, before)
 
     def _pinned(self, name: str, path: str, url: str, spec: FileSpec | None) -> LockedFile | None:
         """What the old lock has of this URL, if digest and size are still the declared ones."""
@@ -207,8 +221,12 @@ class _Model:
         return None
 
     def _fail(self, name: str, error: FileError) -> None:
-        nameless = Unlocked(f"{self.path}::{self.model.name}", name, "", name, None, None)
+        nameless = Unlocked(self._id, name, "", name, None, None)
         self.failures.append(Pinned(nameless, None, asked=True, error=error))
+
+    @property
+    def _id(self) -> str:
+        return f"{self.path}::{self.model.name}"
 
 
 def source_url_of(model: ModelSpec, revision: str | None, name: str) -> str:
@@ -234,7 +252,7 @@ def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
 
 
 def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
-    probe = asker.probe(file.url)
+    probe = asker.probe(file)
     warnings = tuple(_contradictions(file, probe))
     size, sha256, etag = probe.size, probe.sha256, probe.etag
     if file.spec is not None:
@@ -243,6 +261,7 @@ def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
     if size is None or (sha256 is None and (size < SMALL or wish.hash_all)):
         learned = asker.learn(file, replace(probe, size=size))
         _check_declared(file, learned)
+        warnings += tuple(_doubts(file, learned))
         size, etag = learned.size, learned.etag
         sha256 = sha256 or learned.sha256
     locked = LockedFile.pin(
@@ -284,6 +303,15 @@ def _contradictions(file: Unlocked, probe: Probe) -> Iterable[str]:
     for what, declared, told in (("size", file.spec.size, probe.size), ("sha256", file.spec.sha256, probe.sha256)):
         if declared is not None and told is not None and declared != told:
             yield f"{file.id}: the manifest declares {what} {declared}, the server says {told}; it is believed"
+
+
+def _doubts(file: Unlocked, learned: Learned) -> Iterable[str]:
+    declared = file.spec is not None and (file.spec.size, file.spec.sha256) != (None, None)
+    if not learned.delimited and not declared:
+        yield (
+            f"{file.id}: the server tells no size, and ended the file by closing the connection; that its "
+            f"{learned.size} bytes are all of it could not be checked"
+        )
 
 
 def _matches_nothing(glob: str, source: str, names: tuple[str, ...]) -> NotFound:

@@ -21,8 +21,3 @@ def data_folder() -> Path:
 def schema_text(name: str) -> str:
     """The text of a schema, by its file name, as `lock.v1.schema.json`."""
     return (data_folder() / "schemas" / name).read_text(encoding="utf-8")
-
-
-def catalogue_folder() -> Path:
-    """The folder of the ready manifests that are shipped."""
-    return data_folder() / "manifest" / "catalogue"

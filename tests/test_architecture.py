@@ -7,13 +7,16 @@ FLOORS; a new dependency has to be given a home in HOMES.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 
+from gemmalock.version import VERSION
 from tests.guard import CHECKOUT
 from tests.running import Gemmalock, Project
 
@@ -27,13 +30,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("demo",),
     ("__init__",),
     ("app",),
-    ("collect", "workspace"),
+    ("collect",),
     ("settings",),
     ("resolver", "executor"),
     ("looking",),
-    ("sources", "transfer", "plugins"),
+    ("sources", "transfer"),
     ("roots", "store", "registry"),
-    ("links", "locking", "memo"),
+    ("links", "memo"),
     ("codec", "durable", "holders"),
     ("ports",),
     ("stopping",),
@@ -42,13 +45,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lockfile",),
     ("spec",),
     ("paths", "escaping"),
-    ("errors", "resources"),
+    ("errors", "resources", "version"),
 )
 #: The rules live here: no file is opened, no clock is read, nothing of the environment is known.
 PURE = frozenset({"outcome", "plan", "journal", "ledger", "lockfile", "spec", "paths", "escaping", "errors"})
 #: They see the world through `ports` alone; which adapter is behind a port is picked by `app`.
 SEES_PORTS_ONLY = frozenset({"resolver", "executor", "looking"})
-ADAPTERS = frozenset({"sources", "transfer", "plugins", "roots", "store", "registry", "links", "locking", "codec"})
+ADAPTERS = frozenset({"sources", "transfer", "roots", "store", "registry", "links", "codec"})
 #: What a pure room may import of the standard library, and nothing else.
 PURE_LIBRARY = frozenset(
     {
@@ -69,12 +72,12 @@ HOMES: Mapping[str, frozenset[str]] = {
     "jsonschema": frozenset({"codec"}),
     "referencing": frozenset({"codec"}),
     "ruamel": frozenset({"codec"}),
-    "filelock": frozenset({"store", "registry", "roots", "locking"}),
-    "pluggy": frozenset({"plugins"}),
-    "platformdirs": frozenset({"store", "settings"}),
+    "platformdirs": frozenset({"store"}),
 }
+#: What the distribution is called that brings a package, where it is called otherwise.
+DISTRIBUTIONS: Mapping[str, str] = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
 #: What nobody imports while it only decides that there is nothing to do.
-HEAVY = ("urllib3", "jsonschema", "yaml", "ruamel", "rich", "filelock", "requests")
+HEAVY = ("urllib3", "jsonschema", "referencing", "yaml", "ruamel", "rich")
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 
 
@@ -213,8 +216,28 @@ def test_no_package_shadows_a_module() -> None:
     assert sorted(set(rooms)) == sorted(rooms)
 
 
-def test_everybody_who_is_home_to_a_dependency_is_on_a_floor() -> None:
-    assert {room for rooms in HOMES.values() for room in rooms if floor_of(room) is None} == set()
+def test_every_room_on_a_floor_is_there() -> None:
+    rooms = {room for floor in FLOORS for room in floor}
+    assert rooms - {source.room for source in SOURCES} == set()
+    assert (PURE | SEES_PORTS_ONLY | ADAPTERS) - rooms == set()
+
+
+def test_every_home_has_its_dependency_and_every_dependency_is_declared() -> None:
+    """What is at home somewhere is imported there; what is imported, pyproject.toml names, and nothing else."""
+    found = {(named.module.split(".")[0], source.room) for source in SOURCES for named in imports_of(source)}
+    assert {(package, room) for package, rooms in HOMES.items() for room in rooms} - found == set()
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in project["dependencies"]}
+    assert {DISTRIBUTIONS.get(package, package) for package in HOMES} == declared
+
+
+def test_the_guide_and_the_project_say_what_is_so() -> None:
+    guide = (CHECKOUT / "docs/architecture.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in guide.splitlines() if line.startswith("| `")]
+    named = {room for row in rows for room in re.findall(r"`(\w+)`", row)}
+    assert named == {room for floor in FLOORS for room in floor if not room.startswith("__")}
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == VERSION
 
 
 #: The test of the test: a module, its text, and a word of the complaint; an empty word means that all is well.

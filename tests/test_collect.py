@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.collect import NEVER_WALKED, Project, Selection, collect
+from gemmalock.collect import NEVER_WALKED, Project, Selection, collect, nearest
 from gemmalock.errors import NothingCollected, UsageError
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 
@@ -168,6 +168,13 @@ def test_a_selector_that_is_nothing_is_named(
     (repository / "notes.txt").write_text("")
     with pytest.raises(error, match=says):
         collect(repository, [selector])
+
+
+def test_the_nearest_project_is_here_or_above_and_never_below(repository: Path) -> None:
+    below = manifest_in(repository / "apps/chat")
+    assert nearest(repository) is None
+    assert nearest(repository / "apps") is None
+    assert nearest(below) == nearest(below / "src/deep") == Project(below)
 
 
 @pytest.mark.parametrize(

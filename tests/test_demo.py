@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -75,6 +76,7 @@ BREAKS = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", BREAKS)
 def test_the_demo_fails_when_a_step_is_not_what_it_should_be(gemmalock: Gemmalock, what: str) -> None:
     code, says = BREAKS[what]
@@ -171,7 +173,8 @@ def test_the_tour_of_the_readme_runs_as_it_is_pasted(tmp_path: Path) -> None:
     try:
         out, err = process.communicate(tour(), timeout=120)
     finally:
-        if process.poll() is None or process.returncode:
+        # A tour that broke off leaves its web server behind.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, (out, err)
     assert "Traceback" not in out + err

@@ -208,7 +208,8 @@ def test_what_the_store_has_is_linked(bank: Bank) -> None:
 def test_a_rotten_object_is_had_again(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     node = bank.publish("a.gguf", BODY)
     bank.store.object_path(sha256(BODY)).write_bytes(BODY[:-1] + b"!")
-    planned = Plan((FilePlan(node, ResumeStatus.IN_STORE, Action.LINK, "the store had it when we looked"),))
+    seen = "the store had it when we looked"
+    planned = Plan((FilePlan(node, ResumeStatus.IN_STORE, Action.LINK, seen, sha256=sha256(BODY)),))
     (outcome,) = execute(planned, bank.crew())
     assert outcome.outcome is Outcome.DONE
     assert any("rotted" in note for note in outcome.notes)
@@ -230,6 +231,13 @@ def test_what_fits_is_adopted_without_a_byte(bank: Bank) -> None:
     (outcome,) = bank.run(node).values()
     assert (outcome.verb, outcome.bytes_fetched, bank.source.opened) == ("ADOPTED", 0, [])
     assert bank.run(node)["m/a.gguf"].outcome is Outcome.SKIPPED
+
+
+def test_what_a_failed_file_received_is_in_its_figures(bank: Bank) -> None:
+    node = bank.publish("a.gguf", BODY)
+    bank.source.files[f"{HERE}/a.gguf"] = BODY[::-1]
+    (outcome,) = bank.run(node).values()
+    assert (outcome.outcome, outcome.bytes_kept, outcome.bytes_fetched) == (Outcome.FAILED, 0, len(BODY))
 
 
 ERRORS = [

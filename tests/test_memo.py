@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.memo import NAME, agreed, agreement, remember
+from gemmalock.version import VERSION
 
 KEY = agreement(b"manifest", b"lock", "http=False")
 
@@ -86,6 +87,12 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
 @given(st.tuples(st.binary(), st.binary(), st.text()), st.tuples(st.binary(), st.binary(), st.text()))
 def test_different_papers_never_share_a_key(one: tuple[bytes, bytes, str], other: tuple[bytes, bytes, str]) -> None:
     assert (agreement(*one) == agreement(*other)) == (one == other)
+
+
+def test_another_version_of_the_program_rests_on_no_agreement_of_this_one(root: Path) -> None:
+    assert agreement(b"manifest", b"lock", "http=False", version=VERSION) == KEY
+    remember(root, KEY)
+    assert not agreed(root, agreement(b"manifest", b"lock", "http=False", version=f"{VERSION}.post1"))
 
 
 def test_bytes_that_move_from_one_paper_to_the_other_are_another_agreement() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.codec.lock_json import write_lock
-from gemmalock.errors import GemmalockError, NotFound, PolicyRefused
+from gemmalock.errors import FileError, GemmalockError, NotFound, PermissionRefused, PolicyRefused, ReadWriteFailed
 from gemmalock.lockfile import Lock, LockedFile, drift
 from gemmalock.ports import Listing, Probe
 from gemmalock.resolver import SMALL, Learned, Pinned, Resolution, Unlocked, Wish, pin, resolve
@@ -36,42 +36,52 @@ def sha256(body: bytes) -> str:
 class World:
     """A resolver.Asker over a source in memory, that remembers what it was asked.
 
-    `published`: whether the source tells digests. `sizes`: whether it tells sizes.
+    `published`: whether the source tells digests. `sizes`: whether it tells sizes. `delimited`: whether
+    a body that is cut short tells itself. `maps`: what was to be pinned at once.
     """
 
     files: dict[str, bytes]
     published: bool = True
     sizes: bool = True
+    delimited: bool = True
+    unlistable: FileError | None = None
     wish: Wish = AS_IT_IS
     asked: list[str] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
+    maps: list[list[str]] = field(default_factory=list)
 
-    def probe(self, url: str) -> Probe:
+    def probe(self, file: Unlocked) -> Probe:
         """As the source says, less what it is told to keep to itself."""
-        self.asked.append(url)
-        told = MemorySource(self.files).probe(url, Stop())
+        self.asked.append(file.url)
+        told = MemorySource(self.files).probe(file.url, Stop())
         return Probe(told.size if self.sizes else None, told.etag, told.sha256 if self.published else None)
 
-    def list(self, source: str) -> Listing:
+    def list(self, id: str, source: str) -> Listing:
         """As the source says."""
         self.asked.append(source)
+        if self.unlistable is not None:
+            raise self.unlistable
         return MemorySource(self.files).list(source, Stop())
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch it."""
         self.learned.append(file.url)
         body = self.files[file.url]
-        return Learned(len(body), sha256(body), MemorySource(self.files).probe(file.url, Stop()).etag)
+        etag = MemorySource(self.files).probe(file.url, Stop()).etag
+        return Learned(len(body), sha256(body), etag, self.delimited)
 
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """One after the other."""
-        return [pin(ask, self.wish, self) for ask in asks]
+        listed = list(asks)
+        self.maps.append([ask.id for ask in listed])
+        return [pin(ask, self.wish, self) for ask in listed]
 
     def resolve(self, manifest: Manifest, old: Lock | None = None, wish: Wish = AS_IT_IS) -> Resolution:
         """Resolve one manifest from an empty memory."""
         self.wish = wish
         self.asked.clear()
         self.learned.clear()
+        self.maps.clear()
         return resolve({"gemmalock.yaml": manifest}, old, wish, self)
 
 
@@ -427,9 +437,45 @@ def test_a_lock_never_drifts_from_the_manifest_that_it_was_made_of(
     assert world.asked == []
 
 
+def test_the_files_of_all_models_are_asked_for_at_once(world: World) -> None:
+    manifest = Manifest(models=(by_url("one", spec("a.gguf"), spec("b.gguf")), by_url("two", spec("c.gguf"))))
+    found = world.resolve(manifest)
+    ids = ["gemmalock.yaml::one::a.gguf", "gemmalock.yaml::one::b.gguf", "gemmalock.yaml::two::c.gguf"]
+    assert world.maps == [ids]
+    assert [pin.file.id for pin in found.pins] == ids
+
+
+LISTING_FAILS = [NotFound("gone"), PolicyRefused("no"), PermissionRefused("denied"), ReadWriteFailed("bad sector")]
+
+
+@pytest.mark.parametrize("error", LISTING_FAILS, ids=lambda error: error.code)
+def test_a_source_that_cannot_be_listed_fails_its_model_and_no_other(world: World, error: FileError) -> None:
+    world.unlistable = error
+    found = world.resolve(Manifest(models=(folder("one", "*.gguf"), by_url("two", spec("a.gguf")))))
+    assert errors_of(found) == [("gemmalock.yaml::one", error.code)]
+    assert [pin.file.id for pin in found.pins if pin.locked] == ["gemmalock.yaml::two::a.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("delimited", "declared", "warns"),
+    [(False, {}, True), (True, {}, False), (False, {"size": 54}, False), (False, {"digest": True}, False)],
+)
+def test_a_size_that_nobody_told_and_nothing_checked_is_warned_of(
+    world: World, delimited: bool, declared: dict[str, int | bool], warns: bool
+) -> None:
+    world.sizes, world.published, world.delimited = False, False, delimited
+    body = WEB[f"{HERE}/a.gguf"]
+    assert len(body) == 54
+    size = 54 if "size" in declared else None
+    digest = sha256(body) if "digest" in declared else None
+    found = world.resolve(Manifest(models=(by_url("m", spec("a.gguf", size=size, digest=digest)),)))
+    assert files_of(lock_of(found))["m::a.gguf"].size == 54
+    assert [warning.split(": ")[0] for warning in found.warnings] == ["gemmalock.yaml::m::a.gguf"] * warns
+
+
 def test_an_error_that_is_no_file_error_is_not_swallowed(world: World) -> None:
     class Broken(World):
-        def probe(self, url: str) -> Probe:
+        def probe(self, file: Unlocked) -> Probe:
             raise GemmalockError("interrupted")
 
     with pytest.raises(GemmalockError, match="interrupted"):

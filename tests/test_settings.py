@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.errors import SettingInvalid
-from gemmalock.settings import PREFIX, Settings, load_settings, read_amount
+from gemmalock.settings import PREFIX, Settings, load_flags, load_settings, read_amount
 
 #: Every setting with a value as a file, the environment and a flag may give it, and what it then is.
 VALUES: Mapping[str, tuple[str, str, object, object]] = {
@@ -178,6 +178,34 @@ def test_an_unknown_key_is_an_error_that_says_what_was_meant(tmp_path: Path, key
     (problem,) = caught.value.problems
     assert f"unknown setting `{key}`" in problem.message
     assert hint in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("", {}),
+        ("jobs = 2\n", {}),
+        ("dry-run = true\n", {"dry_run": True}),
+        ("check = false\nupgrade-model = ['a', 'b']\n", {"check": False, "upgrade_model": ("a", "b")}),
+        ("color = 'never'\nprogress = 'json'\nverbose = 2\n", {"color": "never", "progress": "json", "verbose": 2}),
+        ("color = 'mauve'\ncheck = 'maybe'\njson = true\n", {"json": True}),
+    ],
+)
+def test_flags_that_are_no_settings_have_a_home_in_the_file_too(
+    tmp_path: Path, text: str, flags: Mapping[str, object]
+) -> None:
+    (tmp_path / "gemmalock.toml").write_text(text)
+    assert load_flags(tmp_path) == flags
+
+
+def test_a_flag_in_a_file_that_cannot_be_is_told_with_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "gemmalock.toml").write_text(
+        "color = 'mauve'\ncheck = 'maybe'\ndry-run = true\njobs = 0\nverfy = true\n"
+    )
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {}, {})
+    assert [problem.message.split("`")[1] for problem in caught.value.problems] == ["color", "check", "jobs", "verfy"]
+    assert caught.value.problems[-1].hint == "did you mean `verify`?"
 
 
 def test_a_foreign_variable_is_no_unknown_key(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemmalock.app.registering import TaskRegistry as TaskRegistry
+from gemmalock.app.registering import meant
 from gemmalock.app.session import Call, Session, begin, settings_of, split_options
 from gemmalock.errors import NotFound
 from gemmalock.plan import ResumeStatus
 
 if TYPE_CHECKING:
-    from gemmalock.lockfile import LockedFile, Node
+    from gemmalock.lockfile import LockedFile
     from gemmalock.outcome import Report
     from gemmalock.stopping import Stop
 
@@ -80,10 +81,11 @@ def resume_status(file: str | LockedFile, folder: Folder = ".", **settings: obje
     """What one look at the disk says of a file, given as a node ID, `MODEL::FILE`, a path below the project, or a
     LockedFile. Raises NotFound for one that the lock does not have."""
     session = _session(folder, (), settings_of("resume_status", settings), None)
-    for node in session.papers.required_lock().nodes():
-        if _is_meant(node, file):
-            return _statuses(session, node.id)[node.file.name]
-    raise NotFound(f"the lock has no `{_file_name(file)}`", hint="`gemmalock list` shows what it has")
+    node = meant(session.papers.required_lock().nodes(), file)
+    name, task_id = (file, None) if isinstance(file, str) else (file.path, file.task_id)
+    if node is None or task_id not in (None, node.file.task_id):
+        raise NotFound(f"the lock has no `{name}`", hint="`gemmalock list` shows what it has")
+    return _statuses(session, node.id)[node.file.name]
 
 
 def resume_statuses(model: str, folder: Folder = ".", **settings: object) -> Mapping[str, ResumeStatus]:
@@ -94,12 +96,6 @@ def resume_statuses(model: str, folder: Folder = ".", **settings: object) -> Map
         if manifest.model(model) is not None:
             return _statuses(session, f"{manifest.path}::{model}")
     raise NotFound(f"the lock has no model `{model}`", hint="`gemmalock list` shows what it has")
-
-
-def _is_meant(node: Node, file: str | LockedFile) -> bool:
-    if isinstance(file, str):
-        return file in (node.id, node.id.partition("::")[2], node.path, node.file.path, node.file.task_id)
-    return (file.path, file.task_id) == (node.file.path, node.file.task_id)
 
 
 def _statuses(session: Session, prefix: str) -> dict[str, ResumeStatus]:
@@ -113,14 +109,8 @@ def _statuses(session: Session, prefix: str) -> dict[str, ResumeStatus]:
     return {file.node.file.name: file.resume_status for file in planned.files}
 
 
-def _file_name(file: str | LockedFile) -> str:
-    return file if isinstance(file, str) else file.path
-
-
-def _session(
-    folder: Folder, select: Sequence[str], settings: Mapping[str, object], stop: Stop | None, *, anywhere: bool = False
-) -> Session:
+def _session(folder: Folder, select: Sequence[str], settings: Mapping[str, object], stop: Stop | None) -> Session:
     from gemmalock.stopping import Stop as NewStop
 
     call = Call(Path(folder), (select,) if isinstance(select, str) else tuple(select), settings, stop=stop or NewStop())
-    return begin(call, anywhere=anywhere)
+    return begin(call)

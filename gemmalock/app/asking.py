@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gemmalock.app.affording import affordable
+from gemmalock.app.at_once import Shared, at_once
 from gemmalock.app.wiring import Workshop
+from gemmalock.durable import write_all
 from gemmalock.errors import Busy, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.plan import Action, FilePlan, ResumeStatus
-from gemmalock.ports import Ask, Claim, Listing, Probe
+from gemmalock.ports import Ask, Claim, Listing, Probe, Source
 from gemmalock.resolver import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
 
 _Answer = TypeVar("_Answer")
 _BUFFER = 1024 * 1024
+#: How often a file that another process fetches is looked at again, in seconds.
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,64 +31,63 @@ class Questions:
     workshop: Workshop
     manifest_path: str
     wish: Wish
+    _learned: Shared[Learned] = field(default_factory=Shared)
 
-    def probe(self, url: str) -> Probe:
+    def probe(self, file: Unlocked) -> Probe:
         """Size, ETag and published digest."""
-        self.workshop.refuse_host(url)
-        source = self.workshop.source(url, self.manifest_path)
-        return self._retried(lambda: source.probe(url, self.workshop.stop))
+        return self._retried(file.id, lambda: self._source.probe(file.url, self.workshop.stop))
 
-    def list(self, source: str) -> Listing:
+    def list(self, id: str, source: str) -> Listing:
         """Every file of a source."""
-        adapter = self.workshop.source(source, self.manifest_path)
-        return self._retried(lambda: adapter.list(source, self.workshop.stop))
+        return self._retried(id, lambda: self._source.list(source, self.workshop.stop))
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
-        """Fetch the file into the store and hash it. A large one of known size is a task, and can be resumed."""
-        if probe.size is not None and probe.size >= SMALL:
-            return self._learn_as_task(file, probe.size, probe.etag)
-        return self._retried(lambda: self._stream(file.url))
+        """Fetch the file into the store and hash it: once, however many entries it has. A large one of known size is a
+        task, and can be resumed."""
+        return self._learned.answer((file.url, probe.size, probe.etag), lambda: self._learn(file, probe))
 
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
         listed = list(asks)
-        if all(file.pinned is not None for file in listed):
-            return [pin(file, self.wish, self) for file in listed]
-        askers = affordable(min(ASKERS, len(listed)))
-        pool = ThreadPoolExecutor(max_workers=askers, thread_name_prefix="gemmalock-ask")
-        futures: list[Future[Pinned]] = []
-        try:
-            futures += (pool.submit(pin, file, self.wish, self) for file in listed)
-            return [future.result() for future in futures]
-        except RuntimeError:
-            # No more threads to be had: those that there are finish what they have, and we do the rest.
-            pool.shutdown(wait=True, cancel_futures=True)
-            futures += (Future() for _ in listed[len(futures) :])
-            return [
-                future.result() if future.done() and not future.cancelled() else pin(file, self.wish, self)
-                for file, future in zip(listed, futures, strict=True)
-            ]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        if all(file.pinned is not None for file in listed) and not self.wish.hash_all:
+            return [self._pin(file) for file in listed]
+        return at_once(self._pin, listed, affordable(ASKERS), self.workshop.stop)
 
-    def _retried(self, call: Callable[[], _Answer]) -> _Answer:
-        from gemmalock.sources.retry import Backoff, with_retries
+    def _pin(self, file: Unlocked) -> Pinned:
+        return pin(file, self.wish, self)
 
-        backoff = Backoff(attempts=self.workshop.settings.retries + 1)
-        return with_retries(call, backoff, self.workshop.stop)
+    @property
+    def _source(self) -> Source:
+        return self.workshop.source(self.manifest_path)
+
+    def _retried(self, id: str, call: Callable[[], _Answer]) -> _Answer:
+        from gemmalock.sources.retry import with_retries
+
+        workshop = self.workshop
+        return with_retries(
+            call,
+            workshop.backoff,
+            workshop.stop,
+            lambda error, seconds: workshop.reporter.retrying(id, error.message, seconds),
+        )
+
+    def _learn(self, file: Unlocked, probe: Probe) -> Learned:
+        if probe.size is not None and probe.size >= SMALL:
+            return self._learn_as_task(file, probe.size, probe.etag)
+        return self._retried(file.id, lambda: self._stream(file.url))
 
     def _stream(self, url: str) -> Learned:
         """The whole body through a staging file into the store."""
         store = self.workshop.store
         staged = store.staging()
         digest, size = hashlib.sha256(), 0
-        answer = self.workshop.source(url, self.manifest_path).open(Ask(url), self.workshop.stop)
+        answer = self._source.open(Ask(url), self.workshop.stop)
         try:
             buffer = memoryview(bytearray(_BUFFER))
             with staged.open("wb", buffering=0) as out:
                 while count := answer.readinto(buffer):
                     digest.update(buffer[:count])
-                    out.write(buffer[:count])
+                    write_all(out.fileno(), buffer[:count])
                     size += count
                 os.fsync(out.fileno())
             store.enter(staged, digest.hexdigest(), size)
@@ -94,13 +96,15 @@ class Questions:
         finally:
             answer.close()
             staged.unlink(missing_ok=True)
-        return Learned(size, digest.hexdigest(), answer.etag)
+        return Learned(size, digest.hexdigest(), answer.etag, answer.delimited)
 
     def _learn_as_task(self, file: Unlocked, size: int, etag: str | None) -> Learned:
         workshop = self.workshop
         locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=None)
         node = self._node(file, locked)
         claim = self._claimed(node)
+        if isinstance(claim, Learned):
+            return claim
         try:
             sight = workshop.registry.look(locked)
             step = FilePlan(
@@ -108,19 +112,36 @@ class Questions:
             )
             workshop.reporter.started(step)
             arrival = workshop.fetch(node, claim, _LearnWatch(workshop, node))
+            if not claim.still_held():
+                raise Busy("another process took the task over while this one stood still")
+            claim.learned(arrival.sha256)
             workshop.store.enter(arrival.part, arrival.sha256, size, arrival.chunks)
             claim.finish()
             return Learned(size, arrival.sha256, etag)
         finally:
             claim.release()
 
-    def _claimed(self, node: Node) -> Claim:
+    def _claimed(self, node: Node) -> Claim | Learned:
+        """The claim of a task; or what it came to, in another process or in one that was killed right after."""
         while True:
+            if (learned := self._came(node)) is not None:
+                return learned
             try:
                 return self.workshop.registry.claim(node, self.workshop.lock_path)
             except Busy as busy:
                 self.workshop.reporter.waiting(node.id, busy.message)
-                self.workshop.stop.wait(0.1)
+                self.workshop.stop.wait(_POLL_SECONDS)
+
+    def _came(self, node: Node) -> Learned | None:
+        """What the task's record and the store have of a file that came whole."""
+        file, workshop = node.file, self.workshop
+        record = workshop.registry.look(file).record
+        if record is None or (record.url, record.size, record.etag) != (file.url, file.size, file.etag):
+            return None
+        if record.sha256 is None or workshop.store.checked(record.sha256, file.size) is None:
+            return None
+        workshop.registry.forget(file)
+        return Learned(file.size, record.sha256, file.etag)
 
     def _node(self, file: Unlocked, locked: LockedFile) -> Node:
         model = LockedModel(file.id.split("::")[1], (locked,))
@@ -134,6 +155,9 @@ class _LearnWatch:
 
     def progress(self, have: int) -> None:
         self.workshop.reporter.progress(self.node.id, have, self.node.file.size)
+
+    def fetched(self, count: int) -> None:
+        """The report of `lock` has no such figure."""
 
     def retrying(self, reason: str, after_seconds: float) -> None:
         self.workshop.reporter.retrying(self.node.id, reason, after_seconds)

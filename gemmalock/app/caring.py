@@ -58,7 +58,7 @@ def run_tasks(workshop: Workshop, *, clear: bool) -> Report:
             "url": task.record.url if task.record else None,
             "size": task.record.size if task.record else None,
             "bytes_kept": task.kept,
-            "nodes": list(task.record.nodes) if task.record else [],
+            "nodes": sorted(set(task.record.nodes)) if task.record else [],
             "begun": task.record.begun if task.record else None,
             "holder": task.holder,
         }
@@ -81,7 +81,7 @@ def run_cache_size(workshop: Workshop) -> Report:
 
 def run_cache_verify(workshop: Workshop) -> Report:
     """Hash every object; a rotten one is put into quarantine, and makes the exit code 1."""
-    verified = workshop.store.verify(workshop.stop)
+    verified = workshop.store.verify()
     errors = tuple(
         ErrorNote(
             "digest_mismatch", f"object `{name}` had rotted; it is in quarantine", "run `gemmalock sync --verify`"
@@ -105,7 +105,7 @@ class CachePruneOptions:
 def run_cache_prune(workshop: Workshop, options: CachePruneOptions) -> Report:
     """Take unused objects out of the store: never what a root links to, never a live task."""
     live = frozenset(task.record.sha256 for task in workshop.registry.tasks() if task.record and task.record.sha256)
-    gone = workshop.store.prune(options.older_than, options.max_size, live, dry_run=options.dry_run).removed
+    gone = workshop.store.prune(options.older_than, options.max_size, live, dry_run=options.dry_run)
     facts = (("objects", len(gone)), ("bytes", sum(stored.size for stored in gone)), ("dry_run", options.dry_run))
     return Report("cache prune", ExitCode.OK, facts=facts)
 

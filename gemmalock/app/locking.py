@@ -119,7 +119,7 @@ def with_digests(lock: Lock, learned: Iterable[FileOutcome]) -> Lock:
     digests = {
         (outcome.id, outcome.task_id): outcome.sha256
         for outcome in learned
-        if outcome.sha256 and outcome.outcome is Outcome.DONE
+        if outcome.sha256 and outcome.outcome in (Outcome.DONE, Outcome.SKIPPED)
     }
 
     def taught(node: Node) -> LockedFile:

@@ -25,10 +25,10 @@ _SPELLINGS: tuple[Callable[[Node], str], ...] = (
 class TaskRegistry:
     """The registry of tasks of one project: file → task ID, persistent.
 
-    A file of the project's lock is meant by its LockedFile, its node ID, `MODEL::FILE`, its path, or its task ID, and is
-    registered by its node ID, as `sync` registers it; any other name stays as it is. A registration is this machine's
-    task record, as `gemmalock tasks` lists it; it goes when the file is in place, or with `unregister`. What other
-    projects registered is theirs: it is not shown here, and stays. Every call may raise LockInvalid and DiskError.
+    A file of the project's lock is meant by its LockedFile, its node ID, `MODEL::FILE`, its path, or its task ID, and
+    is registered by its node ID, as `sync` registers it; any other name stays as it is. A registration is this
+    machine's task record, as `gemmalock tasks` lists it; it goes when the file is in place, or with `unregister`. What
+    other projects registered is theirs: it is not shown here, and stays. Every call may raise LockInvalid, DiskError.
     """
 
     def __init__(self, folder: str | os.PathLike[str] = ".", **settings: object) -> None:
@@ -38,8 +38,8 @@ class TaskRegistry:
         self._registry = session.workshop.registry
 
     def register(self, file: str | LockedFile, task_id: str) -> None:
-        """Note that `file` is the task `task_id`, and no other. Raises UsageError when that is no UUID, and Busy while a
-        live process works on the task."""
+        """Note that `file` is the task `task_id`, and no other. Raises UsageError when that is no UUID, and Busy while
+        a live process works on the task."""
         try:
             canonical = str(uuid.UUID(task_id))
         except (ValueError, TypeError, AttributeError):
@@ -73,7 +73,7 @@ class TaskRegistry:
 
 
 def meant(nodes: Iterable[Node], file: str | LockedFile) -> Node | None:
-    """The node that a name or a LockedFile means, or None. A LockedFile of an earlier lock means what is at its path."""
+    """The node that a name or a LockedFile means, or None. One of an earlier lock means what is at its path now."""
     listed = list(nodes)
     if isinstance(file, str):
         return next((node for spelt in _SPELLINGS for node in listed if spelt(node) == file), None)

@@ -9,12 +9,11 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemmalock.collect import Project
-from gemmalock.errors import InputError, PolicyRefused, disk_error
+from gemmalock.errors import PolicyRefused, disk_error
 from gemmalock.lockfile import Lock, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
@@ -26,8 +25,11 @@ if TYPE_CHECKING:
     from gemmalock.outcome import FileOutcome
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
+    from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
     from gemmalock.transfer.pace import RateLimit
+
+_Made = TypeVar("_Made")
 
 
 class Silence:
@@ -58,16 +60,42 @@ class Workshop:
     def __post_init__(self) -> None:
         self._roots: dict[str, RootFolder] = {}
         self._sources: dict[tuple[str, Path], Source] = {}
-        self._making = threading.Lock()
+        self._made: dict[str, Any] = {}
+        self._making = threading.RLock()
 
     @property
     def lock_path(self) -> Path:
         """Where the lock is."""
         return self.project.lock_path
 
-    @cached_property
+    @property
     def store_folder(self) -> Path:
         """Where the store is: as the settings say, else the user's cache, else in the first root."""
+        return self._once("store_folder", self._find_store_folder)
+
+    @property
+    def store(self) -> DiskStore:
+        """The store, made where it is not there yet."""
+        from gemmalock.store import DiskStore
+
+        return self._once("store", lambda: DiskStore(self.store_folder, self.stop))
+
+    @property
+    def registry(self) -> DiskRegistry:
+        """The task records in the store."""
+        from gemmalock.registry import DiskRegistry
+
+        return self._once("registry", lambda: DiskRegistry(self.store_folder))
+
+    def _once(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """What is made when it is first asked for, by one thread, however many ask for it at once."""
+        with self._making:
+            if name not in self._made:
+                self._made[name] = make()
+            made: _Made = self._made[name]
+            return made
+
+    def _find_store_folder(self) -> Path:
         from gemmalock.store import store_folder
 
         if self.settings.store:
@@ -81,20 +109,6 @@ class Workshop:
         if root is not None and root in place.parents:
             _refuse_links(self.project.folder, place)
         return place
-
-    @cached_property
-    def store(self) -> DiskStore:
-        """The store, made where it is not there yet."""
-        from gemmalock.store import DiskStore
-
-        return DiskStore(self.store_folder)
-
-    @cached_property
-    def registry(self) -> DiskRegistry:
-        """The task records in the store."""
-        from gemmalock.registry import DiskRegistry
-
-        return DiskRegistry(self.store_folder)
 
     def root(self, manifest_path: str) -> RootFolder:
         """The root of a manifest of the lock."""
@@ -122,56 +136,51 @@ class Workshop:
         """Every root of the lock, by its manifest's path."""
         return [(manifest.path, self.root(manifest.path)) for manifest in self.lock.manifests]
 
-    def source(self, url: str, manifest_path: str) -> Source:
-        """The adapter for a URL's scheme. `file://` is relative to the manifest's folder."""
-        scheme = scheme_of(url)
+    def source(self, manifest_path: str) -> Source:
+        """Every source in one: each URL goes to the adapter of its scheme. `file://` is relative to the manifest's
+        folder."""
+        return _ByScheme(self, self.project.folder / manifest_path.rpartition("/")[0])
+
+    def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
+        """Bring a file's bytes to the claim's folder."""
+        from gemmalock.transfer.fetch import Terms, fetch
+
+        terms = Terms(delay=self._delay, limit=self._limit)
+        return fetch(node.file, claim, self.source(node.manifest.path), terms, self.stop, watch)
+
+    @property
+    def backoff(self) -> Backoff:
+        """How often to try again, and how patiently."""
+        from gemmalock.sources.retry import Backoff
+
+        return Backoff(attempts=self.settings.retries + 1)
+
+    def adapter(self, scheme: str, folder: Path) -> Source:
+        """The one source of a scheme; of `file`, that of a folder. Raises PolicyRefused for a scheme that has none."""
         make = ADAPTERS.get(scheme)
         if make is None:
             known = "it is not available in this version" if scheme in SCHEMES else "it is unknown"
-            raise InputError(
+            raise PolicyRefused(
                 f"no source for `{scheme}://`: {known}", hint=f"this version has {', '.join(sorted(ADAPTERS))}"
             )
-        folder = self.project.folder / manifest_path.rpartition("/")[0]
         key = ("http" if scheme == "https" else scheme, folder if scheme == "file" else Path())
         with self._making:
             if key not in self._sources:
                 self._sources[key] = make(self, folder)
             return self._sources[key]
 
-    def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
-        """Bring a file's bytes to the claim's folder."""
-        from gemmalock.transfer.fetch import Terms, fetch
-
-        terms = Terms(delay=self.delay, limit=self._limit)
-        return fetch(node.file, claim, _ByScheme(self, node.manifest.path), terms, self.stop, watch)
-
-    @cached_property
-    def delay(self) -> Callable[[int, Exception], float | None]:
-        """How long to wait before the next attempt, or None to give up."""
+    def _delay(self, attempt: int, error: Exception) -> float | None:
         import random
 
-        from gemmalock.sources.retry import Backoff
+        return self.backoff.delay(attempt, error, random.random)
 
-        backoff = Backoff(attempts=self.settings.retries + 1)
-        return lambda attempt, error: backoff.delay(attempt, error, random.random)
-
-    @cached_property
+    @property
     def _limit(self) -> RateLimit | None:
-        if self.settings.limit_rate is None:
-            return None
+        """The cap that all transfers of this run share."""
         from gemmalock.transfer.pace import RateLimit
 
-        return RateLimit(self.settings.limit_rate)
-
-    def refuse_host(self, url: str) -> None:
-        """Raise PolicyRefused for a host that `allowed-hosts` does not name."""
-        from urllib.parse import urlsplit
-
-        host = (urlsplit(url).hostname or "").lower()
-        if host and self.settings.allowed_hosts and host not in self.settings.allowed_hosts:
-            raise PolicyRefused(
-                f"host `{host}` is not among `allowed-hosts`", hint="add it there, if it is to be trusted"
-            )
+        rate = self.settings.limit_rate
+        return None if rate is None else self._once("limit", lambda: RateLimit(rate))
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -191,10 +200,10 @@ def _refuse_links(base: Path, place: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _ByScheme:
-    """The source of a file and of its mirrors: each URL goes to the adapter of its scheme, if its host is allowed."""
+    """The source of a file and of its mirrors: each URL goes to the adapter of its scheme."""
 
     workshop: Workshop
-    manifest_path: str
+    folder: Path
 
     def probe(self, url: str, stop: Stop) -> Probe:
         """As ports.Source has it."""
@@ -212,18 +221,17 @@ class _ByScheme:
         """The workshop closes its sources."""
 
     def _source(self, url: str) -> Source:
-        self.workshop.refuse_host(url)
-        return self.workshop.source(url, self.manifest_path)
+        return self.workshop.adapter(scheme_of(url), self.folder)
 
 
 def _http(workshop: Workshop, folder: Path) -> Source:
-    from gemmalock.sources.http import HttpLimits, HttpSource
+    from gemmalock.sources.http import HttpLimits, HttpSource, Policy
     from gemmalock.sources.proxies import no_proxy_from, proxies_from
 
+    settings = workshop.settings
     return HttpSource(
-        HttpLimits(read_seconds=workshop.settings.timeout),
-        allow_http=workshop.settings.allow_http,
-        offline=workshop.settings.offline,
+        HttpLimits(read_seconds=settings.timeout),
+        Policy(settings.allow_http, settings.offline, frozenset(settings.allowed_hosts)),
         proxies=proxies_from(workshop.environ),
         no_proxy=no_proxy_from(workshop.environ),
         ca_file=workshop.environ.get("SSL_CERT_FILE") or workshop.environ.get("REQUESTS_CA_BUNDLE"),

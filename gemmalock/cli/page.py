@@ -78,7 +78,8 @@ class Page:
             for problem in error.problems:
                 click.echo(escaped(str(problem)), err=True)
                 if problem.excerpt:
-                    click.echo("\n".join(escaped(line) for line in problem.excerpt.split("\n")), err=True)
+                    # Behind a bar: a line that begins with `::` would drive a CI runner.
+                    click.echo("\n".join(f"  | {escaped(line)}" for line in problem.excerpt.split("\n")), err=True)
                 if problem.hint:
                     self.hint(problem.hint)
         self.say("error", error.message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ import click
 
 from gemmalock.cli.page import Page
 from gemmalock.cli.render import shown_size
-from gemmalock.escaping import escaped
+from gemmalock.escaping import escaped, shown_json
 from gemmalock.outcome import FileOutcome
 from gemmalock.plan import FilePlan, Plan
 
@@ -134,7 +133,7 @@ class EventReporter(LineReporter):
 
     def _event(self, event: str, id: str, **rest: object) -> None:
         with self._lock:
-            sys.stderr.write(json.dumps({"event": event, "id": id, **rest}) + "\n")
+            sys.stderr.write(shown_json({"event": event, "id": id, **rest}) + "\n")
             sys.stderr.flush()
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from gemmalock.escaping import shown_json
 from gemmalock.outcome import REPORT_VERSION, ErrorNote, FileOutcome, LockChange, Report
 
 SCHEMA = "report.v1.schema.json"
@@ -13,7 +14,7 @@ SCHEMA = "report.v1.schema.json"
 
 def write_report(report: Report) -> str:
     """The report as JSON with a newline at its end, in ASCII: whatever reads it, no terminal is driven by it."""
-    return json.dumps(_report(report), indent=2) + "\n"
+    return shown_json(_report(report), indent=2) + "\n"
 
 
 def report_problems(text: str) -> list[str]:

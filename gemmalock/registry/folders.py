@@ -108,7 +108,7 @@ class TaskFolder:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self.path / PART))
         journal = read_journal(self._read(JOURNAL) or b"", part.st_size if size is None else size)
         whole = {index: chunk for index, chunk in journal.chunks.items() if chunk.end <= part.st_size}
-        return Partial(part.st_size, part.st_blocks * 512, Journal(whole, journal.torn))
+        return Partial(part.st_size, part.st_blocks * 512, Journal(whole))
 
     def drop_partial(self) -> None:
         """Remove the partial and its journal, for good."""

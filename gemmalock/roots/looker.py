@@ -16,7 +16,7 @@ from gemmalock.plan import Place
 from gemmalock.ports import PlaceSight
 from gemmalock.roots.book import Book
 from gemmalock.roots.digest import digest_at, marks
-from gemmalock.roots.sight import ABSENT, KNOWN, SYMLINK, Doubt, identity, judge
+from gemmalock.roots.sight import ABSENT, SYMLINK, Doubt, identity, judge
 from gemmalock.roots.walk import lstat_at, opened, split
 from gemmalock.stopping import Stop
 
@@ -66,8 +66,8 @@ class Looker:
         if found is None:
             return ABSENT
         verdict = self._judge(file, found, verify)
-        if verdict is KNOWN:
-            return KNOWN
+        if isinstance(verdict, PlaceSight) and verdict.place is Place.KNOWN:
+            return verdict
         if self._book.refresh():  # another process may have put it here since the ledger was read
             verdict = self._judge(file, found, verify)
         if isinstance(verdict, PlaceSight):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gemmalock.errors import SizeMismatch
+from gemmalock.holders import mark
 from gemmalock.ledger import LedgerEntry
 from gemmalock.links import LinkMode, link
 from gemmalock.lockfile import LockedFile
@@ -16,7 +17,7 @@ from gemmalock.paths import joined
 from gemmalock.roots.book import OWN, Book
 from gemmalock.roots.digest import digest_at
 from gemmalock.roots.sight import SYMLINK, identity
-from gemmalock.roots.staging import staged_name, sweep
+from gemmalock.roots.staging import sweep
 from gemmalock.roots.trash import Trash
 from gemmalock.roots.walk import drop_at, lstat_at, opened, split
 from gemmalock.stopping import Stop
@@ -61,7 +62,7 @@ class Placer:
         self.book.drop(path)
 
     def _place(self, file: LockedFile, source: Path, sha256: str, mode: LinkMode) -> LinkMode:
-        staged = staged_name()
+        staged = mark()
         with opened(self.base, f"{self.root}/{OWN}/staging", make=True) as staging:
             try:
                 how = link(source, staging, staged, mode, sha256=sha256, stop=self.stop)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.errors import UnsafePath
+from gemmalock.ledger import LedgerEntry
 from gemmalock.outcome import Pruned, StrayKept
 from gemmalock.paths import joined
 from gemmalock.ports import PruneResult, Stray
@@ -63,7 +65,7 @@ class Pruner:
             if run is None:
                 return None
             self.book.drop(stray.path)
-            if entry is not None and self._is_spare(run, stray) and in_store(entry.sha256):
+            if entry is not None and in_store(entry.sha256) and self._is_spare(run, stray, entry):
                 self.trash.drop(run, stray.path)
                 return Pruned(stray.path, stray.size, "store")
         except (FileNotFoundError, NotADirectoryError):
@@ -72,10 +74,15 @@ class Pruner:
             return f"it cannot be moved to the trash: {reason_of(error)}"
         return Pruned(stray.path, stray.size, "trash")
 
-    def _is_spare(self, run: str, stray: Stray) -> bool:
-        """Whether what is in the trash now is what was looked at: nobody changed it in the last moment."""
+    def _is_spare(self, run: str, stray: Stray, entry: LedgerEntry) -> bool:
+        """Whether what is in the trash now can go: nobody changed it since it was looked at, and its bytes stay, under
+        another name, or because they are those that the store has. A ledger may have been edited: it proves nothing."""
         moved = self.trash.stat(run, stray.path)
-        return moved is not None and identity(moved) == stray.identity
+        if moved is None or identity(moved) != stray.identity:
+            return False
+        if stat.S_ISLNK(moved.st_mode) or moved.st_nlink > 1:
+            return True
+        return self.trash.sha256(run, stray.path, self.stop) == entry.sha256
 
     def _settle(self, folders: set[str]) -> None:
         for folder in sorted(folders, key=len, reverse=True):

@@ -21,7 +21,6 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
 )
 SYMLINK = "symlink"
-KNOWN = PlaceSight(Place.KNOWN)
 ABSENT = PlaceSight(Place.ABSENT)
 _SHOWN_DIGITS = 12
 
@@ -36,7 +35,7 @@ class Doubt:
     def settled(self, sha256: str) -> PlaceSight:
         """What is to be said when the bytes have this sha256."""
         if sha256 == self.expected:
-            return KNOWN if self.known else PlaceSight(Place.MATCHING)
+            return PlaceSight(Place.KNOWN, sha256=sha256) if self.known else PlaceSight(Place.MATCHING)
         was, now = f"`{self.expected[:_SHOWN_DIGITS]}…`", f"`{sha256[:_SHOWN_DIGITS]}…`"
         if self.known:
             return PlaceSight(Place.OTHER, f"the bytes rotted: their sha256 was {was}, and is {now}")
@@ -49,7 +48,7 @@ def judge(file: LockedFile, found: os.stat_result, entry: LedgerEntry | None, ve
         return PlaceSight(Place.OTHER, f"{kind} is in place")
     agrees = entry is not None and is_recorded(found, entry)
     if entry is not None and agrees and proves(entry, file):
-        return Doubt(entry.sha256, known=True) if verify else KNOWN
+        return Doubt(entry.sha256, known=True) if verify else PlaceSight(Place.KNOWN, sha256=entry.sha256)
     if found.st_size != file.size:
         return PlaceSight(Place.OTHER, f"{found.st_size} bytes are in place, the lock says {file.size}")
     if entry is not None and agrees and file.sha256 is not None and not verify:

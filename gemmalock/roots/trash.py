@@ -14,7 +14,9 @@ import threading
 import time
 from pathlib import Path
 
+from gemmalock.roots.digest import digest_at
 from gemmalock.roots.walk import drop_at, lstat_at, opened, short_name, split
+from gemmalock.stopping import Stop
 
 _RUN = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 _STAMP = "%Y%m%dT%H%M%SZ"
@@ -61,6 +63,12 @@ class Trash:
         folder_path, name = split(path)
         with opened(self._base, f"{self._path}/{run}/{folder_path}".rstrip("/")) as folder:
             return lstat_at(folder, name)
+
+    def sha256(self, run: str, path: str, stop: Stop | None) -> str:
+        """The digest of the regular file that `take` moved here as `path`. Raises OSError and Interrupted."""
+        folder_path, name = split(path)
+        with opened(self._base, f"{self._path}/{run}/{folder_path}".rstrip("/")) as folder:
+            return digest_at(folder, name, stop)[0]
 
     def purge(self, now: float, days: int) -> int:
         """Delete the runs that are more than `days` old at `now` (seconds since the epoch), by their names. How many

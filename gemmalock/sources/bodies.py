@@ -27,9 +27,11 @@ class Stream(Protocol):
 
 
 class Body(Protocol):
-    """A body. `ended`: its end was seen, and the connection is ready for another request."""
+    """A body. `ended`: its end was seen, and the connection is ready for another request. `delimited`: it says itself
+    where it ends, so that one that is cut short can be told from a whole one."""
 
     ended: bool
+    delimited: bool
 
     def readinto(self, buffer: memoryview) -> int:
         """Some bytes of the body; 0 at its end. Raises ConnectionFailed when it is cut short."""
@@ -37,6 +39,8 @@ class Body(Protocol):
 
 class Counted:
     """A body with a Content-Length (RFC 9112, 6.2)."""
+
+    delimited = True
 
     def __init__(self, stream: Stream, length: int) -> None:
         self._stream = stream
@@ -58,6 +62,8 @@ class Counted:
 
 class Chunked:
     """A body in chunks (RFC 9112, 7.1)."""
+
+    delimited = True
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -101,6 +107,8 @@ class Chunked:
 
 class UntilClose:
     """A body that ends with its connection: nothing tells whether it is whole (RFC 9112, 6.3 and 8)."""
+
+    delimited = False
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

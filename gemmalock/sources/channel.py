@@ -179,7 +179,10 @@ def _framed(headers: Mapping[str, str], status: int, wire: Response) -> Body:
     if "transfer-encoding" in headers:
         return Chunked(wire.stream)
     length = content_length(headers)
-    return UntilClose(wire.stream) if length is None else Counted(wire.stream, length)
+    if length is not None:
+        return Counted(wire.stream, length)
+    wire.insist_on_a_clean_end()
+    return UntilClose(wire.stream)
 
 
 def _checked(reply: Reply, url: str) -> Reply:

@@ -36,6 +36,8 @@ def source_error(error: BaseException, url: str) -> GemmalockError:
     last = causes(error)[-1]
     if isinstance(last, http.client.RemoteDisconnected):
         return ConnectionFailed(f"{where} closed the connection without an answer")
+    if isinstance(last, _CUT_TLS):
+        return ConnectionFailed(f"the connection to {where} was cut: it ended without saying so")
     if isinstance(last, OSError):
         return ConnectionFailed(f"the connection to {where} failed: {last.strerror or last}")
     return ConnectionFailed(f"{where} did not answer in HTTP: {quoted(str(last) or type(last).__name__)}")

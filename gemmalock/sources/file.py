@@ -30,6 +30,9 @@ from gemmalock.spec import scheme_of
 from gemmalock.stopping import Stop
 
 _PIECE = 1024 * 1024
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+#: What asking for the target of a link says that has none.
+_NOWHERE = _GONE | {errno.ELOOP}
 #: Opening a FIFO for reading would wait for a writer: it does not with O_NONBLOCK.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -98,6 +101,7 @@ class FileAnswer:
         self.etag = ask.etag
         self.origin = "file://"
         self.restarted: str | None = None
+        self.delimited = True
         self._url = ask.url
         self._descriptor: int | None = descriptor
         self._place = ask.start
@@ -180,14 +184,25 @@ def _names(home: str, folder: str, prefix: str, above: frozenset[str], stop: Sto
         if real != home and not real.startswith(home.rstrip(os.sep) + os.sep):
             continue
         name = f"{prefix}{entry.name}"
-        if entry.is_dir():
-            if real not in above:
-                yield from _names(home, real, f"{name}/", above | {real}, stop)
-        elif entry.is_file():
+        kind = _kind(entry, f"file://{folder}/{entry.name}")
+        if kind == stat.S_IFDIR and real not in above:
+            yield from _names(home, real, f"{name}/", above | {real}, stop)
+        elif kind == stat.S_IFREG:
             yield name
 
 
+def _kind(entry: os.DirEntry[str], url: str) -> int:
+    """What an entry is, as stat has it, through links; 0 where a link leads nowhere or goes round. Raises FileError
+    where the disk would not say: a list without that file would be wrong."""
+    try:
+        return stat.S_IFMT(entry.stat().st_mode)
+    except OSError as error:
+        if error.errno in _NOWHERE:
+            return 0
+        raise _seen(error, url) from error
+
+
 def _seen(error: OSError, url: str) -> FileError:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+    if error.errno in _GONE:
         return NotFound(f"`{url}` is not there")
     return disk_error(error, f"read `{url}`")

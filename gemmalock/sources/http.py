@@ -15,23 +15,24 @@ from functools import lru_cache
 from gemmalock.errors import (
     ConnectionFailed,
     FileError,
-    Offline,
     PolicyRefused,
     ServerError,
     SizeMismatch,
     SourceError,
+    TimedOut,
 )
 from gemmalock.ports import Ask, Listing, Probe
 from gemmalock.sources import ranges
 from gemmalock.sources.channel import Channel, Reply, Routes
 from gemmalock.sources.failures import FOREIGN, source_error
 from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
+from gemmalock.sources.policy import Policy
 from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
 from gemmalock.sources.wire import HttpLimits
 from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
 
-__all__ = ["HttpAnswer", "HttpLimits", "HttpSource"]
+__all__ = ["HttpAnswer", "HttpLimits", "HttpSource", "Policy"]
 
 #: The body of an answer that nobody wants is read up to here, to keep the connection; beyond, the connection goes.
 _DRAINED = 64 * 1024
@@ -46,16 +47,14 @@ class HttpSource:
     def __init__(
         self,
         limits: HttpLimits | None = None,
+        policy: Policy | None = None,
         *,
-        allow_http: bool = False,
-        offline: bool = False,
         proxies: Mapping[str, str] | None = None,
         no_proxy: Callable[[str], bool] | None = None,
         ca_file: str | None = None,
     ) -> None:
         self._limits = limits or HttpLimits()
-        self._allow_http = allow_http
-        self._offline = offline
+        self._policy = policy or Policy()
         self._channel = Channel(self._limits, Routes(dict(proxies or {}), no_proxy, ca_file))
 
     def probe(self, url: str, stop: Stop) -> Probe:
@@ -68,8 +67,8 @@ class HttpSource:
                     return seen
                 if reply.status == 429:
                     raise status_error(429, url, reply.headers, datetime.now(UTC))
-        except (ConnectionFailed, ServerError):
-            # Some servers know no HEAD, and say so by hanging up.
+        except (ConnectionFailed, ServerError, TimedOut):
+            # Some servers know no HEAD, and say so by hanging up, or by saying nothing.
             pass
         got = self._probe_by_get(url, stop)
         # A 416, the answer to a range of an empty file, need not have the ETag that HEAD told.
@@ -112,14 +111,12 @@ class HttpSource:
             _discard(reply)
 
     def _ask(self, method: str, ask: Ask, stop: Stop) -> tuple[Reply, str]:
-        """The last answer of a chain of redirects, and its origin. Headers are made anew for each hop's origin."""
-        if self._offline:
-            raise Offline(f"`{shown_url(ask.url)}` is needed from the network")
-        if scheme_of(ask.url) not in ("http", "https"):
-            raise PolicyRefused(f"`{shown_url(ask.url)}` is neither http nor https")
+        """The last answer of a chain of redirects, and its origin. Each hop has to be allowed, and its headers are made
+        anew for its origin."""
         url, public_only = ask.url, False
         for hops in range(self._limits.hops + 1):
             origin = _origin(url)
+            self._policy.check(url)
             reply = self._channel.send(method, url, _headers(ask, origin), stop, public_only=public_only)
             if reply.status not in REDIRECTS:
                 break
@@ -130,7 +127,7 @@ class HttpSource:
                 url,
                 reply.status,
                 reply.locations,
-                allow_http=self._allow_http,
+                allow_http=self._policy.allow_http,
                 hops=hops,
                 from_private=inner,
                 limit=self._limits.hops,
@@ -140,7 +137,7 @@ class HttpSource:
     def _check_proof(self, ask: Ask) -> None:
         """Plain http proves nothing of who answers: what is locked without a digest is not fetched that way, except
         from this machine. (Of what is not locked yet, the resolver knows whether a digest was declared.)"""
-        if ask.size is None or ask.proven or self._allow_http:
+        if ask.size is None or ask.proven or self._policy.allow_http:
             return
         if scheme_of(ask.url) == "http" and not is_loopback(ask.url):
             raise PolicyRefused(
@@ -160,6 +157,7 @@ class HttpAnswer:
         self.origin = origin
         self._url = ask.url
         self._left = None if accepted.end is None else accepted.end - accepted.start
+        self.delimited = self._left is not None or reply.body.delimited
         self._is_whole = ask.size is not None and accepted.start == 0 and accepted.end == ask.size
         self._reply = reply
         self._stop = stop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -46,36 +45,13 @@ class Backoff:
         return None if after > self.retry_after_cap_seconds else after + jittered
 
 
-class RunBudget:
-    """How many retries a whole run may spend, so that a broken network ends a run of many files soon. Thread-safe."""
-
-    def __init__(self, retries: int) -> None:
-        self._left = retries
-        self._lock = threading.Lock()
-
-    @property
-    def left(self) -> int:
-        """How many are left."""
-        with self._lock:
-            return self._left
-
-    def spend(self) -> bool:
-        """Take one; False when none is left."""
-        with self._lock:
-            if self._left <= 0:
-                return False
-            self._left -= 1
-            return True
-
-
 def with_retries(
     call: Callable[[], T],
     backoff: Backoff,
     stop: Stop,
     on_retry: Callable[[FileError, float], None] | None = None,
-    budget: RunBudget | None = None,
 ) -> T:
-    """What `call` returns, tried again by `backoff` as long as its errors are transient and the `budget` lasts.
+    """What `call` returns, tried again by `backoff` as long as its errors are transient.
 
     `on_retry` is told the error and the seconds before each further attempt. Raises the last error, or Interrupted.
     A RangeRefused is not for a blind repetition: the next request has to be another one.
@@ -87,7 +63,7 @@ def with_retries(
             return call()
         except FileError as error:
             seconds = None if isinstance(error, RangeRefused) else backoff.delay(attempt, error, random.random)
-            if seconds is None or (budget is not None and not budget.spend()):
+            if seconds is None:
                 raise
             if on_retry is not None:
                 on_retry(error, seconds)

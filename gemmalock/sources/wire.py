@@ -138,6 +138,11 @@ class Response(http.client.HTTPResponse):
         self.connection = sock
         call.response = self
 
+    def insist_on_a_clean_end(self) -> None:
+        """From now on, a TLS connection that ends without saying so is a cut one (RFC 9112, 9.8), and no end."""
+        if hasattr(self.connection, "suppress_ragged_eofs"):
+            self.connection.suppress_ragged_eofs = False
+
     def _read_status(self) -> tuple[str, int, str]:
         # The standard library's skips `100 Continue` alone; a client has to skip them all (RFC 9110, 15.2).
         while True:

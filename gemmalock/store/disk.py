@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gemmalock.durable import check_private, make_private, open_folder, sync_folder, write_all
+from gemmalock.durable import check_private, make_private, open_folder, sync_folder
 from gemmalock.errors import SizeMismatch, disk_error
 from gemmalock.holders import mark
 from gemmalock.journal import Chunk
@@ -29,7 +28,7 @@ from gemmalock.store.objects import (
     sidecar_path,
     write_sidecar,
 )
-from gemmalock.store.pruning import KnownRoots, Limits, StorePruned, choose
+from gemmalock.store.pruning import KnownRoots, Limits, choose
 from gemmalock.store.staging import staged_file, sweep
 
 #: The mode of an object: nobody writes to it, also not through a hard link in a root.
@@ -38,10 +37,12 @@ _SHELF = re.compile(r"[0-9a-f]{2}")
 
 
 class DiskStore:
-    """The store in one folder. Safe to use from many threads and many processes. Every method raises DiskError."""
+    """The store in one folder. Safe to use from many threads and many processes. Every method raises DiskError, and
+    whatever hashes or copies bytes raises Interrupted when it is time to `stop`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stop: Stop | None = None) -> None:
         self.folder = folder
+        self._stop = stop or Stop()
         self._objects = folder / "objects"
         self._staging = folder / "staging"
         self._quarantine = folder / "quarantine"
@@ -51,7 +52,7 @@ class DiskStore:
 
     # --- the port ---
 
-    def has(self, sha256: str, size: int, *, stop: Stop | None = None) -> bool:
+    def has(self, sha256: str, size: int) -> bool:
         """Whether the object is there and sound: its recorded stat holds, or its bytes were hashed again. Changes
         nothing."""
         path = self.object_path(sha256)
@@ -62,13 +63,13 @@ class DiskStore:
             sidecar = read_sidecar(path)
             if sidecar is not None and sidecar.holds(found):
                 return True
-            hashed = hash_object(path, stop)
+            hashed = hash_object(path, self._stop)
             return hashed is not None and hashed[0] == sha256
 
-    def checked(self, sha256: str, size: int, *, verify: bool = False, stop: Stop | None = None) -> Path | None:
+    def checked(self, sha256: str, size: int, *, verify: bool = False) -> Path | None:
         """Where the object is, if it is sound; a rotten one is moved out of the way, and None is returned. With
         `verify` its bytes are hashed even where its recorded stat holds."""
-        path = self._checked(sha256, size, verify=verify, stop=stop)
+        path = self._checked(sha256, size, verify=verify)
         if path is not None:
             self.touch(sha256)
         return path
@@ -119,22 +120,6 @@ class DiskStore:
             sidecar = read_sidecar(path)
             return found is not None and sidecar is not None and sidecar.holds(found)
 
-    def enter_bytes(self, content: bytes) -> tuple[str, Path]:
-        """Take in a small file that is in memory: (its sha256, where it is)."""
-        sha256 = hashlib.sha256(content).hexdigest()
-        staged = self.staging()
-        with _disk_errors(f"write `{staged}`"):
-            try:
-                file = os.open(staged, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    write_all(file, content)
-                    os.fsync(file)
-                finally:
-                    os.close(file)
-                return sha256, self.enter(staged, sha256, len(content))
-            finally:
-                staged.unlink(missing_ok=True)
-
     def staging(self) -> Path:
         """A new, empty file on the store's file system that only its owner may read; whoever asked removes it."""
         with _disk_errors(f"write to `{self._staging}`"):
@@ -168,14 +153,14 @@ class DiskStore:
         """Bytes of all objects."""
         return sum(stored.size for stored in self.objects())
 
-    def verify(self, stop: Stop | None = None, on_progress: Callable[[int, int], None] | None = None) -> StoreVerified:
+    def verify(self, on_progress: Callable[[int, int], None] | None = None) -> StoreVerified:
         """Hash every object; what is rotten is moved to the quarantine. `on_progress` is told (bytes hashed, bytes in
-        all) after each. Raises Interrupted."""
+        all) after each."""
         listed = tuple(self.objects())
         total, done, sound = sum(stored.size for stored in listed), 0, 0
         rotten: list[str] = []
         for stored in listed:
-            if self._checked(stored.sha256, stored.size, verify=True, stop=stop) is None:
+            if self._checked(stored.sha256, stored.size, verify=True) is None:
                 rotten.append(stored.sha256)
             else:
                 sound += 1
@@ -190,23 +175,24 @@ class DiskStore:
         max_bytes: int | None = None,
         live: frozenset[str] = frozenset(),
         dry_run: bool = False,
-    ) -> StorePruned:
+    ) -> tuple[StoredObject, ...]:
         """Remove objects that no root links to: those not used for so long, then the least recently used ones until
         the rest is small enough; without either limit, all of them. `live` digests stay: those of tasks that are
-        worked on. Raises RunRefused when a root would not say what it links to; then nothing goes."""
+        worked on. Which ones went, or would go. Raises RunRefused when a root would not say what it links to; then
+        nothing goes."""
         listed = tuple(self.objects())
         pinned = live | self._roots.linked(self._objects) | frozenset(self._hard_linked(listed))
         chosen = choose(listed, pinned, Limits(older_than_seconds, max_bytes), time.time_ns())
         if dry_run:
             return chosen
-        gone = tuple(stored for stored in chosen.removed if self._remove(stored))
+        gone = tuple(stored for stored in chosen if self._remove(stored))
         sweep(self._staging)
         sweep(self._quarantine)
-        return StorePruned(gone, sum(stored.size for stored in listed) - sum(stored.size for stored in gone))
+        return gone
 
     # --- how ---
 
-    def _checked(self, sha256: str, size: int, *, verify: bool, stop: Stop | None) -> Path | None:
+    def _checked(self, sha256: str, size: int, *, verify: bool) -> Path | None:
         path = self.object_path(sha256)
         with _disk_errors(f"read `{path}`"):
             found = self._find(path)
@@ -214,7 +200,7 @@ class DiskStore:
                 return None
             sidecar = read_sidecar(path)
             trusted = not verify and sidecar is not None and sidecar.holds(found)
-            if not trusted and not self._is_sound(path, sha256, stop):
+            if not trusted and not self._is_sound(path, sha256):
                 self._put_away(path)
                 return None
             # Nobody can have these bytes with another size: then it is not the object that is wrong.
@@ -236,9 +222,9 @@ class DiskStore:
             folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(folder.parent)
 
-    def _is_sound(self, path: Path, sha256: str, stop: Stop | None) -> bool:
+    def _is_sound(self, path: Path, sha256: str) -> bool:
         """Hash the object; when it is right, its sidecar is made to say so."""
-        hashed = hash_object(path, stop)
+        hashed = hash_object(path, self._stop)
         if hashed is None or hashed[0] != sha256:
             return False
         # A store that may only be read serves sound objects all the same.
@@ -272,7 +258,7 @@ class DiskStore:
         staged = self._staging / mark()
         try:
             with open_folder(self._staging) as folder:
-                copy(part, folder, staged.name, sha256=sha256)
+                copy(part, folder, staged.name, sha256=sha256, stop=self._stop)
             staged.chmod(OBJECT_MODE)
             staged.rename(path)
         finally:

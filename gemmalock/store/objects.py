@@ -105,7 +105,7 @@ def refresh_sidecar(path: Path, checked: os.stat_result) -> None:
         write_file(sidecar_path(path), fresh.write())
 
 
-def hash_object(path: Path, stop: Stop | None = None) -> tuple[str, os.stat_result] | None:
+def hash_object(path: Path, stop: Stop) -> tuple[str, os.stat_result] | None:
     """The sha256 of the regular file at `path` with the stat it had meanwhile; None where there is no such file.
 
     Follows no link. Memory stays flat. Raises OSError and Interrupted.
@@ -122,8 +122,7 @@ def hash_object(path: Path, stop: Stop | None = None) -> tuple[str, os.stat_resu
         buffer = memoryview(bytearray(min(_BUFFER, max(before.st_size, 1))))
         while count := os.readv(file, [buffer]):
             digest.update(buffer[:count])
-            if stop is not None:
-                stop.check()
+            stop.check()
         return digest.hexdigest(), before
     finally:
         os.close(file)

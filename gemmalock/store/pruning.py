@@ -23,19 +23,6 @@ _NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class StorePruned:
-    """What pruning the store did, or would do: the objects that went, and the bytes of those that stayed."""
-
-    removed: tuple[StoredObject, ...] = ()
-    kept_bytes: int = 0
-
-    @property
-    def freed_bytes(self) -> int:
-        """Bytes of the objects that went."""
-        return sum(gone.size for gone in self.removed)
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """What may stay: nothing that was not used for `older_than_seconds` (None: whatever its age), and not more than
     `max_bytes` in all (None: any number)."""
@@ -44,7 +31,9 @@ class Limits:
     max_bytes: int | None
 
 
-def choose(objects: Iterable[StoredObject], pinned: frozenset[str], limits: Limits, now_ns: int) -> StorePruned:
+def choose(
+    objects: Iterable[StoredObject], pinned: frozenset[str], limits: Limits, now_ns: int
+) -> tuple[StoredObject, ...]:
     """Which objects go: those that are not `pinned` and too old, then the least recently used ones until what stays
     is small enough. Without any limit, everything that is not pinned goes. Pure."""
     listed = sorted(objects, key=lambda stored: (stored.used_ns, stored.sha256))
@@ -56,7 +45,7 @@ def choose(objects: Iterable[StoredObject], pinned: frozenset[str], limits: Limi
         if _is_too_old(stored, limits, now_ns) or (limits.max_bytes is not None and left > limits.max_bytes):
             removed.append(stored)
             left -= stored.size
-    return StorePruned(tuple(removed), left)
+    return tuple(removed)
 
 
 def _is_too_old(stored: StoredObject, limits: Limits, now_ns: int) -> bool:

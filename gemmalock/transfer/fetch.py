@@ -83,7 +83,7 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
 
     Bytes of an earlier run are read again and kept as far as the journal and the rules of `combine` prove them.
     Raises SourceError, TransferError, PolicyRefused, DiskError and Interrupted; except after wrong bytes, what came
-    stays there, journaled, for the next time.
+    stays there, journaled, for the next time. However it ends, `watch` is told last how many bytes were received.
     """
     with contextlib.ExitStack() as stack:
         part = Part(claim.folder, file.size)
@@ -94,6 +94,7 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
         stack.callback(ranges.close)
         transfer = _Transfer(file, source, terms, stop, watch, part, ranges)
         transfer.take_up(journal)
+        stack.callback(lambda: watch.fetched(transfer.fetched))
         try:
             sha256 = transfer.run()
         except GemmalockError:
@@ -130,7 +131,7 @@ class _Transfer:
     tell: Throttle = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tell = Throttle(self.watch.progress)
+        self.tell = Throttle(self._told)
         self.segment = Segment(self.ranges, self.stop, self.terms.limit, self._came, self.file.size)
 
     def take_up(self, journal_file: JournalFile) -> None:
@@ -303,6 +304,10 @@ class _Transfer:
         self.fetched += count
         self.have += count
         self.tell(self.have)
+
+    def _told(self, have: int) -> None:
+        self.watch.progress(have)
+        self.watch.fetched(self.fetched)
 
 
 def _verdict(refused: list[tuple[str, FileError]]) -> FileError:

@@ -67,7 +67,8 @@ class DigestFrontier:
             self._thread = None
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._follow, name="gemmalock-digest")
+        # A daemon: a disk that hangs must not keep an interrupted run from ending.
+        thread = threading.Thread(target=self._follow, name="gemmalock-digest", daemon=True)
         try:
             thread.start()
         except RuntimeError:

@@ -246,7 +246,8 @@ class DurableRanges:
             self._begun[stretch.hashed // CHUNK] = stretch.hasher
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._follow, name="gemmalock-journal")
+        # A daemon: a disk that hangs must not keep an interrupted run from ending.
+        thread = threading.Thread(target=self._follow, name="gemmalock-journal", daemon=True)
         try:
             thread.start()
         except RuntimeError:

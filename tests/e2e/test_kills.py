@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,17 +20,23 @@ from tests.conftest import SEED
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import Content, FileServer
 
+#: Whether the lock has the digests, or only the bytes themselves will tell them.
+DIGESTS = pytest.mark.parametrize("digest", [True, False], ids=["digest", "no digest"])
+LINK_MODES = pytest.mark.parametrize("link_mode", ["auto", "copy"])
 CHUNK = 4 * 1024 * 1024
 NAMES = ("a.gguf", "b.gguf", "c.safetensors")
 
 
 @contextlib.contextmanager
-def three_files(project: Project, size: int, throttle: int | None) -> Iterator[FileServer]:
-    """Three files of `size` bytes behind a server, locked by a manifest with their digests."""
-    bodies = {f"/{name}": random.Random(name).randbytes(size) for name in NAMES}
-    files = {path: Content(body, throttle=throttle, repr_digest=True) for path, body in bodies.items()}
+def three_files(
+    project: Project, size: int, throttle: int | None, *, digest: bool = True, names: Sequence[str] = NAMES
+) -> Iterator[FileServer]:
+    """Three files of `size` bytes (or those that are named) behind a server, and a manifest of them. With `digest` the
+    server tells their digests, and so the lock has them."""
+    bodies = {f"/{name}": random.Random(name).randbytes(size) for name in names}
+    files = {path: Content(body, throttle=throttle, repr_digest=digest) for path, body in bodies.items()}
     with FileServer(files) as server:
-        lines = "".join(f"      - url: {server.origin}/{name}\n" for name in NAMES)
+        lines = "".join(f"      - url: {server.origin}/{name}\n" for name in names)
         project.write_manifest(f"version: 1\nmodels:\n  m:\n    files:\n{lines}")
         yield server
 
@@ -93,27 +101,71 @@ def test_killed_half_way_the_next_sync_resumes(project: Project, gemmalock: Gemm
         assert left_over(Path(os.environ["GEMMALOCK_STORE"])) == []
 
 
+#: Where a process is killed by itself, and what was done by then.
+SEAMS = (
+    ("gemmalock.store", "DiskStore", "enter"),  # the partial is whole
+    ("gemmalock.roots", "RootFolder", "place"),  # the store has it
+    ("gemmalock.registry", "DiskClaim", "finish"),  # it is in place
+    ("gemmalock.roots", "RootFolder", "save"),  # nothing is left to be done but to note it
+)
+DYING = """
+import os
+import {module}
+{module}.{kind}.{name} = lambda *arguments, **named: os._exit(9)
+from gemmalock.cli import main
+main(["sync"])
+"""
+
+
+@LINK_MODES
+@DIGESTS
+@pytest.mark.parametrize("seam", SEAMS, ids=[f"before {kind}.{name}" for _, kind, name in SEAMS])
+def test_killed_between_two_steps_no_byte_is_fetched_again(
+    project: Project, gemmalock: Gemmalock, seam: tuple[str, str, str], digest: bool, link_mode: str
+) -> None:
+    module, kind, name = seam
+    settings = {"GEMMALOCK_LINK_MODE": link_mode}
+    with three_files(project, CHUNK + 4321, None, digest=digest, names=NAMES[:1]) as server:
+        assert gemmalock("lock").code == 0
+        dying = Gemmalock(project.folder, (sys.executable, "-c"))
+        assert dying(DYING.format(module=module, kind=kind, name=name), env=settings).code == 9
+        assert wrong_files(project, server) == []
+        server.forget()
+        done = gemmalock("sync", "--json", env=settings)
+        assert done.code == 0, done.err
+        (file,) = done.json()["files"]
+        assert (file["bytes_fetched"], server.gets(f"/{NAMES[0]}")) == (0, ())
+        assert (project.folder / "models/m" / NAMES[0]).read_bytes() == server.files[f"/{NAMES[0]}"].body
+        assert hashlib.sha256(server.files[f"/{NAMES[0]}"].body).hexdigest() in project.lock.read_text()
+        assert left_over(Path(os.environ["GEMMALOCK_STORE"])) == []
+
+
 @pytest.mark.long
-def test_two_hundred_kills_at_random_moments(project: Project, gemmalock: Gemmalock) -> None:
-    seed = int(os.environ[SEED])
-    chance = random.Random(seed)
+@LINK_MODES
+@DIGESTS
+def test_fifty_of_two_hundred_kills_at_random_moments(
+    project: Project, gemmalock: Gemmalock, digest: bool, link_mode: str, dice: random.Random
+) -> None:
+    seed = os.environ[SEED]
     size = 4 * CHUNK + 4321
     store = Path(os.environ["GEMMALOCK_STORE"])
+    settings = {"GEMMALOCK_LINK_MODE": link_mode}
     kills = 0
-    with three_files(project, size, throttle=3 * CHUNK) as server:
+    with three_files(project, size, throttle=3 * CHUNK, digest=digest) as server:
         assert gemmalock("lock").code == 0
-        while kills < 200:
+        locked = project.lock.read_bytes()
+        while kills < 50:
             kills_here = 0
             server.forget()
             finished = False
             while not finished:
-                if killed_before_its_end(gemmalock, chance):
+                if killed_before_its_end(gemmalock, dice, settings):
                     kills_here += 1
                 else:
                     finished = True
                 assert wrong_files(project, server) == [], f"seed {seed}"
             kills += kills_here
-            done = gemmalock("sync", "--json")
+            done = gemmalock("sync", "--json", env=settings)
             assert done.code == 0, (seed, done.err)
             assert {file["outcome"] for file in done.json()["files"]} == {"skipped"}
             assert left_over(store) == [], f"seed {seed}"
@@ -122,13 +174,16 @@ def test_two_hundred_kills_at_random_moments(project: Project, gemmalock: Gemmal
             assert served <= 3 * size + kills_here * 3 * CHUNK, f"seed {seed}"
             remove(project.folder / "models")
             remove(store)
+            # The digests that it has learned are to be learned again.
+            assert (project.lock.read_bytes() == locked) == digest
+            project.lock.write_bytes(locked)
 
 
-def killed_before_its_end(gemmalock: Gemmalock, chance: random.Random) -> bool:
+def killed_before_its_end(gemmalock: Gemmalock, dice: random.Random, settings: Mapping[str, str]) -> bool:
     """Start a sync and kill it after a random while; False when it was done before."""
-    with gemmalock.started("sync") as process:
+    with gemmalock.started("sync", env=settings) as process:
         try:
-            process.communicate(timeout=chance.uniform(0.05, 1.2))
+            process.communicate(timeout=dice.uniform(0.05, 1.2))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -164,16 +164,22 @@ class Stage:
             thread.join()
         assert done.is_set()
 
+    def in_turn(self, *lines: tuple[str, ...]) -> list[int]:
+        """Several command lines that only look, one after the other in one interpreter, then the oracles. Their exit
+        codes."""
+        files, outside = files_of(self.root), self.outside()
+        done = self._cli((sys.executable, "-c", _IN_TURN))(json.dumps(lines), env=self.env)
+        codes = [int(code) for code in done.out.rpartition("codes ")[2].split()]
+        assert len(codes) == len(lines), (done.out, done.err)
+        assert set(codes) <= CODES, (codes, done.out, done.err)
+        self.check(done, ("looks", *(("--color",) if any("--color" in line for line in lines) else ())), files, outside)
+        return codes
+
     def looks_change_nothing(self) -> None:
         """O10, and the others with it: every command that only looks, on what the case has left."""
         folders = (self.base, self.home)
-        before, files, outside = [picture(folder) for folder in folders], files_of(self.root), self.outside()
-        words = json.dumps(LOOKS)
-        done = self._cli((sys.executable, "-c", _IN_TURN))(words, env=self.env)
-        codes = [int(code) for code in done.out.rpartition("codes ")[2].split()]
-        assert len(codes) == len(LOOKS), (done.out, done.err)
-        assert set(codes) <= CODES, (codes, done.out, done.err)
-        self.check(done, ("looks",), files, outside)
+        before = [picture(folder) for folder in folders]
+        codes = self.in_turn(*LOOKS)
         # Locking anew may learn small files into the store, also for show.
         stale = codes[LOOKS.index(("lock", "--check"))] != 0
         for folder, was in zip(folders, before, strict=True):

@@ -11,6 +11,7 @@ import pty
 import select
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,7 +19,7 @@ from gemmalock.codec.report_json import report_problems
 from tests.hostile.oracles import RAW
 from tests.hostile.stage import Stage
 from tests.running import environment
-from tests.servers.scripted import ScriptedServer
+from tests.servers.scripted import Exchange, ScriptedServer
 
 TERMINAL = {
     "ESC": "\x1b[2J\x1b[31m",
@@ -41,33 +42,45 @@ LOUD = ("-vv", "--color", "always")
 @pytest.mark.parametrize("kind", TERMINAL)
 def test_hostile_text_in_a_manifest_is_shown_harmlessly(stage: Stage, kind: str) -> None:
     text = json.dumps(TERMINAL[kind])
-    for more in (f"x{text}: 1\n", f"  m:\n    {text}: 1\n", f"  m:\n    license: {text}\n    tags: [{text}]\n    files: 3\n"):
-        stage.declare(more)
-        for words in (["sync"], ["lock"], ["lock", "--json"], ["status", *LOUD]):
-            stage.run(*words, code=4)
+    naughty = f"x{text}: 1\n  m:\n    {text}: 1\n    license: {text}\n    tags: [{text}]\n    files: {text}\n"
+    raw = f"version: 1\nmodels: {{}}\n{TERMINAL[kind]}\n{TERMINAL[kind]}: 1\n"
+    stage.declare(naughty.partition("\n")[2])
+    lines = (("lock",), ("lock", "--json"), ("status", *LOUD), ("sync", "--dry-run"))
+    assert set(stage.in_turn(*lines)) == {4}
+    stage.declare(naughty)
+    assert set(stage.in_turn(*lines)) == {4}
     # As it is, without YAML's escapes: what an excerpt of the file would show.
-    stage.project.manifest.write_text(f"version: 1\nmodels: {{}}\n{TERMINAL[kind]}\n{TERMINAL[kind]}: 1\n", "utf-8")
-    stage.run("lock", code=4)
-    stage.run("lock", "--json", code=4)
+    stage.project.manifest.write_text(raw, "utf-8")
+    assert set(stage.in_turn(*lines)) == {4}
     stage.declare()
 
 
+FILE_KEYS = ("name", "path", "url", "etag", "sha256", "task_id", "mirrors")
+MODEL_KEYS = ("license", "tags", "source", "name", "revision")
+
+
 @pytest.mark.parametrize("kind", TERMINAL)
-def test_hostile_text_in_a_lock_is_shown_harmlessly(synced: Stage, kind: str) -> None:
+@pytest.mark.parametrize("keys", ["all at once", pytest.param("one by one", marks=pytest.mark.long)])
+def test_hostile_text_in_a_lock_is_shown_harmlessly(synced: Stage, kind: str, keys: str) -> None:
     text = TERMINAL[kind]
-    whole = json.loads(synced.lock.read_text())
-    for key in ("name", "path", "url", "etag", "sha256", "task_id", "mirrors", text):
-        value = json.loads(json.dumps(whole))
-        value["manifests"][0]["models"][0]["files"][0][key] = text
-        synced.lock.write_text(json.dumps(value, indent=2, ensure_ascii=False), "utf-8")
-        for words in (["status"], ["sync", "--frozen", "--dry-run"], ["lock", "--check", "--json"], ["verify", *LOUD]):
-            synced.run(*words, code=[0, 1, 4])
-    for key in ("license", "tags", "source", "name", "revision"):
-        value = json.loads(json.dumps(whole))
-        value["manifests"][0]["models"][0][key] = [text] if key == "tags" else text
-        synced.lock.write_text(json.dumps(value, indent=2, ensure_ascii=False), "utf-8")
-        for words in (["list"], ["list", *LOUD], ["status", "-v"], ["lock", "--check"]):
-            synced.run(*words, code=[0, 1, 4])
+    whole = synced.lock.read_text()
+    one_by_one = [*(((key,), ()) for key in FILE_KEYS), *(((), (key,)) for key in MODEL_KEYS)]
+    at_once = [((*FILE_KEYS, text), ()), ((), MODEL_KEYS), (("etag",), ()), ((), ("license", "tags"))]
+    for of_file, of_model in at_once if keys == "all at once" else one_by_one:
+        lock = json.loads(whole)
+        model = lock["manifests"][0]["models"][0]
+        model["files"][0].update(dict.fromkeys(of_file, text))
+        model.update({key: [text] if key == "tags" else text for key in of_model})
+        synced.lock.write_text(json.dumps(lock, indent=2, ensure_ascii=False), "utf-8")
+        synced.in_turn(
+            ("status", "-v"),
+            ("sync", "--frozen", "--dry-run"),
+            ("lock", "--check", "--json"),
+            ("lock", "--check"),
+            ("verify", *LOUD),
+            ("list",),
+            ("list", *LOUD),
+        )
 
 
 @pytest.mark.parametrize("kind", TERMINAL)
@@ -79,7 +92,14 @@ def test_hostile_licences_tags_and_names_are_listed_harmlessly(stage: Stage, kin
     )
     # A licence or tag that cannot be shown is refused; one that only looks odd is kept.
     done = stage.run("sync", *LOUD, code=[0, 4])
-    for words in (["list"], ["list", *LOUD], ["list", "--json"], ["status", "-v"], ["sync"], ["path", "gemma", "--json"]):
+    for words in (
+        ["list"],
+        ["list", *LOUD],
+        ["list", "--json"],
+        ["status", "-v"],
+        ["sync"],
+        ["path", "gemma", "--json"],
+    ):
         stage.run(*words, code=[0, 1, 4])
     assert done.code == 4 or "[red]" in stage.run("list").out
     assert not list(stage.base.rglob("pwned"))
@@ -97,23 +117,29 @@ def test_hostile_etags_are_kept_as_they_came_or_refused(stage: Stage, kind: str)
     stage.run("lock", "--upgrade", "-vv", code=[0, 1], env={"GEMMALOCK_RETRIES": "0"})
 
 
-@pytest.mark.parametrize("status", ["403", "404", "500", "200"])
-@pytest.mark.parametrize("kind", TERMINAL)
-def test_hostile_error_bodies_reasons_and_redirects_are_shown_harmlessly(stage: Stage, kind: str, status: str) -> None:
-    text = TERMINAL[kind].encode("utf-8").replace(b"\r", b"")
+def answers(text: bytes) -> Iterator[bytes]:
+    """Whole answers with the text everywhere where a server may put some; and a redirect to nowhere."""
     body = b"\n" + text + b"\n::set-env name=X::y\n##[add-mask]x\n" + text
-    answer = (
-        f"HTTP/1.1 {status} ".encode() + text + b"\r\nContent-Type: text/plain; x=" + text + b"\r\nServer: " + text
-        + b"\r\nX-Error-Message: " + text + b"\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    )  # fmt: skip
-    moved = b"HTTP/1.1 302 Found\r\nLocation: gopher://" + text + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    for bytes_of_answer in (answer, moved):
-        with ScriptedServer.always(bytes_of_answer) as server:
+    fields = b"".join(
+        name + b": " + text + b"\r\n" for name in (b"Content-Type", b"Server", b"X-Error-Message", b"ETag")
+    )
+    for status in (b"403", b"404", b"500", b"200"):
+        head = b"HTTP/1.1 " + status + b" " + text + b"\r\n" + fields
+        yield head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    for scheme in (b"gopher", b"http"):
+        yield b"HTTP/1.1 302 " + text + b"\r\nLocation: " + scheme + b"://" + text + b"\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("kind", TERMINAL)
+def test_hostile_error_bodies_reasons_and_redirects_are_shown_harmlessly(stage: Stage, kind: str) -> None:
+    text = TERMINAL[kind].encode("utf-8").replace(b"\r", b"")
+    for number, answer in enumerate(answers(text)):
+        with ScriptedServer(saying(answer)) as server:
             stage.project.write_manifest(
                 f"version: 1\nmodels:\n  m:\n    files: [{{url: '{server.url}/x.gguf', size: 9}}]\n"
             )
-            for words in (["lock"], ["sync", "-vv"], ["sync", "--json", "--progress", "json"]):
-                stage.run(*words, code=1, env={"GEMMALOCK_RETRIES": "0"})
+            words = ["sync", "--json", "--progress", "json"] if number % 2 else ["lock", "-vv"]
+            stage.run(*words, code=1, env={"GEMMALOCK_RETRIES": "0"})
     stage.declare()
 
 
@@ -139,7 +165,9 @@ def test_a_name_that_is_no_text_is_pruned_and_named(synced: Stage) -> None:
     assert synced.trashed == [b"a stray"]
 
 
-@pytest.mark.parametrize("words", [["no\x1b[2Jsuch"], ["sync", "::set-env name=X::y"], ["sync", "--\u202e"], ["path", "\x07"]])
+@pytest.mark.parametrize(
+    "words", [["no\x1b[2Jsuch"], ["sync", "::set-env name=X::y"], ["sync", "--\u202e"], ["path", "\x07"]]
+)
 def test_hostile_arguments_are_shown_harmlessly(stage: Stage, words: list[str]) -> None:
     stage.run(*words, code=[1, 4, 5])
     stage.run(*words, "--json", code=[1, 4, 5])
@@ -160,6 +188,15 @@ def test_a_terminal_gets_nothing_but_our_own_colours_and_cursor(stage: Stage, ki
     assert "\x1b]" not in shown and "\x07" not in shown and "\u202e" not in shown
     assert "a stray" not in shown
     assert stage.trashed == [b"a stray"]
+
+
+def saying(answer: bytes) -> Callable[[Exchange], None]:
+    """A script that answers everything with these bytes."""
+
+    def script(exchange: Exchange) -> None:
+        exchange.send(answer).close()
+
+    return script
 
 
 def on_a_terminal(stage: Stage, *words: str) -> str:

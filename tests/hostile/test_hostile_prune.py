@@ -64,7 +64,9 @@ def test_a_run_that_is_interrupted_deletes_nothing(synced: Stage, sent: signal.S
     synced.server.forget()
     with (
         synced.gemmalock.started("sync", env=synced.env) as process,
-        synced.meanwhile(lambda: process.send_signal(sent), when=lambda: synced.server.bytes_served("/model.gguf") > 50_000),
+        synced.meanwhile(
+            lambda: process.send_signal(sent), when=lambda: synced.server.bytes_served("/model.gguf") > 50_000
+        ),
     ):
         out, err = process.communicate(timeout=30)
     assert process.returncode == 2, (out, err)
@@ -119,21 +121,20 @@ def test_a_ledger_that_was_edited_to_claim_foreign_files_deletes_none_of_them(sy
     assert synced.trashed == [b"mine alone"]
 
 
-@pytest.mark.parametrize("how", ["flag", "environment", "settings"])
+@pytest.mark.parametrize("how", ["environment", "settings"])
 def test_more_strays_than_max_delete_allows_stop_the_run_before_it_begins(synced: Stage, how: str) -> None:
     for number in range(5):
         stray(synced, f"stray-{number}")
     synced.model.unlink()
     env = {"GEMMALOCK_MAX_DELETE": "4"} if how == "environment" else {}
-    words = ["--max-delete", "4"] if how == "flag" else []
     if how == "settings":
         (synced.project.folder / "gemmalock.toml").write_text("max-delete = 4\n")
     for command in ("sync", "prune"):
-        done = synced.run(command, *words, code=1, env=env)
+        done = synced.run(command, code=1, env=env)
         assert "5 strays would be pruned, and `max-delete` is 4" in done.err
     assert not synced.model.exists()
     (synced.root / "stray-0").unlink()
-    synced.run("sync", *words, env=env)
+    synced.run("sync", env=env)
     assert len(synced.trashed) == 4
 
 

@@ -186,37 +186,37 @@ def test_tasks_lists_everything_that_is_known(registry: DiskRegistry) -> None:
 
 
 def test_a_name_is_registered_with_one_task(registry: DiskRegistry) -> None:
-    registry.register_name("gemma.gguf", ID)
-    registry.register_name("gemma.gguf", ID)
-    registry.register_name("tokenizer.json", ID)
-    assert registry.names() == {"gemma.gguf": ID, "tokenizer.json": ID}
-    registry.register_name("gemma.gguf", OTHER_ID)
-    assert DiskRegistry(registry.folder.parent).names() == {"gemma.gguf": OTHER_ID, "tokenizer.json": ID}
-    registry.unregister_name("tokenizer.json")
-    registry.unregister_name("tokenizer.json")
-    assert registry.names() == {"gemma.gguf": OTHER_ID}
+    registry.register_name("gemma.gguf", ID, LOCK)
+    registry.register_name("gemma.gguf", ID, LOCK)
+    registry.register_name("tokenizer.json", ID, LOCK)
+    assert registry.names(LOCK) == {"gemma.gguf": ID, "tokenizer.json": ID}
+    registry.register_name("gemma.gguf", OTHER_ID, LOCK)
+    assert DiskRegistry(registry.folder.parent).names(LOCK) == {"gemma.gguf": OTHER_ID, "tokenizer.json": ID}
+    registry.unregister_name("tokenizer.json", LOCK)
+    registry.unregister_name("tokenizer.json", LOCK)
+    assert registry.names(LOCK) == {"gemma.gguf": OTHER_ID}
     assert os.listdir(registry.folder) == [OTHER_ID]
 
 
 @pytest.mark.parametrize("task_id", ["", "..", "../../etc", ID.upper() + "A", "x" * 36, ID + "\n"])
 def test_a_task_id_that_is_no_uuid_is_never_a_folder(registry: DiskRegistry, task_id: str) -> None:
     with pytest.raises(ValueError, match="is not a UUID"):
-        registry.register_name("gemma.gguf", task_id)
+        registry.register_name("gemma.gguf", task_id, LOCK)
     assert not registry.folder.exists()
 
 
 def test_forgetting_a_name_leaves_a_real_task(registry: DiskRegistry) -> None:
     node = node_of()
     registry.claim(node, LOCK).release()
-    registry.register_name("model.gguf", node.file.task_id)
-    registry.unregister_name("model.gguf")
+    registry.register_name("model.gguf", node.file.task_id, LOCK)
+    registry.unregister_name("model.gguf", LOCK)
     record = registry.look(node.file).record
     assert record is not None and record.nodes == (node.id,)
 
 
 def test_a_registered_name_becomes_a_real_task(registry: DiskRegistry) -> None:
     node = node_of()
-    registry.register_name("model.gguf", node.file.task_id)
+    registry.register_name("model.gguf", node.file.task_id, LOCK)
     record = registry.look(node.file).record
     assert record is not None and record.url is None and record.size is None
     claim = registry.claim(node, LOCK)

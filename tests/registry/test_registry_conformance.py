@@ -195,3 +195,17 @@ def test_a_sweep_takes_a_live_task_that_has_no_bytes(registry: Registry) -> None
     node = node_of()
     registry.claim(node, LOCK).release()
     assert registry.sweep(LOCK, frozenset({node.file.task_id})) == 1
+
+
+def test_a_learned_digest_is_known_to_who_looks_and_costs_no_byte(registry: Registry) -> None:
+    node = node_of()
+    claim = registry.claim(node, LOCK)
+    put_partial(claim.folder, b"0123456789")
+    claim.learned("1" * 64)
+    claim.release()
+    sight = registry.look(node.file)
+    assert sight.record is not None
+    assert sight.record.sha256 == "1" * 64
+    assert sight.has_bytes
+    again = registry.claim(node, LOCK)
+    assert (again.folder / "data.part").exists()

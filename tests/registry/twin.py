@@ -37,6 +37,10 @@ class MemoryClaim:
         task = self.registry.held.get(self.record.task_id)
         return task is not None and task.holder is self
 
+    def learned(self, sha256: str) -> None:
+        """Note the digest."""
+        self._keep(replace(self.record, sha256=sha256))
+
     def drop_partial(self) -> None:
         """Remove the bytes."""
         for name in ("journal", "data.part"):
@@ -96,7 +100,9 @@ class MemoryRegistry:
             claim.drop_partial()
             task = Task(fresh)
         old = task.record
-        same = (old.url, old.size, old.etag) == (file.url, file.size, file.etag) and old.sha256 in (None, file.sha256)
+        same = (old.url, old.size, old.etag) == (file.url, file.size, file.etag) and (
+            None in (old.sha256, file.sha256) or old.sha256 == file.sha256
+        )
         if not same:
             claim.drop_partial()
         nodes, locks = sorted({*old.nodes, node.id}), sorted({*old.locks, lock})

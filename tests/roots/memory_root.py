@@ -66,10 +66,14 @@ class MemoryRoot:
         expected = self._expected(file)
         if entry is not None and found.identity == (entry.size, entry.mtime_ns, entry.inode) and expected is not None:
             if entry.sha256 == expected and not verify:
-                return PlaceSight(Place.KNOWN)
+                return PlaceSight(Place.KNOWN, sha256=found.sha256)
             if entry.sha256 == expected:
                 agrees = found.sha256 == expected
-                return PlaceSight(Place.KNOWN) if agrees else PlaceSight(Place.OTHER, "the bytes rotted")
+                return (
+                    PlaceSight(Place.KNOWN, sha256=found.sha256)
+                    if agrees
+                    else PlaceSight(Place.OTHER, "the bytes rotted")
+                )
         if len(found.content) != file.size:
             return PlaceSight(Place.OTHER, f"{len(found.content)} bytes are in place, the lock says {file.size}")
         if expected is None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from gemmalock.errors import DiskError, PermissionRefused, UnsafePath
+from gemmalock.holders import mark
 from gemmalock.links import LinkMode
 from gemmalock.plan import Place
+from gemmalock.roots import staging
+from tests.guard import CHECKOUT
 from tests.roots.world import World, as_a_user, locked, sha256_of
 
 OLD, NEW = b"old bytes", b"new bytes, and more of them"
+#: Prints a mark of a process that is dead when it is read.
+MARK = "from gemmalock.holders import mark; print(mark())"
 
 
 @pytest.mark.parametrize("mode", [LinkMode.AUTO, LinkMode.HARDLINK, LinkMode.SYMLINK, LinkMode.COPY])
@@ -208,14 +214,26 @@ def test_placing_goes_on_while_pruning_removes_empty_folders(world: World) -> No
 
 
 def test_what_a_dead_process_staged_is_swept_and_what_a_live_one_staged_stays(world: World) -> None:
-    staging = world.models / ".gemmalock/staging"
-    staging.mkdir(parents=True)
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    dead = ended.pid
-    (staging / f"{dead}.1.00000000").write_bytes(b"left behind")
-    (staging / f"{os.getpid()}.1.00000000").write_bytes(b"left behind by a process of the same number")
-    (staging / f"{os.getppid()}.0.00000000").write_bytes(b"of a live process")
-    (staging / "theirs").write_bytes(b"of nobody we know")
+    folder = world.models / ".gemmalock/staging"
+    folder.mkdir(parents=True)
+    left = subprocess.run([sys.executable, "-c", MARK], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    host, boot, namespace, process, started, _ = mark().split(".")
+    here = f"{host}.{boot}.{namespace}"
+    (folder / left.stdout.strip()).write_bytes(b"left behind")
+    (folder / f"{here}.{process}.1.00000000").write_bytes(b"left behind by a process of the same number")
+    (folder / f"{host}.00000000.{namespace}.{process}.{started}.00000000").write_bytes(b"from before the last boot")
+    living = [f"{here}.{os.getppid()}.0.00000000", f"00000000.{boot}.{namespace}.1.1.00000000", "theirs"]
+    for name in living:
+        (folder / name).write_bytes(b"of a live process, of another machine, of nobody we know")
     world.put(world.open(), "m/a.bin", NEW)
-    assert world.staged() == sorted([f"{os.getppid()}.0.00000000", "theirs"])
+    assert world.staged() == sorted(living)
+
+
+def test_what_nobody_can_be_asked_about_is_swept_when_it_is_old(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.put(world.open(), "m/a.bin", NEW)
+    (world.models / ".gemmalock/staging/00000000.11111111.22222222.1.1.00000000").write_bytes(b"of another container")
+    world.put(world.open(), "m/b.bin", NEW)
+    assert len(world.staged()) == 1
+    monkeypatch.setattr(staging, "KEPT_SECONDS", -1)
+    world.open().purge_trash(0)
+    assert world.staged() == []

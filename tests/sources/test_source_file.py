@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gemmalock.errors import ConnectionFailed, Interrupted, NotFound, PolicyRefused, SizeMismatch, UpstreamChanged
+from gemmalock.errors import (
+    ConnectionFailed,
+    Interrupted,
+    NotFound,
+    PermissionRefused,
+    PolicyRefused,
+    SizeMismatch,
+    UpstreamChanged,
+)
 from gemmalock.ports import Ask
 from gemmalock.sources.file import FileSource
 from gemmalock.stopping import Stop
@@ -56,6 +64,29 @@ def test_a_folder_is_listed_with_the_links_that_stay_in_it(folder: Path) -> None
     os.mkfifo(folder / "pipe")
     listed = FileSource(folder.parent).list("file://models", Stop())
     assert listed.names == ("gemma.gguf", "inside.gguf", "tokenizer/100% café.json")
+
+
+def test_links_that_lead_nowhere_are_left_out(folder: Path) -> None:
+    """Round in a circle, below a file, to a name that cannot be."""
+    (folder / "circle").symlink_to("circle")
+    (folder / "one").symlink_to("two")
+    (folder / "two").symlink_to("one")
+    (folder / "below").symlink_to("gemma.gguf/below")
+    (folder / "endless").symlink_to("x" * 300)
+    listed = FileSource(folder.parent).list("file://models", Stop())
+    assert listed.names == ("gemma.gguf", "tokenizer/100% café.json")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_list_that_would_lack_something_is_an_error(folder: Path) -> None:
+    """A link to a file in a folder that may not be entered: nobody can say what it is."""
+    (folder / "a-link").symlink_to("tokenizer/100% café.json")
+    (folder / "tokenizer").chmod(0)
+    try:
+        with pytest.raises(PermissionRefused):
+            FileSource(folder.parent).list("file://models", Stop())
+    finally:
+        (folder / "tokenizer").chmod(0o700)
 
 
 MISSING = ["file://nothing", "file://gemma.gguf/below", "file://tokenizer", "file://pipe", "file://", "file://a%00b"]

@@ -28,7 +28,7 @@ from gemmalock.errors import (
 )
 from gemmalock.ports import Ask, Probe
 from gemmalock.sources.connecting import Target, connect
-from gemmalock.sources.http import HttpLimits, HttpSource
+from gemmalock.sources.http import HttpLimits, HttpSource, Policy
 from gemmalock.stopping import Stop
 from tests.servers.fileserver import WEAK, Content, FileServer
 from tests.servers.scripted import Exchange, Script, ScriptedServer
@@ -347,6 +347,41 @@ def test_a_rate_limit_ends_a_probe_at_once(http: HttpSource) -> None:
         assert len(server.requests) == 1
 
 
+def test_a_head_that_hangs_is_asked_again_as_a_get(brisk: HttpSource) -> None:
+    """S27: some servers know no HEAD, and say so by saying nothing."""
+
+    def script(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            exchange.hang()
+        exchange.answer(206, {"Content-Range": f"bytes 0-0/{SIZE}", "ETag": '"v1"'}, BODY[:1])
+
+    with ScriptedServer(script) as server:
+        assert brisk.probe(server.url + "/x", Stop()) == Probe(SIZE, '"v1"', None)
+        assert [request.method for request in server.requests] == ["HEAD", "GET"]
+
+
+DELIMITED: list[tuple[str, Script, bool]] = [
+    ("with a length", lambda e: e.answer(200, {}, BODY), True),
+    ("in chunks", lambda e: e.head(200, {"Transfer-Encoding": "chunked"}).chunk(BODY).chunk(b""), True),
+    ("until the close", lambda e: e.head(200).send(BODY).close(), False),
+]
+
+
+@pytest.mark.parametrize(("script", "delimited"), [row[1:] for row in DELIMITED], ids=[row[0] for row in DELIMITED])
+def test_an_answer_says_whether_a_cut_would_show(brisk: HttpSource, script: Script, delimited: bool) -> None:
+    with ScriptedServer(script) as server:
+        unknown, known = brisk.open(Ask(server.url + "/x"), Stop()), brisk.open(whole(server.url), Stop())
+        assert (unknown.delimited, known.delimited) == (delimited, True)
+        assert drained(unknown) == drained(known) == BODY
+
+
+def test_a_body_of_unknown_size_that_ends_with_a_reset_is_cut(brisk: HttpSource) -> None:
+    with ScriptedServer(lambda e: e.head(200).send(BODY).reset()) as server:
+        answer = brisk.open(Ask(server.url + "/x"), Stop())
+        with pytest.raises(ConnectionFailed):
+            drained(answer)
+
+
 def test_an_https_source_cannot_be_listed(http: HttpSource) -> None:
     with pytest.raises(PolicyRefused, match="cannot be listed") as caught:
         http.list("https://models.example.org/", Stop())
@@ -411,6 +446,40 @@ def test_a_redirect_elsewhere_is_refused_before_anything_is_asked(http: HttpSour
         with pytest.raises(RedirectRefused):
             http.open(whole(server.url), Stop())
         assert len(server.requests) == 1
+
+
+def only(*hosts: str) -> HttpSource:
+    """A source that may ask these hosts and no others."""
+    return HttpSource(policy=Policy(allowed_hosts=frozenset(hosts)))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_a_host_that_is_not_allowed_is_refused_before_it_is_asked(status: int) -> None:
+    with FileServer({"/x": BODY}) as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost") + "/x"
+        with ScriptedServer(lambda e: e.answer(status, {"Location": elsewhere})) as server:
+            source = only("127.0.0.1")
+            for call in (lambda: source.open(whole(server.url), Stop()), lambda: source.probe(server.url, Stop())):
+                with pytest.raises(PolicyRefused, match="host `localhost` is not among `allowed-hosts`"):
+                    call()
+            assert len(server.requests) == 2
+        assert other.requests == ()
+        source.close()
+
+
+def test_redirects_between_allowed_hosts_are_followed() -> None:
+    with FileServer({"/x": BODY}) as other:
+        elsewhere = other.url.replace("127.0.0.1", "localhost") + "/x"
+        with FileServer({}, redirects={"/gemma.gguf": elsewhere}) as server:
+            source = only("127.0.0.1", "localhost")
+            assert drained(source.open(whole(server.url), Stop())) == BODY
+            source.close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x", "https://127.0.0.1.example.org/x", "https:///x"])
+def test_the_first_host_has_to_be_allowed_too(url: str) -> None:
+    with pytest.raises(PolicyRefused, match="allowed-hosts"):
+        only("models.example.org").open(Ask(url), Stop())
 
 
 def test_two_locations_are_refused(http: HttpSource) -> None:
@@ -510,7 +579,7 @@ OFFLINE: list[Callable[[HttpSource], object]] = [
 def test_offline_nothing_is_connected_to(call: Callable[[HttpSource], object]) -> None:
     """N10."""
     with pytest.raises(Offline) as caught:
-        call(HttpSource(offline=True))
+        call(HttpSource(policy=Policy(offline=True)))
     assert caught.value.hint == "run it again without `--offline`"
 
 

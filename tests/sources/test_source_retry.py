@@ -20,7 +20,7 @@ from gemmalock.errors import (
     TlsFailed,
 )
 from gemmalock.sources.proxies import no_proxy_from, proxies_from
-from gemmalock.sources.retry import Backoff, RunBudget, with_retries
+from gemmalock.sources.retry import Backoff, with_retries
 from gemmalock.stopping import Stop
 
 EAGER = Backoff(attempts=3, base_seconds=0, cap_seconds=0)
@@ -87,22 +87,6 @@ def test_the_last_error_comes_out(kind: type[FileError], calls: int) -> None:
     with pytest.raises(kind, match=str(calls)):
         with_retries(call, EAGER, Stop())
     assert count == calls
-
-
-def test_a_run_spends_no_more_retries_than_it_has() -> None:
-    budget = RunBudget(3)
-    count = 0
-
-    def call() -> None:
-        nonlocal count
-        count += 1
-        raise TimedOut("x")
-
-    for _ in range(4):
-        with pytest.raises(TimedOut):
-            with_retries(call, EAGER, Stop(), budget=budget)
-    assert count == 4 + 3
-    assert budget.left == 0
 
 
 def test_a_stop_ends_the_waiting() -> None:

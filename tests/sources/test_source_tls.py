@@ -81,6 +81,18 @@ def test_a_connection_cut_in_the_middle_of_tls_can_be_tried_again(certificate: C
     source.close()
 
 
+def test_a_body_of_unknown_size_has_to_end_as_tls_says_it_ends(certificate: Certificate) -> None:
+    """RFC 9112, 9.8: without a close_notify, somebody on the way may have cut it."""
+    context, public = certificate("IP:127.0.0.1")
+    source = HttpSource(ca_file=str(public))
+    with ScriptedServer(lambda e: e.head(200).send(b"half").close(), tls=context) as server:
+        answer = source.open(Ask(server.url + "/x"), Stop())
+        with pytest.raises(ConnectionFailed, match="was cut"):
+            drained(answer)
+        assert drained(source.open(Ask(server.url + "/x", 0, 4, 4, proven=True), Stop())) == b"half"
+    source.close()
+
+
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     missing = tmp_path / "none.pem"
     with pytest.raises(TlsFailed, match=r"none\.pem"):

@@ -60,6 +60,7 @@ class MemoryAnswer:
         self.etag: str | None = _tag(body)
         self.origin = "memory://"
         self.restarted = restarted
+        self.delimited = True
         self._left = memoryview(body)[start:end]
         self._stop = stop
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def store(tmp_path: Path) -> DiskStore:
     return DiskStore(tmp_path / "store")
 
 
+def entered(store: DiskStore, content: bytes) -> tuple[str, Path]:
+    """Put bytes into the store: (their sha256, where they are)."""
+    staged = store.staging()
+    staged.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return sha256, store.enter(staged, sha256, len(content))
+
+
 def rot_in_secret(path: Path) -> None:
     """Other bytes with the old stat: what a failing disk does."""
     found = path.stat()
@@ -52,12 +61,12 @@ def test_nothing_is_made_by_asking(store: DiskStore) -> None:
     assert store.free_bytes() > 0
     assert (store.size(), list(store.objects())) == (0, [])
     assert store.verify().sound == 0
-    assert store.prune().removed == ()
+    assert store.prune() == ()
     assert not store.folder.exists()
 
 
 def test_the_layout(store: DiskStore) -> None:
-    sha256, path = store.enter_bytes(BIG)
+    sha256, path = entered(store, BIG)
     assert path.relative_to(store.folder).parts == ("objects", sha256[:2], sha256)
     assert (path.stat().st_mode & 0o777, store.folder.stat().st_mode & 0o777) == (0o444, 0o700)
     assert sidecar_path(path).stat().st_mode & 0o777 == 0o600
@@ -72,7 +81,7 @@ def test_an_object_is_named_by_a_digest_and_nothing_else(store: DiskStore, name:
 
 
 def test_while_the_stat_holds_nothing_is_read(store: DiskStore) -> None:
-    sha256, path = store.enter_bytes(BIG)
+    sha256, path = entered(store, BIG)
     rot_in_secret(path)
     assert store.has(sha256, len(BIG)) and store.holds(sha256)
     assert store.checked(sha256, len(BIG)) == path
@@ -82,7 +91,7 @@ def test_while_the_stat_holds_nothing_is_read(store: DiskStore) -> None:
 
 @pytest.mark.parametrize("text", [None, b"", b"{", b"[]", b"\x00" * 50, b'{"size": "x"}'])
 def test_a_lost_or_damaged_sidecar_is_made_again_from_the_bytes(store: DiskStore, text: bytes | None) -> None:
-    sha256, path = store.enter_bytes(BIG)
+    sha256, path = entered(store, BIG)
     sidecar_path(path).unlink() if text is None else sidecar_path(path).write_bytes(text)
     assert store.has(sha256, len(BIG)) and not store.holds(sha256)
     assert read_sidecar(path) is None, "a look changes nothing"
@@ -119,7 +128,7 @@ def test_a_part_that_is_a_link_is_not_followed(store: DiskStore, tmp_path: Path)
 
 
 def test_a_link_in_the_place_of_an_object_is_none(store: DiskStore, tmp_path: Path) -> None:
-    sha256, path = store.enter_bytes(BIG)
+    sha256, path = entered(store, BIG)
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     assert not store.has(sha256, len(BIG))
@@ -153,7 +162,7 @@ def test_a_staged_file_is_its_owners_alone_and_swept_when_that_is_dead(store: Di
 
 
 def test_a_store_that_everybody_can_write_to_serves_nothing(store: DiskStore) -> None:
-    sha256, _ = store.enter_bytes(BIG)
+    sha256, _ = entered(store, BIG)
     store.folder.chmod(0o777)
     fresh = DiskStore(store.folder)
     for ask in (lambda: fresh.has(sha256, len(BIG)), lambda: fresh.checked(sha256, len(BIG)), fresh.staging):
@@ -164,7 +173,7 @@ def test_a_store_that_everybody_can_write_to_serves_nothing(store: DiskStore) ->
 
 
 def test_verify_finds_what_has_rotted_in_secret(store: DiskStore) -> None:
-    digests = [store.enter_bytes(b"%d" % number * 100)[0] for number in range(3)]
+    digests = [entered(store, b"%d" % number * 100)[0] for number in range(3)]
     rot_in_secret(store.object_path(digests[1]))
     told: list[tuple[int, int]] = []
     result = store.verify(on_progress=lambda done, total: told.append((done, total)))
@@ -174,12 +183,24 @@ def test_verify_finds_what_has_rotted_in_secret(store: DiskStore) -> None:
     assert store.verify().rotten == ()
 
 
-def test_verify_can_be_stopped(store: DiskStore) -> None:
-    store.enter_bytes(BIG)
+def test_whatever_hashes_can_be_stopped(store: DiskStore, tmp_path: Path) -> None:
+    sha256, path = entered(store, BIG)
+    os.utime(path, ns=(1, 1))
     stop = Stop()
     stop.set()
-    with pytest.raises(Interrupted):
-        store.verify(stop)
+    stopped = DiskStore(store.folder, stop)
+    part = tmp_path / "part"
+    part.write_bytes(BIG)
+    calls: list[Callable[[], object]] = [
+        lambda: stopped.has(sha256, len(BIG)),
+        lambda: stopped.checked(sha256, len(BIG)),
+        lambda: stopped.enter(part, sha256, len(BIG)),
+        stopped.verify,
+    ]
+    for call in calls:
+        with pytest.raises(Interrupted):
+            call()
+    assert part.exists()
     assert len(list(store.objects())) == 1
 
 
@@ -197,7 +218,7 @@ def test_a_wrong_part_leaves_the_store_as_it_was(store: DiskStore, tmp_path: Pat
 @pytest.fixture
 def four(store: DiskStore) -> list[str]:
     """Four objects of 100 bytes, last used 40, 30, 20 and 10 days ago."""
-    digests = [store.enter_bytes(b"%d" % number * 100)[0] for number in range(4)]
+    digests = [entered(store, b"%d" % number * 100)[0] for number in range(4)]
     for sha256, days in zip(digests, (40, 30, 20, 10), strict=True):
         used(store, sha256, days)
     return digests
@@ -223,9 +244,8 @@ def test_the_least_recently_used_goes_first(
     assert len(list(store.objects())) == 4
     done = store.prune(older_than, max_bytes)
     assert planned == done
-    assert [stored.sha256 for stored in done.removed] == [four[number] for number in gone]
-    assert done.freed_bytes == 100 * len(gone)
-    assert done.kept_bytes == store.size() == 400 - 100 * len(gone)
+    assert [stored.sha256 for stored in done] == [four[number] for number in gone]
+    assert store.size() == 400 - 100 * len(gone)
     for number in gone:
         assert not sidecar_path(store.object_path(four[number])).exists()
 
@@ -233,7 +253,7 @@ def test_the_least_recently_used_goes_first(
 def test_using_an_object_makes_it_young(store: DiskStore, four: list[str]) -> None:
     store.checked(four[0], 100)
     store.touch("0" * 64)
-    assert [stored.sha256 for stored in store.prune(older_than_seconds=5 * DAY).removed] == four[1:]
+    assert [stored.sha256 for stored in store.prune(older_than_seconds=5 * DAY)] == four[1:]
 
 
 def test_what_a_root_links_to_stays(store: DiskStore, four: list[str], tmp_path: Path) -> None:
@@ -244,10 +264,10 @@ def test_what_a_root_links_to_stays(store: DiskStore, four: list[str], tmp_path:
     (root / "loop").symlink_to(root)
     store.remember_root(root)
     store.remember_root(root)
-    assert [stored.sha256 for stored in store.prune(live=frozenset({four[2]})).removed] == [four[3]]
+    assert [stored.sha256 for stored in store.prune(live=frozenset({four[2]}))] == [four[3]]
     (root / "deep" / "soft").unlink()
     (root / "hard").unlink()
-    assert len(store.prune().removed) == 3
+    assert len(store.prune()) == 3
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -284,7 +304,7 @@ def test_a_root_whose_file_system_is_not_there_protects_everything(
     store.remember_root(root)
     (note,) = (store.folder / "roots").iterdir()
     note.write_bytes(note.read_bytes().replace(b'"device": ', b'"device": 9'))
-    assert store.prune(dry_run=True).removed, "the folder is there to be read"
+    assert store.prune(dry_run=True), "the folder is there to be read"
     root.rmdir()
     with pytest.raises(RunRefused, match="would not say"):
         store.prune()
@@ -296,7 +316,7 @@ def test_a_root_that_was_removed_protects_nothing(store: DiskStore, four: list[s
     root.mkdir()
     store.remember_root(root)
     root.rmdir()
-    assert len(store.prune().removed) == len(four)
+    assert len(store.prune()) == len(four)
 
 
 STORED = st.builds(
@@ -315,16 +335,16 @@ def test_pruning_never_takes_what_is_pinned_nor_more_than_it_must(
 ) -> None:
     pinned = drawn.draw(st.sets(st.sampled_from([stored.sha256 for stored in objects]))) if objects else set()
     chosen = choose(objects, frozenset(pinned), Limits(older_than, max_bytes), 10**12)
-    gone = {stored.sha256 for stored in chosen.removed}
+    gone = {stored.sha256 for stored in chosen}
     stays = [stored for stored in objects if stored.sha256 not in gone]
     assert not gone & pinned
-    assert chosen.kept_bytes == sum(stored.size for stored in stays)
+    kept = sum(stored.size for stored in stays)
     free = [stored for stored in stays if stored.sha256 not in pinned]
-    if max_bytes is not None and chosen.kept_bytes > max_bytes:
+    if max_bytes is not None and kept > max_bytes:
         assert not free
-    if older_than is None and max_bytes is not None and chosen.removed:
-        last = chosen.removed[-1]
-        assert chosen.kept_bytes + last.size > max_bytes
+    if older_than is None and max_bytes is not None and chosen:
+        last = chosen[-1]
+        assert kept + last.size > max_bytes
         assert all(stored.used_ns >= last.used_ns for stored in free)
 
 
@@ -350,8 +370,10 @@ def test_on_another_file_system_than_the_cache_it_is_in_the_root(house: Path) ->
 
 def test_a_store_can_be_entered_by_many_at_once(tmp_path: Path) -> None:
     text = "import sys; from pathlib import Path; from gemmalock.store import DiskStore\n"
+    text += "from hashlib import sha256\n"
     text += "store = DiskStore(Path(sys.argv[1]))\n"
-    text += "for number in range(20): store.enter_bytes(b'%d' % number * 1000)\n"
+    text += "for number in range(20):\n    content, staged = b'%d' % number * 1000, store.staging()\n"
+    text += "    staged.write_bytes(content)\n    store.enter(staged, sha256(content).hexdigest(), len(content))\n"
     command = [sys.executable, "-c", text, str(tmp_path / "store")]
     processes = [subprocess.Popen(command) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4

@@ -435,6 +435,48 @@ def test_offline_no_mirror_is_asked(bench: Bench) -> None:
     assert source.at[MIRROR].asks == []
 
 
+# --- what is told ------------------------------------------------------------------------------------------
+
+
+def test_whoever_watches_learns_at_the_end_how_much_was_received(bench: Bench) -> None:
+    bench.fetch(locked(BIG), ScriptedSource([Reply(BIG)]))
+    assert bench.watch.received == sorted(bench.watch.received)
+    assert bench.watch.received[-1] == len(BIG)
+
+
+def test_a_failed_transfer_tells_how_much_it_received(bench: Bench) -> None:
+    gone = Reply(b"", error=NotFound("gone"))
+    with pytest.raises(NotFound):
+        bench.fetch(locked(BIG), ScriptedSource([Reply(BIG, cut=THIRD), gone]))
+    assert bench.watch.received[-1] == THIRD
+
+
+def test_what_was_received_for_nothing_counts(bench: Bench) -> None:
+    with pytest.raises(DigestMismatch):
+        bench.fetch(locked(BIG), ScriptedSource([Reply(OTHER, etag=None)]))
+    assert bench.watch.received[-1] == len(BIG)
+
+
+def test_an_interrupted_transfer_tells_how_much_it_received(bench: Bench) -> None:
+    with pytest.raises(Interrupted):
+        bench.fetch(locked(BIG), ScriptedSource([Reply(BIG, cut=THIRD, then=bench.stop.set)]))
+    assert bench.watch.received[-1] == THIRD
+
+
+def own_threads() -> dict[str, bool]:
+    """The threads of transfers that run: name → whether the process may end without them."""
+    ours = ("gemmalock-digest", "gemmalock-journal")
+    return {thread.name: thread.daemon for thread in threading.enumerate() if thread.name in ours}
+
+
+def test_a_disk_that_hangs_keeps_no_process_from_ending_and_no_thread_outlives_its_transfer(bench: Bench) -> None:
+    seen: list[dict[str, bool]] = []
+    reply = Reply(BIG, then=lambda: seen.append(own_threads()), cut=len(BIG) - 1)
+    bench.fetch(locked(BIG), ScriptedSource([reply, Reply(BIG)]))
+    assert seen == [{"gemmalock-digest": True, "gemmalock-journal": True}]
+    assert own_threads() == {}
+
+
 # --- a hostile disk ----------------------------------------------------------------------------------------
 
 

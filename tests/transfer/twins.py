@@ -77,6 +77,7 @@ class ScriptedAnswer:
     def __init__(self, reply: Reply, start: int, end: int | None, restarted: str | None) -> None:
         self.start, self.end, self.restarted = start, end, restarted
         self.etag, self.origin = reply.etag, reply.origin
+        self.delimited = True
         self.closed = False
         self.sent = 0
         self._reply = reply
@@ -173,6 +174,9 @@ class FolderClaim:
         """Always."""
         return True
 
+    def learned(self, sha256: str) -> None:
+        """Nobody asks for it."""
+
     def drop_partial(self) -> None:
         """Remove both files."""
         self.dropped += 1
@@ -205,11 +209,16 @@ class Watched:
     """A ports.Watch that remembers."""
 
     have: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
     retries: list[tuple[str, float]] = field(default_factory=list)
 
     def progress(self, have: int) -> None:
         """Note it."""
         self.have.append(have)
+
+    def fetched(self, count: int) -> None:
+        """Note it."""
+        self.received.append(count)
 
     def retrying(self, reason: str, after_seconds: float) -> None:
         """Note it."""

@@ -1,0 +1,99 @@
+"""Many calls at once, and one call for many who want the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemmalock.app.at_once import Shared, at_once
+from gemmalock.errors import Interrupted, NotFound
+from gemmalock.stopping import Stop
+from tests.guard import CHECKOUT
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 8))
+def test_the_answers_come_in_the_order_of_the_items(items: list[int], most: int) -> None:
+    assert at_once(lambda item: item + 1, items, most, Stop()) == tuple(item + 1 for item in items)
+
+
+def test_so_many_run_at_once() -> None:
+    together = threading.Barrier(4, timeout=30)
+    assert sorted(at_once(lambda _: together.wait(), range(8), 4, Stop())) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_the_error_of_the_first_that_failed_comes_out_and_nothing_more_is_begun() -> None:
+    begun: list[int] = []
+
+    def call(item: int) -> int:
+        begun.append(item)
+        if item == 2:
+            raise NotFound("2")
+        return item
+
+    with pytest.raises(NotFound, match="2"):
+        at_once(call, range(1000), 1, Stop())
+    assert begun[:3] == [0, 1, 2]
+
+
+def test_without_threads_it_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P09."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert at_once(str, (1, 2, 3), 3, Stop()) == ("1", "2", "3")
+
+
+def test_a_stop_ends_the_waiting_for_a_call_that_hangs() -> None:
+    stop, over = Stop(), threading.Event()
+
+    def hang(_: int) -> None:
+        stop.set()
+        over.wait()
+
+    try:
+        with pytest.raises(Interrupted):
+            at_once(hang, (1,), 1, stop)
+    finally:
+        over.set()
+
+
+def test_a_call_that_hangs_keeps_no_process_from_ending() -> None:
+    text = (
+        "import threading\nfrom gemmalock.app.at_once import at_once\nfrom gemmalock.errors import Interrupted\n"
+        "from gemmalock.stopping import Stop\nstop = Stop()\n"
+        "def hang(_):\n    stop.set()\n    threading.Event().wait()\n"
+        "try:\n    at_once(hang, (1,), 1, stop)\nexcept Interrupted:\n    print('ended')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", text], cwd=CHECKOUT, capture_output=True, text=True, timeout=30)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "ended\n", "")
+
+
+def test_one_question_is_asked_once_however_many_ask() -> None:
+    shared: Shared[int] = Shared()
+    calls: list[str] = []
+    together = threading.Barrier(8, timeout=30)
+
+    def ask(question: str) -> int:
+        together.wait()
+        return shared.answer(question, lambda: calls.append(question) or len(question))  # type: ignore[func-returns-value]
+
+    assert at_once(ask, ("a", "bb") * 4, 8, Stop()) == (1, 2) * 4
+    assert sorted(calls) == ["a", "bb"]
+
+
+def test_an_error_is_an_answer_for_everybody() -> None:
+    shared: Shared[int] = Shared()
+
+    def fail() -> int:
+        raise NotFound("gone")
+
+    for _ in range(2):
+        with pytest.raises(NotFound, match="gone"):
+            shared.answer("a", fail)

@@ -1,0 +1,71 @@
+"""Putting the adapters together: each is made once, and each URL comes to its own."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gemmalock.app.at_once import at_once
+from gemmalock.app.wiring import Workshop
+from gemmalock.collect import Project
+from gemmalock.errors import PolicyRefused
+from gemmalock.ports import Ask
+from gemmalock.settings import Settings
+from gemmalock.stopping import Stop
+
+THREADS = 8
+PARTS: list[Callable[[Workshop], object]] = [
+    lambda workshop: workshop.store_folder,
+    lambda workshop: workshop.store,
+    lambda workshop: workshop.registry,
+    lambda workshop: workshop._limit,
+    lambda workshop: workshop.adapter("https", Path()),
+]
+
+
+@pytest.fixture
+def often() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("part", PARTS, ids=["store_folder", "store", "registry", "limit", "source"])
+def test_what_many_ask_for_at_once_is_made_once(tmp_path: Path, part: Callable[[Workshop], object]) -> None:
+    for _ in range(50):
+        workshop = Workshop(Project(tmp_path), Settings(limit_rate=1000))
+        together = threading.Barrier(THREADS, timeout=30)
+
+        def touch(_: int, workshop: Workshop = workshop, together: threading.Barrier = together) -> object:
+            together.wait()
+            return part(workshop)
+
+        assert len({id(made) for made in at_once(touch, range(THREADS), THREADS, Stop())}) == 1
+
+
+@pytest.mark.parametrize("url", ["hf://org/repo", "s3://bucket/x", "gopher://example.org/x"])
+def test_a_scheme_without_a_source_is_refused_for_that_file(tmp_path: Path, url: str) -> None:
+    source = Workshop(Project(tmp_path), Settings()).source("gemmalock.yaml")
+    for call in (
+        lambda: source.probe(url, Stop()),
+        lambda: source.list(url, Stop()),
+        lambda: source.open(Ask(url), Stop()),
+    ):
+        with pytest.raises(PolicyRefused, match="no source for"):
+            call()
+
+
+def test_allowed_hosts_say_nothing_of_files(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"weights")
+    workshop = Workshop(Project(tmp_path), Settings(allowed_hosts=("models.example.org",)))
+    assert workshop.source("gemmalock.yaml").probe("file://a.gguf", Stop()).size == 7
+    with pytest.raises(PolicyRefused, match="allowed-hosts"):
+        workshop.source("gemmalock.yaml").probe("http://127.0.0.1:9/a.gguf", Stop())
+    workshop.close()
