@@ -38,9 +38,11 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which nodes are meant: those under one of the prefixes, or all where there is none."""
+    """Which nodes are meant: those under one of the prefixes, or all where there is none. `given`: something was named
+    at all, if only a folder."""
 
     prefixes: tuple[str, ...] = ()
+    given: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.prefixes)
@@ -73,7 +75,7 @@ def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selec
     if len(projects) > 1:
         listed = ", ".join(sorted(f"`{_shown(project.folder, folder)}`" for project in projects))
         raise UsageError(f"these belong to different locks: {listed}", hint="run gemmalock once for each")
-    return projects.pop(), Selection(tuple(prefixes))
+    return projects.pop(), Selection(tuple(prefixes), given=bool(selectors))
 
 
 def nearest(folder: Path) -> Project | None:
@@ -102,14 +104,14 @@ def _found_at(path: Path, selector: str) -> Project:
             raise UsageError(f"`{selector}` is not a manifest", hint=f"a manifest is called `{MANIFEST_NAME}`")
         if not path.parent.is_dir() or not _has_project(path.parent):
             raise NothingCollected(f"there is no `{selector}`")
-        return Project(_absolute(path.parent))
+        return Project(absolute(path.parent))
     if not path.is_dir():
         raise UsageError(f"`{selector}` does not exist", hint="give a folder, a manifest or a node ID")
     if _has_project(path):
-        return Project(_absolute(path))
+        return Project(absolute(path))
     below = list(_below(path))
     if len(below) == 1:
-        return Project(_absolute(below[0]))
+        return Project(absolute(below[0]))
     if below:
         listed = ", ".join(f"`{_shown(folder, path)}/{MANIFEST_NAME}`" for folder in below[:10])
         raise UsageError(f"there is more than one manifest below `{selector}`: {listed}", hint="name one of them")
@@ -138,7 +140,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _above(path: Path) -> Project:
-    here = _absolute(path)
+    here = absolute(path)
     for folder in (here, *here.parents):
         if _has_project(folder):
             return Project(folder)
@@ -147,8 +149,12 @@ def _above(path: Path) -> Project:
     raise NothingCollected(f"there is no `{MANIFEST_NAME}` here, below, or above up to the repository's root")
 
 
-def _absolute(folder: Path) -> Path:
-    return Path(os.path.abspath(folder))
+def absolute(folder: Path) -> Path:
+    """The folder from the root of the file system; links stay as they are. Raises UsageError."""
+    try:
+        return Path(os.path.abspath(folder))
+    except FileNotFoundError:
+        raise UsageError("the current folder is gone", hint="change to a folder that is there") from None
 
 
 def _shown(folder: Path, base: Path) -> str:

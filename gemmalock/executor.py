@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gemmalock.errors import Busy, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
@@ -57,8 +57,9 @@ def execute(plan: Plan, crew: Crew) -> tuple[FileOutcome, ...]:
             outcomes[file.node.id] = _without_work(file)
         if busy := [file for file in group if file not in idle]:
             work.append(busy)
-    for outcome in _in_threads(work, crew):
-        outcomes[outcome.id] = outcome
+    with contextlib.closing(_in_threads(work, crew)) as ending:
+        for outcome in ending:
+            outcomes[outcome.id] = outcome
     return tuple(outcomes.get(file.node.id) or _cancelled(file) for file in plan.files)
 
 
@@ -70,13 +71,30 @@ def _groups(files: Sequence[FilePlan]) -> list[list[FilePlan]]:
     return sorted(groups.values(), key=lambda group: -group[0].to_fetch)
 
 
-def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Iterator[FileOutcome]:
+def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Generator[FileOutcome, None, None]:
     todo: queue.SimpleQueue[list[FilePlan]] = queue.SimpleQueue()
     done: queue.SimpleQueue[FileOutcome | BaseException] = queue.SimpleQueue()
     for group in work:
         todo.put(group)
     threads = _started(min(crew.jobs, len(work)), todo, done, crew)
-    left = sum(len(group) for group in work)
+    try:
+        yield from _ended(threads, done, sum(len(group) for group in work), crew)
+    except BaseException:
+        # A KeyboardInterrupt of a library's user too: nobody goes on behind the caller's back.
+        crew.stop.set()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        raise
+
+
+def _ended(
+    threads: Sequence[threading.Thread],
+    done: queue.SimpleQueue[FileOutcome | BaseException],
+    left: int,
+    crew: Crew,
+) -> Iterator[FileOutcome]:
+    """The outcomes as they come, until there are `left` of them, or nobody works any more."""
     deadline = float("inf")
     while left:
         if crew.stop.is_set() and deadline == float("inf"):
@@ -89,7 +107,6 @@ def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Iterator[FileOutcome]
             # The last thread may have spoken, and ended, after we looked into the queue.
             continue
         if isinstance(outcome, BaseException):
-            crew.stop.set()
             raise outcome
         left -= 1
         crew.reporter.finished(outcome)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemmalock.app.locking import Mode, ready_lock
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning
+from gemmalock.app.pruning import Pruning, unseen_warnings
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFailed, RunRefused
@@ -29,9 +29,11 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     outcomes = tuple(_status(file) for file in planned.files)
     warnings = [f"the lock is stale: {drift}" for drift in ready.stale]
     pruned = PruneResult()
-    if not selection:
+    if not selection.given:
         try:
-            pruned = Pruning.of(workshop, adopt=False).preview()
+            pruning = Pruning.of(workshop, adopt=False)
+            pruned = pruning.preview()
+            warnings.extend(unseen_warnings(pruning))
         except RunRefused as refusal:
             warnings.append(f"{refusal.message}; {refusal.hint}")
     return Report(

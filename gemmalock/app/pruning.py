@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.errors import RunRefused
+from gemmalock.errors import DiskError, RunRefused
 from gemmalock.lockfile import LockedManifest
 from gemmalock.outcome import Pruned, StrayKept
 from gemmalock.ports import PruneResult, Stray
@@ -14,11 +16,12 @@ from gemmalock.ports import PruneResult, Stray
 
 @dataclass(frozen=True, slots=True)
 class RootStrays:
-    """The strays of one root; `prefix` is the root's path from the workspace root."""
+    """The strays of one root; `prefix` is the root's path from the workspace root. `unseen`: why nobody could look."""
 
     manifest_path: str
     prefix: str
     strays: tuple[Stray, ...]
+    unseen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,26 @@ def root_warnings(workshop: Workshop) -> tuple[str, ...]:
     return tuple(warning for _, root in workshop.roots() for warning in root.warnings)
 
 
+def unseen_warnings(pruning: Pruning) -> tuple[str, ...]:
+    """The roots in which nobody could look for strays."""
+    return tuple(f"not pruning `{root.prefix}`: {root.unseen}" for root in pruning.roots if root.unseen)
+
+
 def _strays_of(workshop: Workshop, manifest: LockedManifest) -> RootStrays:
     locked = frozenset(file.path for _, file in manifest.files())
-    return RootStrays(manifest.path, manifest.root_path, workshop.root(manifest.path).strays(locked))
+    root = workshop.root(manifest.path)
+    try:
+        strays = root.strays(locked)
+    except DiskError as error:
+        # A failed look never becomes a deletion, nor hides what is known of the files themselves.
+        return RootStrays(manifest.path, manifest.root_path, (), error.message)
+    return RootStrays(manifest.path, manifest.root_path, tuple(_spared(workshop, root.folder, one) for one in strays))
+
+
+def _spared(workshop: Workshop, root: Path, stray: Stray) -> Stray:
+    """The stray, kept where it is of a store that somebody put into the root."""
+    if workshop.settings.store is None or stray.keep is not None:
+        return stray
+    store, path = Path(os.path.abspath(workshop.store_folder)), Path(os.path.abspath(root / stray.path))
+    inside = path == store or store in path.parents or path in store.parents
+    return replace(stray, keep="the store is here") if inside else stray

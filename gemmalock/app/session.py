@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Silence, Workshop
-from gemmalock.collect import Project, Selection, collect, nearest
+from gemmalock.collect import Project, Selection, absolute, collect, nearest
 from gemmalock.errors import UsageError
 from gemmalock.ports import Reporter
 from gemmalock.settings import Settings, load_settings
@@ -50,7 +50,7 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
     """Collect and wire. `anywhere`: for what concerns the store alone nothing below is looked at, and where there is
     no project, the folder stands in for one. Raises NothingCollected, UsageError, SettingInvalid."""
     if anywhere:
-        project, selection = nearest(call.folder) or Project(Path(os.path.abspath(call.folder))), Selection()
+        project, selection = nearest(call.folder) or Project(absolute(call.folder)), Selection()
     else:
         project, selection = collect(call.folder, call.selectors)
     settings = load_settings(project.folder, call.environ, call.flags)

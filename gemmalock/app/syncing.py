@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gemmalock.app.affording import affordable
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, prune_roots, root_warnings
+from gemmalock.app.pruning import Pruning, prune_roots, root_warnings, unseen_warnings
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
@@ -111,6 +111,7 @@ class Sync:
             warnings=(
                 *self._warnings(ready, nodes),
                 *_not_pruned(code, pruning),
+                *unseen_warnings(pruning),
                 *untidy,
                 *root_warnings(self.workshop),
             ),
@@ -127,7 +128,7 @@ class Sync:
 
     def _pruning(self, lock: Lock) -> Pruning:
         """What would be pruned. Raises RunRefused before anything is changed, where pruning would be a mistake."""
-        wanted = not (self.options.no_prune or self.selection)
+        wanted = not (self.options.no_prune or self.selection.given)
         if not any(True for _ in lock.nodes()) and not self.options.allow_empty:
             wanted = False
         return Pruning.of(self.workshop, adopt=self.options.adopt) if wanted else Pruning()

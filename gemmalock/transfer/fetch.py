@@ -21,7 +21,6 @@ from gemmalock.errors import (
     RangeRefused,
     SizeMismatch,
     SourceError,
-    TimedOut,
     TransferError,
     UpstreamChanged,
 )
@@ -36,8 +35,7 @@ from gemmalock.transfer.part import BLOCK, Part
 from gemmalock.transfer.ranges import DurableRanges
 from gemmalock.transfer.segment import Segment, Throttle
 
-#: An attempt that brought so many bytes was not in vain. (One that was cut short is not with a single byte; silence
-#: after a trickle costs a whole timeout each time.)
+#: An attempt that brought so many bytes was not in vain.
 _PROGRESS = BLOCK
 #: A server may answer with a shorter range than was asked for (RFC 9110, 15.3.7): from so many bytes on it is asked
 #: for the rest at once. Below, it is no use.
@@ -210,8 +208,7 @@ class _Transfer:
             except RangeRefused as error:
                 self._start_again(error)
             except SourceError as error:
-                in_vain = self.fetched - before < (_PROGRESS if isinstance(error, TimedOut) else 1)
-                attempt = attempt + 1 if in_vain else 1
+                attempt = 1 if self.fetched - before >= _PROGRESS else attempt + 1
                 self._pause(attempt, error)
 
     def _pause(self, attempt: int, error: SourceError) -> None:

@@ -166,7 +166,8 @@ def test_a_stray_goes_to_the_trash_and_a_selection_never_prunes(scene: Scene) ->
     stray = scene.project.folder / "models/old/notes.txt"
     stray.parent.mkdir()
     stray.write_text("not in the lock")
-    assert report(scene, "sync", "gemmalock.yaml::gemma")["pruned"] == []
+    for selector in ("gemmalock.yaml::gemma", "gemmalock.yaml", "."):
+        assert report(scene, "sync", selector)["pruned"] == []
     assert report(scene, "sync", "--no-prune")["pruned"] == []
     assert report(scene, "sync", "--dry-run")["pruned"] == [{"path": "models/old/notes.txt", "size": 15, "to": "trash"}]
     assert stray.exists()
