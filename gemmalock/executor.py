@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gemmalock.errors import Busy, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
-from gemmalock.looking import look_at
+from gemmalock.looking import digest_known, look_at
 from gemmalock.outcome import FileOutcome, Outcome, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, ResumeStatus, plan_file
 from gemmalock.ports import Arrival, Claim, Machine, Reporter
@@ -253,7 +253,8 @@ class _Job:
 
     def _came_meanwhile(self, step: FilePlan) -> bool:
         file = step.node.file
-        return file.sha256 is not None and self.crew.machine.store.has(file.sha256, file.size)
+        known = digest_known(file, self.crew.machine)
+        return known is not None and self.crew.machine.store.has(known, file.size)
 
     def _fetch_under(self, claim: Claim, step: FilePlan) -> bool:
         machine, node = self.crew.machine, step.node
@@ -268,6 +269,8 @@ class _Job:
         if node.file.sha256 is None:
             claim.learned(arrival.sha256)
         path = machine.store.enter(arrival.part, arrival.sha256, node.file.size, arrival.chunks)
+        if node.file.sha256 is None:
+            machine.store.learn(node.file.task_id, arrival.sha256)
         machine.root(node.manifest.path).place(node.file, path, arrival.sha256)
         claim.finish()
         return True

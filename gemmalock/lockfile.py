@@ -22,6 +22,8 @@ LOCK_VERSION = 1
 TASK_NAMESPACE = uuid.UUID("6f0b8d2e-7c1a-5e43-9b57-3f6d1c0a9e24")
 #: DQUOTE *etagc DQUOTE (RFC 9110, 8.8.3): no quotes, spaces or controls inside, so that it is safe in a header.
 _STRONG = re.compile('"[!\x23-\x7e\x80-\xff]*"')
+#: How a task ID is written (RFC 9562, 4).
+TASK_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gemmalock.errors import FileError
-from gemmalock.lockfile import LockedFile, Node
+from gemmalock.lockfile import LockedFile, Node, is_strong
 from gemmalock.plan import Place, Sight, Snapshot, TaskSight
 from gemmalock.ports import Machine
 
@@ -28,8 +28,9 @@ def look_at(node: Node, machine: Machine, *, verify: bool = False) -> Sight:
 
 def _elsewhere(file: LockedFile, machine: Machine) -> Sight:
     """What is seen of a file that is not in place, in the store and among the tasks."""
-    if file.sha256 is not None and machine.store.has(file.sha256, file.size):
-        return Sight(Place.ABSENT, in_store=file.sha256)
+    known = digest_known(file, machine)
+    if known is not None and machine.store.has(known, file.size):
+        return Sight(Place.ABSENT, in_store=known)
     task = machine.registry.look(file)
     if (learned := _learned(file, task)) is not None and machine.store.has(learned, file.size):
         return Sight(Place.ABSENT, in_store=learned, task=task)
@@ -44,3 +45,11 @@ def _learned(file: LockedFile, task: TaskSight) -> str | None:
         return None
     same = (record.url, record.size, record.etag) == (file.url, file.size, file.etag)
     return record.sha256 if same else None
+
+
+def digest_known(file: LockedFile, machine: Machine) -> str | None:
+    """The digest by which the store may have a file: the locked one, or that which its task had when it was fetched
+    for somebody else. The latter only where a strong ETag makes the task ID a name of these very bytes."""
+    if file.sha256 is not None:
+        return file.sha256
+    return machine.store.digest_of(file.task_id) if is_strong(file.etag) else None

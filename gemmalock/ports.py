@@ -158,6 +158,12 @@ class Store(Protocol):
     def enter(self, part: Path, sha256: str, size: int, chunks: Iterable[Chunk] = ()) -> Path:
         """Take a checked, synced file in by renaming it: read-only, its stat recorded. Where it goes."""
 
+    def learn(self, task_id: str, sha256: str) -> None:
+        """Note which object a task turned out to be, for those that want the same task and know no digest."""
+
+    def digest_of(self, task_id: str) -> str | None:
+        """The digest that a task turned out to have, or None where it is not known. The object need not be there."""
+
     def free_bytes(self) -> int:
         """Free space on the store's file system."""
 

@@ -111,11 +111,17 @@ def test_store_and_tasks_are_asked_only_about_what_is_not_in_place(
     assert machine.asked == asked
 
 
-def test_a_file_without_a_digest_cannot_be_in_the_store(machine: LookedAt) -> None:
+def test_a_file_whose_digest_nobody_knows_cannot_be_in_the_store(machine: LookedAt) -> None:
     in_store(machine)
     nodes = (node_of(sha256=None),)
     assert look(nodes, machine).sights == {nodes[0].id: Sight(Place.ABSENT, task=TaskSight())}
-    assert machine.asked == ["registry"]
+
+
+def test_a_task_that_was_fetched_for_somebody_else_is_in_the_store(machine: LookedAt) -> None:
+    in_store(machine)
+    nodes = (node_of(sha256=None),)
+    machine.the_store.learn(nodes[0].file.task_id, SHA256)
+    assert look(nodes, machine).sights == {nodes[0].id: Sight(Place.ABSENT, in_store=SHA256)}
 
 
 def test_verify_is_passed_on_to_the_root(machine: LookedAt) -> None:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 
 from gemmalock.ledger import LedgerEntry
+from gemmalock.lockfile import TASK_ID
 from gemmalock.paths import path_problem
 
 LEDGER_VERSION = 1
 LINKS = frozenset({"reflink", "hardlink", "symlink", "copy"})
 _KEYS = frozenset({"size", "mtime_ns", "inode", "sha256", "task_id", "link"})
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,6 +63,6 @@ def _entry(value: object) -> LedgerEntry | None:
     sha256, task_id, link = value["sha256"], value["task_id"], value["link"]
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         return None
-    if not isinstance(task_id, str) or not _UUID.fullmatch(task_id) or not isinstance(link, str):
+    if not isinstance(task_id, str) or not TASK_ID.fullmatch(task_id) or not isinstance(link, str):
         return None
     return LedgerEntry(size, mtime_ns, inode, sha256, task_id, link) if link in LINKS else None

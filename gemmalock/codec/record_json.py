@@ -6,10 +6,10 @@ import json
 import re
 from itertools import pairwise
 
+from gemmalock.lockfile import TASK_ID
 from gemmalock.plan import TaskRecord
 
 RECORD_VERSION = 1
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEYS = frozenset({"record_version", "task_id", "url", "size", "etag", "sha256", "nodes", "locks", "ranges", "begun"})
 MAX_BYTES = 16 * 1024 * 1024
@@ -52,7 +52,7 @@ def _record(value: dict[str, object]) -> TaskRecord:
     if type(version) is not int or version != RECORD_VERSION or value.keys() != _KEYS:
         raise _NotWhole
     task_id, sha256, size = _text(value["task_id"]), _text_or_none(value["sha256"]), value["size"]
-    if not _UUID.fullmatch(task_id) or (sha256 is not None and not _SHA256.fullmatch(sha256)):
+    if not TASK_ID.fullmatch(task_id) or (sha256 is not None and not _SHA256.fullmatch(sha256)):
         raise _NotWhole
     return TaskRecord(
         task_id=task_id,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import time
 from contextlib import suppress
@@ -22,6 +21,7 @@ from gemmalock.errors import TaskTooNew
 from gemmalock.holders import is_dead_mark, mark
 from gemmalock.journal import Journal, read_journal
 from gemmalock.links import copy
+from gemmalock.lockfile import TASK_ID
 from gemmalock.plan import TaskRecord
 from gemmalock.registry import claims
 from gemmalock.stopping import Stop
@@ -32,7 +32,6 @@ JOURNAL = "journal"
 #: What a folder that is not a task yet, or no longer, begins with; the maker's mark follows.
 COMING = ".new-"
 GOING = ".gone-"
-_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 #: A folder that nobody can ask about is left over for sure after so long.
@@ -148,7 +147,7 @@ class TaskFolder:
 
 def is_task_id(name: str) -> bool:
     """Whether this is a UUID as task IDs are written, and so safe as the name of a folder."""
-    return _TASK_ID.fullmatch(name) is not None
+    return TASK_ID.fullmatch(name) is not None
 
 
 def make(path: Path, record: TaskRecord) -> tuple[TaskFolder, claims.Taken] | None:

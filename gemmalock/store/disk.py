@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gemmalock.durable import check_private, make_private, open_folder, sync_folder
+from gemmalock.durable import check_private, make_private, open_folder, sync_folder, write_file
 from gemmalock.errors import SizeMismatch, disk_error
 from gemmalock.holders import mark
 from gemmalock.journal import Chunk
 from gemmalock.links import copy
+from gemmalock.lockfile import TASK_ID
 from gemmalock.spec import SHA256
 from gemmalock.stopping import Stop
 from gemmalock.store.objects import (
@@ -46,6 +47,7 @@ class DiskStore:
         self._objects = folder / "objects"
         self._staging = folder / "staging"
         self._quarantine = folder / "quarantine"
+        self._learned = folder / "learned"
         self._roots = KnownRoots(folder / "roots")
         self._tidy = False
         self._trusted = False
@@ -101,6 +103,19 @@ class DiskStore:
             sync_folder(path.parent)
             write_sidecar(path, chunks)
         return path
+
+    def learn(self, task_id: str, sha256: str) -> None:
+        """Note which object a task turned out to be. Raises DiskError."""
+        with _disk_errors(f"write to `{self._learned}`"):
+            self._prepare(self._learned)
+            write_file(self._learned / task_id, sha256.encode("ascii"))
+
+    def digest_of(self, task_id: str) -> str | None:
+        """The digest that a task turned out to have, or None where that is not known."""
+        with suppress(OSError, ValueError):
+            sha256 = (self._learned / task_id).read_bytes()[:65].decode("ascii")
+            return sha256 if SHA256.fullmatch(sha256) else None
+        return None
 
     def free_bytes(self) -> int:
         """Free space on the store's file system."""
@@ -186,9 +201,18 @@ class DiskStore:
         if dry_run:
             return chosen
         gone = tuple(stored for stored in chosen if self._remove(stored))
+        self._forget_tasks()
         sweep(self._staging)
         sweep(self._quarantine)
         return gone
+
+    def _forget_tasks(self) -> None:
+        """Drop the notes of tasks whose object is gone."""
+        for task_id in _names(self._learned, TASK_ID):
+            sha256 = self.digest_of(task_id)
+            if sha256 is None or _regular(self.object_path(sha256)) is None:
+                with suppress(OSError):
+                    (self._learned / task_id).unlink()
 
     # --- how ---
 

@@ -92,3 +92,29 @@ def test_a_bar_leaves_standard_output_to_the_data(scene: Scene) -> None:
     text = out.read_text()
     assert "DOWNLOADED  gemmalock.yaml::gemma::model.gguf" in text
     assert text.splitlines()[-1].startswith("== 1 downloaded, 1 linked")
+
+
+def test_one_task_of_two_projects_is_fetched_once_also_without_a_digest(scene: Scene) -> None:
+    scene.run("lock")
+    other = scene.project.folder / "other"
+    other.mkdir()
+    for name in ("gemmalock.yaml", "gemmalock.lock"):
+        (other / name).write_bytes((scene.project.folder / name).read_bytes())
+    assert scene.run("sync", "--frozen").code == 0
+    done = scene.run("sync", "--json", folder=other)
+    assert done.code == 0
+    assert scene.server.bytes_served("/model.gguf") == SIZE
+    assert {file["action"] for file in done.json()["files"]} == {"link"}
+    assert all(file["sha256"] for file in done.json()["files"])
+
+
+def test_a_weak_etag_names_no_bytes_for_another_project(scene: Scene) -> None:
+    scene.content().etag = 'W/"1"'
+    scene.run("lock")
+    other = scene.project.folder / "other"
+    other.mkdir()
+    for name in ("gemmalock.yaml", "gemmalock.lock"):
+        (other / name).write_bytes((scene.project.folder / name).read_bytes())
+    assert scene.run("sync", "--frozen").code == 0
+    assert scene.run("sync", "--frozen", folder=other).code == 0
+    assert scene.server.bytes_served("/model.gguf") >= 2 * SIZE

@@ -49,8 +49,8 @@ KILLED = (-9, 137, 141)
 SECRET = "hf_canary0canary0canary0canary0canary0"
 #: C0 without tab and newline, DEL, C1, and the bidirectional controls.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-#: Fast failure: a second of silence is too long, and there is one retry.
-BRISK = {"GEMMALOCK_TIMEOUT": "1", "GEMMALOCK_RETRIES": "1"}
+#: Soon failing, and yet patient with a busy machine: one retry.
+BRISK = {"GEMMALOCK_TIMEOUT": "10", "GEMMALOCK_RETRIES": "1"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ class MemoryStore:
 
     folder: Path
     known: set[str] = field(default_factory=set)
+    learned: dict[str, str] = field(default_factory=dict)
 
     def has(self, sha256: str, size: int) -> bool:
         """Whether it is there and sound."""
@@ -48,6 +49,14 @@ class MemoryStore:
             raise SizeMismatch(f"`{part}` has another size")
         part.chmod(0o444)
         return part.rename(path)
+
+    def learn(self, task_id: str, sha256: str) -> None:
+        """Note it."""
+        self.learned[task_id] = sha256
+
+    def digest_of(self, task_id: str) -> str | None:
+        """What was noted."""
+        return self.learned.get(task_id)
 
     def free_bytes(self) -> int:
         """Plenty."""
