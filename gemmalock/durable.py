@@ -45,9 +45,11 @@ def read_file(path: Path, most: int) -> bytes:
     no regular file: nobody waits for the other end of a pipe, or reads a device without an end."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     with open(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return stream.read(most)
+        # Python sets aside as much memory as is asked for, however short the file is.
+        return stream.read() if found.st_size < most else stream.read(most)
 
 
 def replace_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:

@@ -21,6 +21,7 @@ class Page:
     verbosity: int = 0
     color: bool = False
     error_color: bool = False
+    reported: bool = False
 
     def line(self, text: str) -> None:
         """A line of data (with --json: on standard error)."""
@@ -49,9 +50,11 @@ class Page:
             self._coloured(*stray_line(stray), "yellow")
         for warning in report.warnings:
             self.warning(warning)
-        if self.json:
+        if self.json and not self.reported:
             from gemmalock.codec.report_json import write_report
 
+            # Once: whatever comes between now and the end, there is one report on standard output.
+            self.reported = True
             click.echo(write_report(report), nl=False)
 
     def summary(self, report: Report) -> None:

@@ -26,7 +26,7 @@ def finish(state: State, report: Report, *, told: Container[str] = (), lines: bo
             page.outcome(outcome)
     page.report(report)
     page.failures(report)
-    if report.exit_code is ExitCode.INTERRUPTED:
+    if report.exit_code is ExitCode.INTERRUPTED and not report.errors:
         page.say("error", "interrupted: what came is kept")
         page.hint("run `gemmalock sync` again to go on")
     if summary:

@@ -31,7 +31,9 @@ def pausing(stop: Stop) -> Iterator[None]:
         os.close(hears)
         yield
         return
-    before = {number: signal.signal(number, _noted) for number in PAUSING}
+    # What the parent had us ignore (`nohup`, a background job of a script) stays ignored.
+    heard = [number for number in PAUSING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _noted) for number in heard}
     wakeup = signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
     try:
         yield

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import BODY
-from tests.faults.origin import CHUNK
 from tests.faults.stage import SIZE, Ran, Stage, canaries, survives
 
 #: Every spelling of a call, on whatever machine; those that it does not have are passed over.
@@ -93,7 +92,7 @@ def try_all(stage: Stage, what: str, tries: int, dice: random.Random, signal: st
             assert ran.code in (0, 2, -2, 130), (what, number, ran)
         if "KeyboardInterrupt" in ran.err:
             ran = Ran(2, "", "")
-        survives(stage, Ran(-9, "", "") if ran.code in (-2, 130) else ran, budget=SIZE + CHUNK)
+        survives(stage, Ran(-9, "", "") if ran.code in (-2, 130) else ran, budget=2 * SIZE)
         assert not (stage.root / "m" / "old.gguf").exists(), (what, number)
         assert trash(stage.root) == [STRAY], (what, number)
         assert (stage.root / "m" / "model.gguf").read_bytes() == BODY

@@ -71,10 +71,14 @@ def three(stage: Stage) -> Stage:
 TOTAL = SIZE + 2 * MIB + 5
 
 
-def test_p10_eight_syncs_of_one_root_fetch_each_file_once(three: Stage) -> None:
+@pytest.mark.parametrize("mode", ["auto", "copy", "symlink"])
+def test_p10_eight_syncs_of_one_root_fetch_each_file_once(three: Stage, mode: str) -> None:
+    three.environ["GEMMALOCK_LINK_MODE"] = mode
     for ran in all_end_well([three] * MANY):
         check_run(three, ran)
     assert three.origin.sent <= TOTAL + HEADS
+    moved = [path for path in (three.root / ".gemmalock" / "trash").rglob("*") if not path.is_dir()]
+    assert moved == [], "they put each other's files into the trash"
     survives(three, three.sync(), budget=TOTAL)
 
 

@@ -8,10 +8,12 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from tests.hostile.choosing import quick
 from tests.hostile.faults import failing, file_system, resized, with_files_of_at_most, without_rights
 from tests.hostile.stage import Stage
 
@@ -167,7 +169,7 @@ def sweep(stage: Stage, call: str, error: str, when: str) -> None:
     assert stage.trashed == [b"a stray", b"my own bytes"]
 
 
-@pytest.mark.parametrize(("call", "error", "when"), SHORT)
+@pytest.mark.parametrize(("call", "error", "when"), quick(SHORT, SHORT[0], SHORT[3], SHORT[6]))
 def test_a_system_call_that_fails_leaves_old_or_new_and_the_next_run_heals(
     stage: Stage, call: str, error: str, when: str
 ) -> None:
@@ -175,8 +177,8 @@ def test_a_system_call_that_fails_leaves_old_or_new_and_the_next_run_heals(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("when", ["1", "2", "3", "4", "6", "9", "1+2", "1+3", "2+"])
-@pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EACCES"])
+@pytest.mark.parametrize("when", ["1", "2", "3", "5", "1+2", "2+"])
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("call", [*WRITES, *NAMES])
 def test_every_system_call_may_fail(stage: Stage, call: str, error: str, when: str) -> None:
     sweep(stage, call, error, when)
@@ -194,7 +196,9 @@ def test_a_sync_that_failed_once_is_not_believed_when_it_succeeds_later(stage: S
     assert stage.server.bytes_served("/model.gguf") == LARGE
 
 
-@pytest.mark.parametrize("call", ["pwrite64|pwritev", "fsync|fdatasync", "recvfrom", "flock", "connect"])
+@pytest.mark.parametrize(
+    "call", quick(["pwrite64|pwritev", "fsync|fdatasync", "recvfrom", "flock", "connect"], "pwrite64|pwritev")
+)
 def test_calls_that_are_interrupted_are_invisible(stage: Stage, call: str) -> None:
     log = stage.home / "trace"
     stage.ours.append(log)
@@ -203,7 +207,7 @@ def test_calls_that_are_interrupted_are_invisible(stage: Stage, call: str) -> No
     assert "EINTR" in log.read_text()
 
 
-@pytest.mark.parametrize("error", ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EIO"])
+@pytest.mark.parametrize("error", quick(["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EIO"], "ENOLCK"))
 def test_without_file_locks_a_sync_goes_on_and_says_so_once(synced: Stage, error: str) -> None:
     (synced.root / "stray.txt").write_text("a stray")
     log = synced.home / "trace"
@@ -236,8 +240,10 @@ PLACES: dict[str, Callable[[Stage], Path]] = {
 }
 
 
-@pytest.mark.parametrize("mode", [0o500, 0o000], ids=["read-only", "closed"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "mode"),
+    quick(product(PLACES, [0o500, 0o000]), ("the root", 0o500), ("the project", 0o000), ("the store", 0o000)),
+)
 def test_a_folder_that_may_not_be_written_is_told_and_nothing_is_lost(stage: Stage, place: str, mode: int) -> None:
     under = without_rights()
     stage.run("sync")
@@ -261,7 +267,7 @@ def test_a_folder_that_may_not_be_written_is_told_and_nothing_is_lost(stage: Sta
     stage.heals()
 
 
-@pytest.mark.parametrize("kind", ["a file", "the ledger", "an object", "the lock", "the manifest"])
+@pytest.mark.parametrize("kind", quick(["a file", "the ledger", "an object", "the lock", "the manifest"], "a file"))
 def test_a_file_that_may_not_be_read_is_told_and_not_replaced(stage: Stage, kind: str) -> None:
     under = without_rights()
     stage.run("sync")
@@ -308,7 +314,7 @@ def test_a_read_only_root_that_is_in_sync_is_in_sync(stage: Stage) -> None:
             folder.chmod(mode)
 
 
-@pytest.mark.parametrize("mask", ["077", "002", "022"])
+@pytest.mark.parametrize("mask", quick(["077", "002", "022"], "077", "002"))
 def test_the_umask_is_kept_and_nothing_private_is_widened(stage: Stage, mask: str) -> None:
     under = ("sh", "-c", f'umask {mask}; exec "$@"', "sh")
     stage.run("sync", "--link-mode", "copy", under=under)
@@ -326,7 +332,7 @@ def test_the_umask_is_kept_and_nothing_private_is_widened(stage: Stage, mask: st
     assert stage.lock.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o757])
+@pytest.mark.parametrize("mode", quick([0o777, 0o757], 0o777))
 def test_a_store_that_everybody_can_write_to_is_not_used(stage: Stage, mode: int) -> None:
     stage.store.mkdir(parents=True)
     stage.store.chmod(mode)
@@ -401,7 +407,12 @@ def test_a_root_whose_disk_is_not_mounted_is_filled_again_and_not_pruned(disk: D
     assert stage.server.bytes_served() == 0
 
 
-@pytest.mark.parametrize("what", ["the root", "the state folder", "the ledger", "the store", "the tasks", "all of it"])
+@pytest.mark.parametrize(
+    "what",
+    quick(
+        ["the root", "the state folder", "the ledger", "the store", "the tasks", "all of it"], "the root", "the store"
+    ),
+)
 def test_state_that_somebody_deleted_costs_at_most_a_hash(synced: Stage, what: str) -> None:
     gone = {
         "the root": [synced.root],
@@ -462,8 +473,19 @@ def test_a_chunk_of_a_partial_that_a_disk_forgot_is_fetched_again_and_no_other(s
     assert 4 * MIB < stage.server.bytes_served("/model.gguf") <= 6 * MIB
 
 
-@pytest.mark.parametrize("what", ["journal", "record.json", "data.part", "claim"])
-@pytest.mark.parametrize("damage", ["cut", "flipped", "zeros", "empty", "longer", "folder", "fifo", "link"])
+@pytest.mark.parametrize(
+    ("what", "damage"),
+    quick(
+        product(
+            ["journal", "record.json", "data.part", "claim"],
+            ["cut", "flipped", "zeros", "empty", "longer", "folder", "fifo", "link"],
+        ),
+        ("journal", "flipped"),
+        ("record.json", "cut"),
+        ("data.part", "zeros"),
+        ("claim", "link"),
+    ),
+)
 def test_a_damaged_task_heals_and_never_puts_a_wrong_byte_in_place(stage: Stage, what: str, damage: str) -> None:
     half(stage, MIB)
     (task,) = (stage.store / "tasks").iterdir()
@@ -507,7 +529,7 @@ def spoil(path: Path, damage: str, stage: Stage) -> None:
                 path.symlink_to(stage.canary / "theirs.bin")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", quick(range(12), 0))
 def test_state_with_a_bit_flipped_anywhere_heals_and_deletes_nothing(synced: Stage, seed: int) -> None:
     dice = random.Random(seed)
     state = [synced.own / "ledger.json", synced.own / "memo", *sorted(synced.store.glob("objects/*/*.json"))]
@@ -530,7 +552,7 @@ def test_state_with_a_bit_flipped_anywhere_heals_and_deletes_nothing(synced: Sta
     assert synced.trashed == [b"mine"]
 
 
-@pytest.mark.parametrize("end", [0, 1, 50, 200, -2])
+@pytest.mark.parametrize("end", quick([0, 1, 50, 200, -2], 200))
 def test_a_ledger_that_was_cut_heals_and_prunes_nothing_by_itself(synced: Stage, end: int) -> None:
     ledger = synced.own / "ledger.json"
     (synced.root / "mine.txt").write_text("mine")

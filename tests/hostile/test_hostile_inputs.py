@@ -9,11 +9,13 @@ import json
 import os
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.hostile.choosing import quick
 from tests.hostile.stage import Stage
 from tests.running import Finished
 
@@ -80,7 +82,9 @@ NAUGHTY = {
 }
 
 
-@pytest.mark.parametrize("name", NAUGHTY)
+@pytest.mark.parametrize(
+    "name", quick(NAUGHTY, "UTF-16", "an alias bomb", "a Python object", "duplicate keys", "the future", "a credential")
+)
 def test_a_manifest_that_cannot_be_is_told_with_its_place_and_changes_nothing(synced: Stage, name: str) -> None:
     content, told = NAUGHTY[name]
     synced.project.manifest.write_bytes(content)
@@ -134,7 +138,9 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("line", VALUES)
+@pytest.mark.parametrize(
+    "line", quick(VALUES, "size: 1e3", "path: TOKENIZER.JSON", "path: ../../canary/theirs.bin", "path: '..%2f..%2fx'")
+)
 def test_digests_sizes_and_paths_are_what_they_may_be_or_refused(stage: Stage, line: str) -> None:
     key, _, value = line.partition(": ")
     stage.declare(**{key: value})
@@ -188,7 +194,7 @@ NOT_LOCKS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NOT_LOCKS)
+@pytest.mark.parametrize("name", quick(NOT_LOCKS, "conflict markers", "the future", "zeros"))
 def test_a_lock_that_is_none_is_said_and_never_rewritten(synced: Stage, name: str) -> None:
     change, told = NOT_LOCKS[name]
     synced.lock.write_bytes(change(synced.lock.read_bytes()))
@@ -235,7 +241,7 @@ ATTACKS: dict[str, Callable[[dict[str, Any]], None]] = {
 }
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", quick(ATTACKS, "another host", "a mirror", "a file more", "another root"))
 def test_a_lock_that_does_not_follow_from_its_manifest_is_told_offline(synced: Stage, attack: str) -> None:
     edit(synced, ATTACKS[attack])
     assert "error: " in refused(synced, "lock", "--check", code=1).err
@@ -268,7 +274,7 @@ ALSO_UNSAFE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [*UNSAFE, *(pytest.param(path, marks=pytest.mark.long) for path in ALSO_UNSAFE)])
+@pytest.mark.parametrize("path", quick([*UNSAFE, *ALSO_UNSAFE], *UNSAFE[:1], *UNSAFE[-2:]))
 def test_an_unsafe_path_in_a_lock_is_refused_before_anything_is_done(synced: Stage, path: str) -> None:
     edit(synced, set_in_file(path=path))
     done = refused(synced, "sync", "--frozen")
@@ -276,7 +282,9 @@ def test_an_unsafe_path_in_a_lock_is_refused_before_anything_is_done(synced: Sta
     refused(synced, "prune")
 
 
-@pytest.mark.parametrize("root", ["..", ".", "/etc", "../canary", ".git", "a/../..", "models/../../canary"])
+@pytest.mark.parametrize(
+    "root", quick(["..", ".", "/etc", "../canary", ".git", "a/../..", "models/../../canary"], "..", "/etc")
+)
 def test_an_unsafe_root_in_a_lock_is_refused_before_anything_is_done(synced: Stage, root: str) -> None:
     edit(synced, lambda lock: lock["manifests"][0].update(root=root))
     refused(synced, "sync", "--frozen")
@@ -324,8 +332,18 @@ def test_a_lock_that_is_a_link_is_written_through_only_inside_of_the_project(sta
         assert "gemmalock.lock" in done.err
 
 
-@pytest.mark.parametrize("name", ["gemmalock.lock", "gemmalock.yaml", "gemmalock.toml", "pyproject.toml"])
-@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "unreadable"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    quick(
+        product(
+            ["gemmalock.lock", "gemmalock.yaml", "gemmalock.toml", "pyproject.toml"],
+            ["fifo", "folder", "device", "unreadable"],
+        ),
+        ("gemmalock.lock", "fifo"),
+        ("gemmalock.toml", "device"),
+        ("gemmalock.yaml", "unreadable"),
+    ),
+)
 def test_a_paper_that_is_no_file_is_told_and_nobody_waits_for_it(synced: Stage, name: str, kind: str) -> None:
     path = synced.project.folder / name
     path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gemmalock.codec.report_json import report_problems
+from tests.hostile.choosing import quick
 from tests.hostile.oracles import RAW
 from tests.hostile.stage import Stage
 from tests.running import environment
@@ -36,10 +37,12 @@ TERMINAL = {
     "old runner": "##[set-env name=PATH]/evil",
     "format": "%s%n{0}{x}$(touch pwned)`touch pwned`",
 }
+#: Those that every run plays.
+OFTEN = ("ESC", "bidi", "runner", "old runner")
 LOUD = ("-vv", "--color", "always")
 
 
-@pytest.mark.parametrize("kind", TERMINAL)
+@pytest.mark.parametrize("kind", quick(TERMINAL, *OFTEN))
 def test_hostile_text_in_a_manifest_is_shown_harmlessly(stage: Stage, kind: str) -> None:
     text = json.dumps(TERMINAL[kind])
     naughty = f"x{text}: 1\n  m:\n    {text}: 1\n    license: {text}\n    tags: [{text}]\n    files: {text}\n"
@@ -59,7 +62,7 @@ FILE_KEYS = ("name", "path", "url", "etag", "sha256", "task_id", "mirrors")
 MODEL_KEYS = ("license", "tags", "source", "name", "revision")
 
 
-@pytest.mark.parametrize("kind", TERMINAL)
+@pytest.mark.parametrize("kind", quick(TERMINAL, *OFTEN))
 @pytest.mark.parametrize("keys", ["all at once", pytest.param("one by one", marks=pytest.mark.long)])
 def test_hostile_text_in_a_lock_is_shown_harmlessly(synced: Stage, kind: str, keys: str) -> None:
     text = TERMINAL[kind]
@@ -83,7 +86,7 @@ def test_hostile_text_in_a_lock_is_shown_harmlessly(synced: Stage, kind: str, ke
         )
 
 
-@pytest.mark.parametrize("kind", TERMINAL)
+@pytest.mark.parametrize("kind", quick(TERMINAL, *OFTEN))
 def test_hostile_licences_tags_and_names_are_listed_harmlessly(stage: Stage, kind: str) -> None:
     text = json.dumps(TERMINAL[kind])
     stage.project.write_manifest(
@@ -105,7 +108,7 @@ def test_hostile_licences_tags_and_names_are_listed_harmlessly(stage: Stage, kin
     assert not list(stage.base.rglob("pwned"))
 
 
-@pytest.mark.parametrize("kind", TERMINAL)
+@pytest.mark.parametrize("kind", quick(TERMINAL, *OFTEN))
 def test_hostile_etags_are_kept_as_they_came_or_refused(stage: Stage, kind: str) -> None:
     text = TERMINAL[kind].replace("\r", "").encode("utf-8").decode("latin-1").replace("\x85", "")
     stage.content.etag = f'"{text}"'
@@ -130,7 +133,7 @@ def answers(text: bytes) -> Iterator[bytes]:
         yield b"HTTP/1.1 302 " + text + b"\r\nLocation: " + scheme + b"://" + text + b"\r\nContent-Length: 0\r\n\r\n"
 
 
-@pytest.mark.parametrize("kind", TERMINAL)
+@pytest.mark.parametrize("kind", quick(TERMINAL, *OFTEN))
 def test_hostile_error_bodies_reasons_and_redirects_are_shown_harmlessly(stage: Stage, kind: str) -> None:
     text = TERMINAL[kind].encode("utf-8").replace(b"\r", b"")
     for number, answer in enumerate(answers(text)):
