@@ -31,6 +31,8 @@ CLEARED_PREFIXES = ("AWS_", "AZURE_", "GEMMALOCK_", "GIT_", "GOOGLE_", "HF_", "X
 #: Settings of the tests themselves begin with this, and stay.
 KEPT_PREFIX = "GEMMALOCK_TESTS_"
 SEED = "GEMMALOCK_TESTS_SEED"
+#: Folders whose tests are all marked `long`.
+LONG_FOLDERS = frozenset({"faults", "hostile"})
 
 # A slow machine is no bug, and a failing example must be had again from the log alone.
 settings.register_profile("house", deadline=None, print_blob=True)
@@ -40,6 +42,14 @@ settings.load_profile("house")
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed once; the workers of xdist inherit it."""
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(2**32)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The catalogues of faults run whole processes by the hundred: they are long as a whole."""
+    for item in items:
+        if item.path.parent.name in LONG_FOLDERS:
+            item.add_marker(pytest.mark.long)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

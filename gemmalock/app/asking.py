@@ -14,6 +14,7 @@ from gemmalock.app.wiring import Workshop
 from gemmalock.durable import write_all
 from gemmalock.errors import Busy, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
+from gemmalock.looking import digest_known
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 from gemmalock.ports import Ask, Claim, Listing, Probe, Source
 from gemmalock.resolver import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
@@ -99,49 +100,42 @@ class Questions:
         return Learned(size, digest.hexdigest(), answer.etag, answer.delimited)
 
     def _learn_as_task(self, file: Unlocked, size: int, etag: str | None) -> Learned:
-        workshop = self.workshop
         locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=None)
         node = self._node(file, locked)
         claim = self._claimed(node)
-        if isinstance(claim, Learned):
-            return claim
         try:
-            sight = workshop.registry.look(locked)
-            step = FilePlan(
-                node, ResumeStatus.FILE_NOT_FOUND, Action.DOWNLOAD, "its digest is to be learned", sight.kept
-            )
-            workshop.reporter.started(step)
-            arrival = workshop.fetch(node, claim, _LearnWatch(workshop, node))
-            if not claim.still_held():
-                raise Busy("another process took the task over while this one stood still")
-            claim.learned(arrival.sha256)
-            workshop.store.enter(arrival.part, arrival.sha256, size, arrival.chunks)
+            sha256 = self._came(locked) or self._fetched(node, claim)
             claim.finish()
-            return Learned(size, arrival.sha256, etag)
+            return Learned(size, sha256, etag)
         finally:
             claim.release()
 
-    def _claimed(self, node: Node) -> Claim | Learned:
-        """The claim of a task; or what it came to, in another process or in one that was killed right after."""
+    def _claimed(self, node: Node) -> Claim:
         while True:
-            if (learned := self._came(node)) is not None:
-                return learned
             try:
                 return self.workshop.registry.claim(node, self.workshop.lock_path)
             except Busy as busy:
                 self.workshop.reporter.waiting(node.id, busy.message)
                 self.workshop.stop.wait(_POLL_SECONDS)
 
-    def _came(self, node: Node) -> Learned | None:
-        """What the task's record and the store have of a file that came whole."""
-        file, workshop = node.file, self.workshop
-        record = workshop.registry.look(file).record
-        if record is None or (record.url, record.size, record.etag) != (file.url, file.size, file.etag):
-            return None
-        if record.sha256 is None or workshop.store.checked(record.sha256, file.size) is None:
-            return None
-        workshop.registry.forget(file)
-        return Learned(file.size, record.sha256, file.etag)
+    def _came(self, file: LockedFile) -> str | None:
+        """The digest of a file that came whole for somebody else, or for a process that was killed right after."""
+        sha256 = digest_known(file, self.workshop)
+        known = sha256 is not None and self.workshop.store.checked(sha256, file.size) is not None
+        return sha256 if known else None
+
+    def _fetched(self, node: Node, claim: Claim) -> str:
+        """The digest of a file that was fetched into the store."""
+        workshop, file = self.workshop, node.file
+        kept = workshop.registry.look(file).kept
+        step = FilePlan(node, ResumeStatus.FILE_NOT_FOUND, Action.DOWNLOAD, "its digest is to be learned", kept)
+        workshop.reporter.started(step)
+        arrival = workshop.fetch(node, claim, _LearnWatch(workshop, node))
+        if not claim.still_held():
+            raise Busy("another process took the task over while this one stood still")
+        workshop.store.learn(file.task_id, arrival.sha256)
+        workshop.store.enter(arrival.part, arrival.sha256, file.size, arrival.chunks)
+        return arrival.sha256
 
     def _node(self, file: Unlocked, locked: LockedFile) -> Node:
         model = LockedModel(file.id.split("::")[1], (locked,))

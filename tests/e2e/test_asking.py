@@ -64,6 +64,20 @@ def test_a_file_of_two_models_is_fetched_once_to_be_hashed(gemmalock: Gemmalock,
     assert {name: file["sha256"] for name, file in files_of(project).items()} == {"one": digest, "two": digest}
 
 
+def test_two_processes_fetch_a_file_once_to_hash_it(gemmalock: Gemmalock, project: Project, tmp_path: Path) -> None:
+    other = Project(tmp_path / "other")
+    with FileServer({"/a.gguf": Content(LARGE, throttle=4 * len(LARGE))}) as server:
+        for each in (project, other):
+            declare(each, one=f"{server.url}/a.gguf")
+        with (
+            gemmalock.started("lock", "--hash") as first,
+            gemmalock.started("lock", "--hash", folder=other.folder) as second,
+        ):
+            assert [process.wait(timeout=60) for process in (first, second)] == [0, 0]
+        assert server.bytes_served() == len(LARGE)
+    assert files_of(project)["one"] == files_of(other)["one"]
+
+
 def test_a_file_that_came_whole_before_a_kill_is_not_fetched_again(gemmalock: Gemmalock, project: Project) -> None:
     """The process died after the store had the file, and before its task was gone."""
     with FileServer({"/a.gguf": LARGE}) as server:
@@ -75,7 +89,7 @@ def test_a_file_that_came_whole_before_a_kill_is_not_fetched_again(gemmalock: Ge
         claim = workshop.registry.claim(
             Node(LockedManifest("gemmalock.yaml", "models", "", (model,)), model, file), project.lock
         )
-        claim.learned(digest)
+        workshop.store.learn(file.task_id, digest)
         staged = workshop.store.staging()
         staged.write_bytes(LARGE)
         workshop.store.enter(staged, digest, len(LARGE))
