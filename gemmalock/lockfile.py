@@ -10,7 +10,7 @@ import enum
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from gemmalock.paths import joined, matches, path_problem
@@ -235,6 +235,15 @@ def drift(path: str, manifest: Manifest, locked: LockedManifest | None) -> tuple
     if not found and manifest.declared != locked.declared:
         found.append(Drift(DriftKind.SELECTION, path, "the manifest's `files`, `exclude` or `license` changed"))
     return tuple(found)
+
+
+def strange_manifests(lock: Lock, known: Collection[str]) -> tuple[Drift, ...]:
+    """The manifests of a lock that are not among the paths of those that are `known`: nothing vouches for them."""
+    return tuple(
+        Drift(DriftKind.MANIFEST_REMOVED, manifest.path, "is not a manifest of this project")
+        for manifest in lock.manifests
+        if manifest.path not in known
+    )
 
 
 def entry_drift(where: str, model: ModelSpec, revision: str | None, file: LockedFile) -> tuple[Drift, ...]:

@@ -25,6 +25,7 @@ from gemmalock.lockfile import (
     drift,
     is_strong,
     source_url,
+    strange_manifests,
     task_id,
 )
 from gemmalock.spec import FileSpec, Manifest, ModelSpec
@@ -223,7 +224,14 @@ def test_a_name_that_is_excluded_need_not_be_locked() -> None:
 
 def test_every_kind_of_drift_has_a_sentence_here() -> None:
     found = {each.kind for manifest, locked, _ in DRIFTS.values() for each in drift("x", manifest, locked)}
-    assert found | {DriftKind.REVISION} == set(DriftKind)
+    assert found | {DriftKind.REVISION, DriftKind.MANIFEST_REMOVED} == set(DriftKind)
+
+
+def test_a_manifest_that_nobody_declared_is_drift() -> None:
+    forged = replace(LOCKED, path="hooks/gemmalock.yaml")
+    lock = Lock((LOCKED, forged))
+    assert [each.where for each in strange_manifests(lock, {LOCKED.path})] == ["hooks/gemmalock.yaml"]
+    assert strange_manifests(lock, {LOCKED.path, forged.path}) == ()
 
 
 def test_a_drift_says_where() -> None:

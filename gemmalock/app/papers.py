@@ -18,7 +18,7 @@ from gemmalock.errors import (
     RunRefused,
     disk_error,
 )
-from gemmalock.lockfile import LOCK_NAME, Drift, DriftKind, Lock, drift
+from gemmalock.lockfile import LOCK_NAME, Drift, Lock, drift, strange_manifests
 from gemmalock.memo import agreed, agreement
 from gemmalock.settings import Settings
 from gemmalock.spec import Manifest
@@ -98,11 +98,7 @@ class Papers:
         """In what the lock does not follow from the manifest; everything is read and compared."""
         lock = self.old_lock or Lock()
         path = self.project.manifest
-        strange = (other.path for other in lock.manifests if other.path != path)
-        return (
-            *drift(path, self.manifest, lock.manifest(path)),
-            *(Drift(DriftKind.MANIFEST_REMOVED, other, "is not a manifest of this project") for other in strange),
-        )
+        return (*drift(path, self.manifest, lock.manifest(path)), *strange_manifests(lock, {path}))
 
     @property
     def agreement(self) -> str:
