@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-CHUNK = 4 * 1024 * 1024
+#: Small enough that a file of a few MiB is shared among connections, large enough that its line weighs nothing.
+CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Settings:
 
     store: str | None = None
     jobs: int = 4
-    connections: int = 1
+    connections: int | None = None
     limit_rate: int | None = None
     link_mode: str = "auto"
     offline: bool = False

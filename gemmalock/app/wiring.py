@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gemmalock.roots import RootFolder
     from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
+    from gemmalock.transfer.lanes import Lanes
     from gemmalock.transfer.pace import RateLimit
 
 _Made = TypeVar("_Made")
@@ -145,7 +146,7 @@ class Workshop:
         """Bring a file's bytes to the claim's folder."""
         from gemmalock.transfer.fetch import Terms, fetch
 
-        terms = Terms(delay=self._delay, limit=self._limit)
+        terms = Terms(delay=self._delay, limit=self._limit, connections=self.settings.connections, lanes=self._lanes)
         return fetch(node.file, claim, self.source(node.manifest.path), terms, self.stop, watch)
 
     @property
@@ -181,6 +182,13 @@ class Workshop:
 
         rate = self.settings.limit_rate
         return None if rate is None else self._once("limit", lambda: RateLimit(rate))
+
+    @property
+    def _lanes(self) -> Lanes:
+        """The connections of this run, by server."""
+        from gemmalock.transfer.lanes import PER_HOST, Lanes
+
+        return self._once("lanes", lambda: Lanes(max(PER_HOST, self.settings.connections or 0)))
 
     def close(self) -> None:
         """Let go of all connections."""

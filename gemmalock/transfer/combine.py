@@ -70,7 +70,13 @@ def changed(file: LockedFile, found: Validator, url: str) -> str | None:
 
 def same_origin(one: str, other: str) -> bool:
     """Whether two URLs have the same scheme, host and port (RFC 6454, 5)."""
-    return _origin(one) == _origin(other)
+    return origin_of(one) == origin_of(other)
+
+
+def origin_of(url: str) -> tuple[str, str | None, int | None]:
+    """The scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
 def shown(etag: str | None) -> str:
@@ -80,8 +86,3 @@ def shown(etag: str | None) -> str:
 
 def _contradict(old: Validator, new: Validator) -> bool:
     return old.origin == new.origin and is_strong(old.etag) and is_strong(new.etag) and old.etag != new.etag
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.errors import (
-    ConnectionFailed,
     DigestMismatch,
     FileError,
     GemmalockError,
@@ -26,20 +24,17 @@ from gemmalock.errors import (
 )
 from gemmalock.journal import CHUNK, Chunk, Journal, Validator
 from gemmalock.lockfile import LockedFile
-from gemmalock.ports import Answer, Ask, Claim, Source, Watch
+from gemmalock.ports import Answer, Claim, Source, Watch
 from gemmalock.stopping import Stop
-from gemmalock.transfer.combine import changed, clash, doubtful
+from gemmalock.transfer.combine import changed, doubtful
 from gemmalock.transfer.journalfile import JournalFile
-from gemmalock.transfer.pace import RateLimit
-from gemmalock.transfer.part import BLOCK, Part
+from gemmalock.transfer.part import Part
 from gemmalock.transfer.ranges import DurableRanges
-from gemmalock.transfer.segment import Segment, Throttle
+from gemmalock.transfer.tally import Tally
+from gemmalock.transfer.team import CONNECTIONS, Team, Terms, Work
 
-#: An attempt that brought so many bytes was not in vain.
-_PROGRESS = BLOCK
-#: A server may answer with a shorter range than was asked for (RFC 9110, 15.3.7): from so many bytes on it is asked
-#: for the rest at once. Below, it is no use.
-_SHORT = 64 * 1024
+__all__ = ["Fetched", "Terms", "fetch"]
+
 _EMPTY = hashlib.sha256().hexdigest()
 #: After these another URL may still have the file.
 _ELSEWHERE = (SourceError, TransferError, PolicyRefused)
@@ -61,21 +56,6 @@ class Fetched:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How to work.
-
-    `delay` says after how many seconds to try again after the n-th failure in a row (from 1), or None: give up.
-    `limit` is shared by everybody who shares the line. `max_attempts_total` bounds the failures of one file, and
-    `max_restarts` how often one URL may make it start again from zero.
-    """
-
-    delay: Callable[[int, SourceError], float | None]
-    limit: RateLimit | None = None
-    max_attempts_total: int = 100
-    max_restarts: int = 2
-
-
 def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: Stop, watch: Watch) -> Fetched:
     """Bring `file` to `data.part` in the claim's folder, exactly as it is locked.
 
@@ -88,11 +68,12 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
         stack.callback(part.close)
         journal = JournalFile(claim.folder)
         stack.callback(journal.close)
-        ranges = DurableRanges(part, journal, claim.beat)
+        ranges = DurableRanges(part, journal, claim.beat, proven=file.sha256 is not None)
         stack.callback(ranges.close)
-        transfer = _Transfer(file, source, terms, stop, watch, part, ranges)
+        tally = Tally(watch)
+        transfer = _Transfer(Work(file, source, terms, part, ranges, tally), stop)
         transfer.take_up(journal)
-        stack.callback(lambda: watch.fetched(transfer.fetched))
+        stack.callback(lambda: watch.fetched(tally.fetched))
         try:
             sha256 = transfer.run()
         except GemmalockError:
@@ -100,59 +81,42 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
                 stack.callback(claim.drop_partial)
             raise
         chunks = tuple(ranges.chunks[index] for index in sorted(ranges.chunks))
-    return Fetched(sha256, transfer.kept, transfer.fetched, part.path, chunks, tuple(transfer.notes))
+    return Fetched(sha256, transfer.kept, tally.fetched, part.path, chunks, tuple(transfer.notes))
 
 
-@dataclass(slots=True)
 class _Transfer:
-    """One call of `fetch`.
+    """One call of `fetch`. `kept`: bytes of an earlier run that are in the file."""
 
-    `kept`: bytes of an earlier run that are in the file. `answers`: how many answers are. `have`: all bytes that are.
-    """
-
-    file: LockedFile
-    source: Source
-    terms: Terms
-    stop: Stop
-    watch: Watch
-    part: Part
-    ranges: DurableRanges
-    notes: list[str] = field(default_factory=list)
-    kept: int = 0
-    answers: int = 0
-    have: int = 0
-    fetched: int = 0
-    failures: int = 0
-    restarts: int = 0
-    upstream: str | None = None
-    segment: Segment = field(init=False)
-    tell: Throttle = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.tell = Throttle(self._told)
-        self.segment = Segment(self.ranges, self.stop, self.terms.limit, self._came, self.file.size)
+    def __init__(self, work: Work, stop: Stop) -> None:
+        self._work = work
+        self._file = work.file
+        self._ranges = work.ranges
+        self._stop = stop
+        self._restarts = 0
+        self._upstream: str | None = None
+        self.kept = 0
+        self.notes: list[str] = []
 
     def take_up(self, journal_file: JournalFile) -> None:
-        """Keep what is proved of an earlier run's bytes."""
-        journal, text = journal_file.read(self.file.size)
+        """Keep what is proved of an earlier run's bytes, or will be by the digest of the whole."""
+        journal, text = journal_file.read(self._file.size)
         chunks = journal.chunks
-        if doubt := doubtful(self.file, chunks):
+        if doubt := doubtful(self._file, chunks):
             lost = sum(chunks[index].length for index in doubt.indexes)
             self.notes.append(f"{lost} bytes that were here are fetched again: {doubt.why}")
             chunks = {index: chunk for index, chunk in chunks.items() if index not in doubt.indexes}
-        if lost := self.ranges.take_up(Journal(chunks), text, self.stop):
-            self.notes.append(f"{lost} bytes that were here are fetched again: they are not what the journal says")
-        self.kept = self.have = self.ranges.kept
+        self._note_lost(self._ranges.take_up(Journal(chunks), text, self._stop))
+        self.kept = self._ranges.kept
         if self.kept:
-            self.watch.progress(self.have)
+            self._work.tally.begin(self.kept)
         else:
-            self.part.empty()
+            self._work.part.empty()
 
     def run(self) -> str:
         """Fetch what is missing, from the first of the file's URLs that has it. The sha256 of the whole."""
-        if self.file.size == 0:
-            self.part.seal()
-            return self._checked(_EMPTY, self.file.url)
+        if self._file.size == 0:
+            self._work.part.seal()
+            return self._checked(_EMPTY, self._file.url)
         refused: list[tuple[str, FileError]] = []
         for url in self._urls():
             try:
@@ -163,148 +127,100 @@ class _Transfer:
                 refused.append((url, error))
                 continue
             self.notes.extend(f"`{other}` failed: {error}" for other, error in refused)
-            self.watch.progress(self.file.size)
+            self._work.tally.watch.progress(self._file.size)
             return sha256
         raise _verdict(refused)
 
     def _urls(self) -> tuple[str, ...]:
         # Without a digest nothing would tell that a mirror has the same file.
-        return (self.file.url, *(self.file.mirrors if self.file.sha256 is not None else ()))
+        return (self._file.url, *(self._file.mirrors if self._file.sha256 is not None else ()))
 
     # --- one URL -------------------------------------------------------------------------------------------
 
     def _complete(self, url: str) -> str:
-        self.restarts = 0
-        self._fill(url)
-        sha256 = self._sha256()
-        if sha256 != (self.file.sha256 or sha256) and (self.kept or self.answers > 1):
+        self._restarts = 0
+        sha256 = self._whole(url)
+        if self._is_right(sha256):
+            return sha256
+        if lost := self._ranges.prove(self._stop):
+            self.kept -= lost
+            self._note_lost(lost)
+            sha256 = self._whole(url)
+        if not self._is_right(sha256) and (self.kept or self._work.tally.answers > 1):
             self._drop(f"the bytes did not come at one go, and together have sha256 `{sha256}`")
-            self._fill(url)
-            sha256 = self._sha256()
+            # Over one connection: what comes at one go is of one file.
+            self._restarts = max(self._restarts, 1)
+            sha256 = self._whole(url)
         return self._checked(sha256, url)
 
-    def _sha256(self) -> str:
-        self.part.seal()
-        if self.file.size <= CHUNK:
-            return self.ranges.chunks[0].sha256
-        return self.ranges.frontier.finish(self.stop)
+    def _whole(self, url: str) -> str:
+        """Fill every gap. The digest of what is there then."""
+        self._fill(url)
+        self._work.part.seal()
+        if self._file.size <= CHUNK:
+            return self._ranges.chunks[0].sha256
+        return self._ranges.frontier.finish(self._stop)
+
+    def _is_right(self, sha256: str) -> bool:
+        return sha256 == (self._file.sha256 or sha256)
 
     def _checked(self, sha256: str, url: str) -> str:
         """The digest, if it is the locked one; else everything is dropped, and TransferError raised."""
-        if sha256 == (self.file.sha256 or sha256):
+        if self._is_right(sha256):
             return sha256
         self._forget()
-        if self.upstream is not None:
-            raise UpstreamChanged(self.upstream)
-        raise DigestMismatch(f"`{url}` gave bytes with sha256 `{sha256}`, the lock has `{self.file.sha256}`")
+        if self._upstream is not None:
+            raise UpstreamChanged(self._upstream)
+        raise DigestMismatch(f"`{url}` gave bytes with sha256 `{sha256}`, the lock has `{self._file.sha256}`")
 
     def _fill(self, url: str) -> None:
-        """Fetch every gap in turn, however many attempts that takes."""
-        attempt = 0
-        while gaps := self.ranges.missing():
-            before = self.fetched
+        """Fetch every gap, and start again where what comes may not be joined to what is here."""
+        while self._ranges.missing():
+            # What did not fit together over many connections comes over one.
+            team = Team(self._work, self, url, self._width if self._restarts == 0 else 1)
             try:
-                self._ask_for(url, gaps[0])
+                team.fill(self._stop)
             except RangeRefused as error:
-                self._start_again(error)
-            except SourceError as error:
-                attempt = 1 if self.fetched - before >= _PROGRESS else attempt + 1
-                self._pause(attempt, error)
+                self.start_again(error)
+            except SizeMismatch:
+                if team.overflowed:
+                    # A file that goes on past its locked size is another one: none of its bytes may be continued.
+                    self._forget()
+                raise
 
-    def _pause(self, attempt: int, error: SourceError) -> None:
-        """Wait before the next attempt, or raise the error when there is to be none."""
-        self.failures += 1
-        if not error.transient or self.failures > self.terms.max_attempts_total:
-            raise error
-        seconds = self.terms.delay(attempt, error)
-        if seconds is None:
-            raise error
-        self.watch.retrying(error.message, seconds)
-        self.stop.wait(seconds)
+    @property
+    def _width(self) -> int:
+        return min(self._work.terms.connections or CONNECTIONS, -(-self._file.size // CHUNK))
 
-    def _start_again(self, error: RangeRefused) -> None:
+    # --- as Judge has it -----------------------------------------------------------------------------------
+
+    def judge(self, answer: Answer, url: str) -> None:
+        """Raise TransferError when the answer is of another file than the locked one."""
+        self._upstream = changed(self._file, Validator(answer.etag, answer.origin), url)
+        if answer.end is not None and answer.end > self._file.size:
+            raise SizeMismatch(f"the source has {answer.end} bytes, the lock says {self._file.size}")
+        if self._upstream is not None and self._file.sha256 is None:
+            raise UpstreamChanged(self._upstream)
+
+    def start_again(self, error: RangeRefused) -> None:
         """Drop everything, or raise the error when that has happened too often."""
-        if self.restarts >= self.terms.max_restarts:
+        if self._restarts >= self._work.terms.max_restarts:
             raise error
-        self.restarts += 1
+        self._restarts += 1
         self._drop(error.message)
 
     def _drop(self, why: str) -> None:
         lost = self._forget()
         self.notes.append(f"started again from zero, {lost} bytes were lost: {why}")
-        self.watch.progress(0)
 
     def _forget(self) -> int:
-        self.kept = self.have = self.answers = 0
-        return self.ranges.drop()
+        self.kept = 0
+        self._work.tally.begin(0)
+        return self._ranges.drop()
 
-    # --- one answer ----------------------------------------------------------------------------------------
-
-    def _ask_for(self, url: str, gap: tuple[int, int]) -> None:
-        with contextlib.closing(self.source.open(self._ask(url, gap), self.stop)) as answer:
-            bounds = self._bounds(answer, url, gap)
-            before = self.fetched
-            try:
-                reached = self._receive(answer, bounds)
-            except SizeMismatch:
-                # A file that goes on past its locked size is another one: none of its bytes may be continued.
-                self._forget()
-                raise
-        self.have = self.ranges.kept
-        if reached < gap[1] and self.fetched - before < (_SHORT if reached == bounds[1] else _PROGRESS):
-            raise ConnectionFailed(f"the source ended after {reached - bounds[0]} of {gap[1] - bounds[0]} bytes")
-
-    def _receive(self, answer: Answer, bounds: tuple[int, int]) -> int:
-        """Write the answer where its bytes go, and journal them. Up to where it came."""
-        with self.ranges.writing(bounds, Validator(answer.etag, answer.origin)) as stretch:
-            self.answers += 1
-            self.segment.receive(answer, stretch)
-        if answer.end is None and stretch.here == self.file.size:
-            self.segment.refuse_more(answer)
-        return stretch.here
-
-    def _ask(self, url: str, gap: tuple[int, int]) -> Ask:
-        # The bytes right before the gap, if there are any, are those to be continued.
-        chunks = self.ranges.chunks.values()
-        neighbour = next((chunk for chunk in chunks if chunk.end == gap[0]), next(iter(chunks), None))
-        validator = None if neighbour is None else neighbour.validator
-        return Ask(
-            url=url,
-            start=gap[0],
-            end=gap[1],
-            size=self.file.size,
-            etag=self.file.etag if url == self.file.url else None,
-            validator=validator.etag if validator else None,
-            validator_origin=validator.origin if validator else None,
-            proven=self.file.sha256 is not None,
-        )
-
-    def _bounds(self, answer: Answer, url: str, gap: tuple[int, int]) -> tuple[int, int]:
-        """Where the answer's bytes go. Everything that is here is dropped if it restarts the file. Raises
-        RangeRefused when it may not be joined to what is here, and TransferError when it is of another file."""
-        found = Validator(answer.etag, answer.origin)
-        self.upstream = changed(self.file, found, url)
-        if answer.end is not None and answer.end > self.file.size:
-            raise SizeMismatch(f"the source has {answer.end} bytes, the lock says {self.file.size}")
-        if self.upstream is not None and self.file.sha256 is None:
-            raise UpstreamChanged(self.upstream)
-        if answer.restarted is not None and gap[0] > 0:
-            self._start_again(RangeRefused(answer.restarted))
-            gap = 0, self.file.size
-        if answer.start != gap[0]:
-            raise RangeRefused(f"the source sent bytes from {answer.start} on, those from {gap[0]} on were asked for")
-        if why := clash(self.file, self.ranges.validators, found):
-            raise RangeRefused(why)
-        return gap[0], gap[1] if answer.end is None else min(gap[1], answer.end)
-
-    def _came(self, count: int) -> None:
-        self.fetched += count
-        self.have += count
-        self.tell(self.have)
-
-    def _told(self, have: int) -> None:
-        self.watch.progress(have)
-        self.watch.fetched(self.fetched)
+    def _note_lost(self, lost: int) -> None:
+        if lost:
+            self.notes.append(f"{lost} bytes that were here are fetched again: they are not what the journal says")
 
 
 def _verdict(refused: list[tuple[str, FileError]]) -> FileError:

@@ -3,7 +3,8 @@
 The frontier hashes the part of the file that is there from its beginning without a hole, in a thread of its own, so
 that hashing overlaps receiving. It reads the bytes back from the file: they are still in memory, reading them costs a
 sixth of hashing them, it does not matter in which order or over how many connections they came, and what is hashed is
-what is in the file. (hashlib has no way to save a digest half-way, so that a later run begins at zero again.)
+what is in the file, whatever a write has claimed. (hashlib has no way to save a digest half-way, so that a later run
+begins at zero again; it does so while the rest comes in.)
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import threading
 
 from gemmalock.errors import DiskError, ReadWriteFailed
 from gemmalock.stopping import Stop
-from gemmalock.transfer.part import BLOCK, Part
+from gemmalock.transfer.blocks import BLOCK
+from gemmalock.transfer.part import Part
 
 
 class DigestFrontier:

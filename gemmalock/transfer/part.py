@@ -9,24 +9,15 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Protocol
 
 from gemmalock.errors import ReadWriteFailed, UnsafePath, disk_error
+from gemmalock.transfer.blocks import BLOCK, Blocks
+from gemmalock.transfer.checks import Hasher
 from gemmalock.transfer.journalfile import datasync
 
 PART_NAME = "data.part"
-#: How much is read or written at once.
-BLOCK = 1024 * 1024
-
-
-class Hasher(Protocol):
-    """What hashlib's objects have."""
-
-    def update(self, block: memoryview, /) -> None:
-        """Take in a block."""
-
-    def hexdigest(self) -> str:
-        """The digest of all blocks so far, as hexadecimal."""
+#: How many blocks stay in memory: as much as the journal and the digest may be behind, and some to be filled.
+_BLOCKS = 28
 
 
 class Part:
@@ -36,7 +27,16 @@ class Part:
         """Open it, or make it. Raises DiskError; a link, or what is no plain file, is UnsafePath."""
         self.path = folder / PART_NAME
         self.size = size
+        self.blocks = Blocks(_BLOCKS, max(1, min(BLOCK, size)))
         self._descriptor = self._open()
+
+    @property
+    def stored(self) -> int:
+        """How long the file is now, in bytes; holes count. Raises DiskError."""
+        try:
+            return os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise disk_error(error, f"look at `{self.path}`") from error
 
     def write_at(self, block: memoryview, offset: int) -> None:
         """Put a whole block at `offset`, inside of the file's size."""
@@ -51,19 +51,38 @@ class Part:
         except OSError as error:
             raise disk_error(error, f"write `{self.path}`") from error
 
-    def hash_into(self, hasher: Hasher, bounds: tuple[int, int], buffer: memoryview) -> bool:
-        """Feed the bytes from bounds[0] to bounds[1] to `hasher`; False when the file ends before that."""
+    def hash_new(self, hasher: Hasher, bounds: tuple[int, int], buffer: memoryview) -> bool:
+        """Feed bytes that were just written to `hasher`: from memory where they still are, else as `hash_into`."""
         offset, end = bounds
         while offset < end:
-            try:
-                count = os.preadv(self._descriptor, [buffer[: end - offset]], offset)
-            except OSError as error:
-                raise disk_error(error, f"read `{self.path}`") from error
+            with self.blocks.reading(offset) as here:
+                if here is not None:
+                    hasher.update(here[: end - offset])
+                    offset += min(len(here), end - offset)
+                    continue
+            until = min(end, offset + len(buffer))
+            if not self.hash_into(hasher, (offset, until), buffer):
+                return False
+            offset = until
+        return True
+
+    def hash_into(self, hasher: Hasher, bounds: tuple[int, int], buffer: memoryview) -> bool:
+        """Feed the bytes from bounds[0] to bounds[1] of the file to `hasher`, by way of `buffer`. False when the file
+        ends before that."""
+        offset, end = bounds
+        while offset < end:
+            count = self._read(buffer[: end - offset], offset)
             if count == 0:
                 return False
             hasher.update(buffer[:count])
             offset += count
         return True
+
+    def _read(self, buffer: memoryview, offset: int) -> int:
+        try:
+            return os.preadv(self._descriptor, [buffer], offset)
+        except OSError as error:
+            raise disk_error(error, f"read `{self.path}`") from error
 
     def sync_bytes(self) -> None:
         """What was written so far is on disk for good. After an error nothing since the last success is."""
@@ -83,6 +102,7 @@ class Part:
 
     def empty(self) -> None:
         """Drop all bytes."""
+        self.blocks.clear()
         try:
             os.ftruncate(self._descriptor, 0)
         except OSError as error:

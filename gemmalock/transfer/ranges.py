@@ -2,14 +2,13 @@
 
 Connections write *stretches*. A committer follows each stretch: it hashes the bytes that came since it last looked,
 syncs them, and only then adds their lines to the journal (a chunk that is complete, or the beginning of one). It runs
-in a thread of its own, and a connection is never more than CHUNK bytes ahead of it, so that this much is lost at most
-when the process dies. A chunk belongs to one stretch at a time; stretches end at the ends of chunks.
+in a thread of its own, and the connections are never more than AHEAD bytes ahead of it, so that this much is lost at
+most when the process dies.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,46 +16,44 @@ from collections.abc import Callable, Iterator
 from gemmalock.errors import DiskError, FileError, ReadWriteFailed
 from gemmalock.journal import CHUNK, Chunk, Journal, Validator, joined_ranges, write_chunk
 from gemmalock.stopping import Stop
+from gemmalock.transfer.blocks import BLOCK
+from gemmalock.transfer.checks import Hasher, check_like, new_check
 from gemmalock.transfer.frontier import DigestFrontier
 from gemmalock.transfer.journalfile import JournalFile
-from gemmalock.transfer.part import BLOCK, Hasher, Part
+from gemmalock.transfer.part import Part
+from gemmalock.transfer.stretch import Stretch, split, steal
 
+#: How far all connections together may be ahead of the journal, and each of many: what a death costs at most.
+AHEAD = 4 * 1024 * 1024
+_LEAST_AHEAD = AHEAD // 8
 #: How many bytes may come before the committer is woken, and for how long, in seconds.
-_COMMIT_BYTES = CHUNK // 2
+_COMMIT_BYTES = AHEAD // 2
 _COMMIT_SECONDS = 1.0
 #: Less room than this is not worth a read.
-_LEAST_ROOM = CHUNK // 8
+_LEAST_ROOM = BLOCK // 2
 #: A file of up to so many bytes that comes in one go is never journaled.
-_SMALL = BLOCK
+_SMALL = CHUNK
 Beat = Callable[[tuple[tuple[int, int], ...]], None]
 
 
-class Stretch:
-    """A run of bytes that one connection receives in order: [start, end), of which those up to `here` are written and
-    those up to `safe` are journaled."""
-
-    __slots__ = ("end", "hashed", "hasher", "here", "safe", "start", "validator")
-
-    def __init__(self, bounds: tuple[int, int], validator: Validator, hasher: Hasher) -> None:
-        self.start, self.end = bounds
-        self.here = self.safe = self.hashed = self.start
-        self.validator = validator
-        self.hasher = hasher
-
-
 class DurableRanges:
-    """The chunks of one part. Stretches may be written by many threads at once; all else is for one thread."""
+    """The chunks of one part. Stretches may be written, and stolen from, by many threads at once; all else is for one
+    thread."""
 
-    def __init__(self, part: Part, journal: JournalFile, beat: Beat) -> None:
+    def __init__(self, part: Part, journal: JournalFile, beat: Beat, *, proven: bool = False) -> None:
+        """`proven`: the digest of the whole file is known, so that the journal need not prove its chunks."""
         self.chunks: dict[int, Chunk] = {}
         self.frontier = DigestFrontier(part)
         self._part = part
         self._journal = journal
+        self._proven = proven
         self._beat = beat
         self._beaten = 0.0
         self._buffer = memoryview(bytearray(min(BLOCK, max(part.size, 1))))
         #: The digests of chunks that are there in part, to go on from: index → hasher.
         self._begun: dict[int, Hasher] = {}
+        #: Chunks whose bytes are to be read again.
+        self._unread: set[int] = set()
         self._stretches: list[Stretch] = []
         self._prefix = 0
         self._state = threading.Condition()
@@ -64,7 +61,7 @@ class DurableRanges:
         self._failure: FileError | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._threadless = False
+        self._wants_thread = part.size > _SMALL
 
     @property
     def kept(self) -> int:
@@ -74,9 +71,18 @@ class DurableRanges:
 
     @property
     def validators(self) -> frozenset[Validator]:
-        """Every validator under which a chunk came."""
+        """Every validator under which a chunk came, or comes now."""
         with self._state:
-            return Journal(self.chunks).validators
+            return Journal(self.chunks).validators | {stretch.validator for stretch in self._stretches}
+
+    def validator_before(self, start: int) -> Validator | None:
+        """The validator of the bytes right before `start`, else of any that are here or coming."""
+        with self._state:
+            chunks = self.chunks.values()
+            neighbour = next((chunk for chunk in chunks if chunk.end == start), next(iter(chunks), None))
+            if neighbour is not None:
+                return neighbour.validator
+            return self._stretches[0].validator if self._stretches else None
 
     def missing(self) -> tuple[tuple[int, int], ...]:
         """The gaps between the chunks, in order. No stretch is being written."""
@@ -92,25 +98,60 @@ class DurableRanges:
     # --- an earlier run's bytes ----------------------------------------------------------------------------
 
     def take_up(self, journal: Journal, text: bytes, stop: Stop) -> int:
-        """Keep the chunks of an earlier run whose bytes are in the file as the journal has them: every one is read
-        again. How many bytes had to go. Raises DiskError and Interrupted."""
-        lost = 0
-        for index, chunk in sorted(journal.chunks.items()):
-            stop.check()
-            hasher = hashlib.sha256()
-            whole = self._part.hash_into(hasher, (chunk.start, chunk.end), self._buffer)
-            if not whole or hasher.hexdigest() != chunk.sha256:
-                lost += chunk.length
-                continue
+        """Keep the chunks of an earlier run whose bytes are in the file as the journal has them. How many bytes had to
+        go. Raises DiskError and Interrupted.
+
+        Every chunk is read again. Where the digest of the whole is known that is the digest's to do, while the
+        rest comes in, and `prove` says afterwards which chunks were wrong; else it is done here.
+        """
+        stored = self._part.stored
+        for index, chunk in journal.chunks.items():
             self.chunks[index] = chunk
-            if chunk.length < CHUNK:
-                self._begun[index] = hasher
-            self._move_prefix()
+            if not self._proven or chunk.end > stored or not self._is_complete(chunk):
+                self._unread.add(index)
+        lost = self._read_again(stop)
         kept = [self.chunks[index] for index in sorted(self.chunks)]
         if b"".join(write_chunk(chunk) for chunk in kept) != text:
             # A line that is not whole would swallow the next one.
             self._journal.rewrite(kept)
+        with self._state:
+            self._move_prefix()
         return lost
+
+    def prove(self, stop: Stop) -> int:
+        """Read every chunk again, for the whole is not what it should be, and let go of those that are not in the file
+        as they came: how many bytes. No stretch is being written. Raises DiskError and Interrupted."""
+        self._unread = set(self.chunks)
+        lost = self._read_again(stop)
+        if lost:
+            self.frontier.reset()
+            self._journal.rewrite(self.chunks[index] for index in sorted(self.chunks))
+            with self._state:
+                self._prefix = 0
+                self._move_prefix()
+        return lost
+
+    def _read_again(self, stop: Stop) -> int:
+        lost = 0
+        for index in sorted(self._unread):
+            stop.check()
+            chunk = self.chunks[index]
+            hasher = check_like(chunk.sha256)
+            whole = self._part.hash_into(hasher, (chunk.start, chunk.end), self._buffer)
+            if not whole or hasher.hexdigest() != chunk.sha256:
+                del self.chunks[index]
+                lost += chunk.length
+            elif not self._is_complete(chunk):
+                self._begun[index] = hasher
+        self._unread.clear()
+        return lost
+
+    def _new_check(self) -> Hasher:
+        # The digest of the only chunk is that of the file.
+        return new_check(proven=self._proven and self._part.size > CHUNK)
+
+    def _is_complete(self, chunk: Chunk) -> bool:
+        return chunk.end == min((chunk.index + 1) * CHUNK, self._part.size)
 
     def drop(self) -> int:
         """Forget all bytes, on disk too. How many they were. No stretch is being written."""
@@ -118,6 +159,7 @@ class DurableRanges:
         self.frontier.reset()
         self.chunks.clear()
         self._begun.clear()
+        self._unread.clear()
         self._prefix = 0
         self._journal.rewrite(())
         self._part.empty()
@@ -129,10 +171,11 @@ class DurableRanges:
     def writing(self, bounds: tuple[int, int], validator: Validator) -> Iterator[Stretch]:
         """A new stretch over a gap, or over the beginning of one; it may go on inside a chunk. However the block
         ends, what came is journaled then; a DiskError of that is raised where nothing else is."""
-        hasher = self._begun.pop(bounds[0] // CHUNK) if bounds[0] % CHUNK else hashlib.sha256()
-        stretch = Stretch(bounds, validator, hasher)
         with self._state:
             self._check()
+            stretch = Stretch(
+                bounds, validator, self._begun.pop(bounds[0] // CHUNK) if bounds[0] % CHUNK else self._new_check()
+            )
             self._stretches.append(stretch)
         try:
             yield stretch
@@ -144,32 +187,53 @@ class DurableRanges:
         self._end(stretch)
 
     def room(self, stretch: Stretch) -> int:
-        """How many bytes may be written before the journal has to catch up; waits until it is worth a read.
+        """How many bytes may be written before the journal has to catch up; waits until it is worth a read. None or
+        fewer are left when the rest was stolen.
 
         Raises DiskError when the committer failed: the bytes since its last success are not to be trusted.
         """
         while True:
             with self._state:
                 self._check()
-                room = min(CHUNK - (stretch.here - stretch.safe), stretch.end - stretch.here)
-                if room >= min(_LEAST_ROOM, stretch.end - stretch.here):
+                left = stretch.end - stretch.here
+                room = min(self._ahead - (stretch.here - stretch.safe), left)
+                if room >= min(_LEAST_ROOM, left):
                     return room
                 if self._thread is not None and self._thread.is_alive():
                     self._state.wait(_COMMIT_SECONDS)
                     continue
             self.commit()
 
-    def write(self, stretch: Stretch, block: memoryview) -> None:
-        """Put the next bytes of a stretch where they belong. Raises DiskError."""
-        self._part.write_at(block, stretch.here)
+    def write(self, stretch: Stretch, block: memoryview) -> int:
+        """Put the next bytes of a stretch where they belong: those that are still its own, how many. Raises
+        DiskError."""
         with self._state:
-            stretch.here += len(block)
-            if self._thread is None and stretch.here < stretch.end and not self._threadless:
+            count = max(0, min(len(block), stretch.end - stretch.here))
+            stretch.ahead = stretch.here + count
+        self._part.write_at(block[:count], stretch.here)
+        with self._state:
+            stretch.here = stretch.ahead
+            if self._thread is None and stretch.here < stretch.end and self._wants_thread:
                 self._start()
-            if stretch.here - stretch.safe >= _COMMIT_BYTES:
+            if self._is_due():
                 self._state.notify_all()
             if stretch.start <= self._prefix:
                 self._move_prefix()
+        return count
+
+    def share(self, count: int) -> list[tuple[int, int]]:
+        """Leave a stretch the first of `count` even pieces of what it has not begun, the largest of all; the others."""
+        with self._state:
+            victim = max(self._stretches, key=lambda stretch: stretch.rest)
+            first, *others = split((victim.ahead, victim.end), count) or [(0, victim.end)]
+            victim.end = first[1]
+            return others
+
+    def steal(self) -> tuple[int, int] | None:
+        """Take the second half of the largest rest that is being received away from its stretch; None when none is
+        worth a connection."""
+        with self._state:
+            return steal(self._stretches)
 
     def close(self) -> None:
         """End the threads."""
@@ -219,12 +283,12 @@ class DurableRanges:
         while stretch.hashed < here:
             index = stretch.hashed // CHUNK
             end = min(here, (index + 1) * CHUNK)
-            if not self._part.hash_into(stretch.hasher, (stretch.hashed, end), self._buffer):
+            if not self._part.hash_new(stretch.hasher, (stretch.hashed, end), self._buffer):
                 raise ReadWriteFailed(f"cannot read `{self._part.path}`: another program cut it short")
             found.append(Chunk(index, end - index * CHUNK, stretch.hasher.hexdigest(), stretch.validator))
             stretch.hashed = end
             if end % CHUNK == 0:
-                stretch.hasher = hashlib.sha256()
+                stretch.hasher = self._new_check()
         return found
 
     def _note(self, chunks: list[Chunk]) -> None:
@@ -238,7 +302,8 @@ class DurableRanges:
             if not (at_one_go and self._part.size <= _SMALL):
                 self.commit()
                 self._beat(self._joined())
-            self._note(self._hash(stretch, stretch.here))
+            with self._committing:
+                self._note(self._hash(stretch, stretch.here))
         finally:
             with self._state:
                 self._stretches.remove(stretch)
@@ -252,7 +317,7 @@ class DurableRanges:
             thread.start()
         except RuntimeError:
             # No more threads to be had: the connections commit by themselves.
-            self._threadless = True
+            self._wants_thread = False
         else:
             self._thread = thread
 
@@ -269,7 +334,11 @@ class DurableRanges:
                 return
 
     def _is_due(self) -> bool:
-        return any(stretch.here - stretch.safe >= _COMMIT_BYTES for stretch in self._stretches)
+        return sum(stretch.here - stretch.safe for stretch in self._stretches) >= _COMMIT_BYTES
+
+    @property
+    def _ahead(self) -> int:
+        return max(_LEAST_AHEAD, AHEAD // max(1, len(self._stretches)))
 
     def _check(self) -> None:
         if self._failure is not None:

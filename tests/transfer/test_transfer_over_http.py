@@ -32,7 +32,7 @@ def source() -> Iterator[HttpSource]:
 
 
 def test_cuts_cost_no_byte_twice(bench: Bench, server: FileServer, source: HttpSource) -> None:
-    server.files["/gemma.gguf"] = Content(BODY, cut_after=2_000_000, cut_times=3)
+    server.files["/gemma.gguf"] = Content(BODY, cut_after=600_000, cut_times=3)
     fetched = bench.fetch(locked(BODY, url=f"{server.origin}/gemma.gguf", etag=None), source)
     assert (bench.bytes(), fetched.bytes_fetched, fetched.notes) == (BODY, len(BODY), ())
     assert len(bench.watch.retries) == 3

@@ -20,7 +20,7 @@ from gemmalock.lockfile import LockedFile
 from gemmalock.stopping import Stop
 from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
-from gemmalock.transfer.ranges import DurableRanges
+from gemmalock.transfer.ranges import AHEAD, DurableRanges
 from tests.transfer.twins import Bench, Reply, ScriptedAnswer, ScriptedSource, digest, locked, patient, some_bytes
 
 BODY = some_bytes(3 * CHUNK + 123_457)
@@ -148,20 +148,21 @@ def test_a_hole_is_filled_without_touching_what_is_behind_it(bench: Bench) -> No
 # --- what the committer promises ---------------------------------------------------------------------------
 
 
-def test_a_connection_is_never_more_than_a_chunk_ahead_of_the_journal(bench: Bench) -> None:
+def test_a_connection_is_never_too_far_ahead_of_the_journal(bench: Bench) -> None:
+    body = some_bytes(3 * AHEAD)
     ahead: list[int] = []
     answers: list[ScriptedAnswer] = []
 
     def look() -> None:
-        ahead.append(answers[-1].sent - bench.claim.journal(len(BODY)).kept)
+        ahead.append(answers[-1].sent - bench.claim.journal(len(body)).kept)
 
     bench.terms = patient(0)
-    for cut in range(CHUNK // 2, len(BODY), CHUNK // 3):
+    for cut in range(AHEAD // 2, len(body), AHEAD // 3):
         bench.claim.drop_partial()
         with pytest.raises(FileError):
-            bench.fetch(locked(BODY), ScriptedSource([Reply(BODY, cut=cut, then=look)], answers=answers))
-    assert len(ahead) == len(range(CHUNK // 2, len(BODY), CHUNK // 3))
-    assert max(ahead) <= CHUNK
+            bench.fetch(locked(body), ScriptedSource([Reply(body, cut=cut, then=look)], answers=answers))
+    assert len(ahead) == len(range(AHEAD // 2, len(body), AHEAD // 3))
+    assert max(ahead) <= AHEAD
 
 
 def test_what_came_slowly_is_journaled_before_more_comes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +182,7 @@ def test_what_came_slowly_is_journaled_before_more_comes(bench: Bench, monkeypat
 def test_a_failed_sync_distrusts_what_came_since_the_last_good_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    body = some_bytes(3 * AHEAD)
     calls = []
 
     def datasync(descriptor: int) -> None:
@@ -190,14 +192,14 @@ def test_a_failed_sync_distrusts_what_came_since_the_last_good_one(
 
     monkeypatch.setattr("gemmalock.transfer.part.datasync", datasync)
     with pytest.raises(FileError, match="Input/output error") as caught:
-        bench.fetch(locked(BODY), ScriptedSource([Reply(BODY)]))
+        bench.fetch(locked(body), ScriptedSource([Reply(body)]))
     assert caught.value.code == "io_error"
     assert len(calls) == 2, "a sync after a failed one is not believed"
-    assert 0 < bench.claim.journal(len(BODY)).kept <= CHUNK
+    assert 0 < bench.claim.journal(len(body)).kept <= AHEAD
     monkeypatch.undo()
-    fetched = bench.fetch(locked(BODY), ScriptedSource([Reply(BODY)]))
-    assert bench.bytes() == BODY
-    assert fetched.bytes_kept <= CHUNK
+    fetched = bench.fetch(locked(body), ScriptedSource([Reply(body)]))
+    assert bench.bytes() == body
+    assert fetched.bytes_kept <= AHEAD
 
 
 def test_many_stretches_are_written_at_once(tmp_path: Path) -> None:

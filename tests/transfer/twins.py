@@ -226,8 +226,8 @@ class Watched:
 
 
 def patient(attempts: int = 5) -> Terms:
-    """Terms that try again at once, so many times in a row."""
-    return Terms(delay=lambda attempt, error: 0.0 if attempt <= attempts else None)
+    """Terms that try again at once, so many times in a row, over one connection."""
+    return Terms(delay=lambda attempt, error: 0.0 if attempt <= attempts else None, connections=1)
 
 
 @dataclass
