@@ -9,11 +9,27 @@ _OWN = 16
 _EACH = 8
 
 
+#: What one more connection of a file takes.
+_CONNECTION = 3
+
+
 def affordable(wanted: int) -> int:
     """How many files at once, at most `wanted`, the limit on open descriptors allows; at least one."""
+    return wanted if (most := _most_open()) is None else max(1, min(wanted, (most - _OWN) // _EACH))
+
+
+def affordable_connections(wanted: int, files: int) -> int:
+    """How many connections in all, at most `wanted`, that limit allows beside so many files at once; one for each of
+    them in any case."""
+    if (most := _most_open()) is None:
+        return max(files, wanted)
+    return max(files, min(wanted, files + (most - _OWN - files * _EACH) // _CONNECTION))
+
+
+def _most_open() -> int | None:
     try:
         import resource
     except ImportError:
-        return wanted
+        return None
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if most == resource.RLIM_INFINITY else max(1, min(wanted, (most - _OWN) // _EACH))
+    return None if most == resource.RLIM_INFINITY else most

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gemmalock.app.affording import affordable, affordable_connections
 from gemmalock.collect import Project
 from gemmalock.errors import PolicyRefused, disk_error
 from gemmalock.lockfile import Lock, Node
@@ -188,7 +189,9 @@ class Workshop:
         """The connections of this run, by server."""
         from gemmalock.transfer.lanes import PER_HOST, Lanes
 
-        return self._once("lanes", lambda: Lanes(max(PER_HOST, self.settings.connections or 0)))
+        wanted = max(PER_HOST, self.settings.connections or 0)
+        files = affordable(self.settings.jobs)
+        return self._once("lanes", lambda: Lanes(affordable_connections(wanted, files)))
 
     def close(self) -> None:
         """Let go of all connections."""

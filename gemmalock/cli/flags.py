@@ -49,7 +49,9 @@ def selectors(function: _Function) -> _Function:
 
 SYNC_SETTINGS = (
     click.option("-j", "--jobs", default=None, metavar="N", help="Files at once.  [env: GEMMALOCK_JOBS]"),
-    setting("--connections", "Connections for each file.", metavar="N"),
+    setting(
+        "--connections", "Connections for each file; without it, as many as a slow one needs, up to 8.", metavar="N"
+    ),
     setting("--limit-rate", "A cap over all files and connections, as 20M (bytes a second).", metavar="RATE"),
     setting("--link-mode", "How files come out of the store.", type=click.Choice(LINK_MODES)),
     setting("--offline", "Use no network.", is_flag=True),

@@ -253,6 +253,8 @@ def _syntax_problem(page: Page, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(0, 0)
     said = error.problem or error.context or "it cannot be read"
+    if "maximum nesting depth" in said:  # libyaml's own limit, which it comes upon while it looks ahead
+        return page.problem(place, f"nested deeper than {MAX_DEPTH} levels")
     line = page.lines[place.line - 1] if 0 < place.line <= len(page.lines) else ""
     if "cannot start any token" in said and line[place.column - 1 : place.column] == "\t":
         return page.problem(place, "not YAML: a tab cannot indent", "indent with spaces")

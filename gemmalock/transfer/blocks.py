@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 #: How much is received, written, read or hashed at once.
-BLOCK = 256 * 1024
+BLOCK = 512 * 1024
 
 
 class Block:

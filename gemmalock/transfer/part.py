@@ -17,7 +17,7 @@ from gemmalock.transfer.journalfile import datasync
 
 PART_NAME = "data.part"
 #: How many blocks stay in memory: as much as the journal and the digest may be behind, and some to be filled.
-_BLOCKS = 28
+_BLOCKS = 16
 
 
 class Part:

@@ -21,7 +21,7 @@ from gemmalock.transfer.checks import Hasher, check_like, new_check
 from gemmalock.transfer.frontier import DigestFrontier
 from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
-from gemmalock.transfer.stretch import Stretch, split, steal
+from gemmalock.transfer.stretch import Stretch, steal
 
 #: How far all connections together may be ahead of the journal, and each of many: what a death costs at most.
 AHEAD = 4 * 1024 * 1024
@@ -173,9 +173,8 @@ class DurableRanges:
         ends, what came is journaled then; a DiskError of that is raised where nothing else is."""
         with self._state:
             self._check()
-            stretch = Stretch(
-                bounds, validator, self._begun.pop(bounds[0] // CHUNK) if bounds[0] % CHUNK else self._new_check()
-            )
+            check = self._begun.pop(bounds[0] // CHUNK) if bounds[0] % CHUNK else self._new_check()
+            stretch = Stretch(bounds, validator, check, time.monotonic())
             self._stretches.append(stretch)
         try:
             yield stretch
@@ -221,19 +220,11 @@ class DurableRanges:
                 self._move_prefix()
         return count
 
-    def share(self, count: int) -> list[tuple[int, int]]:
-        """Leave a stretch the first of `count` even pieces of what it has not begun, the largest of all; the others."""
-        with self._state:
-            victim = max(self._stretches, key=lambda stretch: stretch.rest)
-            first, *others = split((victim.ahead, victim.end), count) or [(0, victim.end)]
-            victim.end = first[1]
-            return others
-
     def steal(self) -> tuple[int, int] | None:
-        """Take the second half of the largest rest that is being received away from its stretch; None when none is
-        worth a connection."""
+        """Take the second half of the largest rest that crawls away from its stretch; None when none is worth a
+        connection."""
         with self._state:
-            return steal(self._stretches)
+            return steal(self._stretches, time.monotonic())
 
     def close(self) -> None:
         """End the threads."""

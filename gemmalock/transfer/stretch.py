@@ -12,30 +12,38 @@ from gemmalock.transfer.checks import Hasher
 
 #: Less than this is not worth a connection of its own.
 _WORTH = 2 * CHUNK
+#: A rest that comes within so many seconds is left where it is: what a server has sent already would come twice.
+_SOON = 1.0
 
 
 class Stretch:
     """The bytes [start, end): those up to `here` are written, those up to `safe` are journaled, those up to `hashed`
     are in chunks or in `hasher`; a write that is going on ends at `ahead`. A chunk belongs to one stretch at a time:
-    a stretch ends at the end of one, or of the file."""
+    a stretch ends at the end of one, or of the file. It began at `since`, in seconds of a monotonic clock."""
 
-    __slots__ = ("ahead", "end", "hashed", "hasher", "here", "safe", "start", "validator")
+    __slots__ = ("ahead", "end", "hashed", "hasher", "here", "safe", "since", "start", "validator")
 
-    def __init__(self, bounds: tuple[int, int], validator: Validator, hasher: Hasher) -> None:
+    def __init__(self, bounds: tuple[int, int], validator: Validator, hasher: Hasher, since: float = 0.0) -> None:
         self.start, self.end = bounds
         self.here = self.safe = self.hashed = self.ahead = self.start
         self.validator = validator
         self.hasher = hasher
+        self.since = since
 
     @property
     def rest(self) -> int:
         """How many bytes nobody has begun to write."""
         return self.end - self.ahead
 
+    def crawls(self, now: float) -> bool:
+        """Whether its rest, at the pace so far, is long in coming."""
+        return self.rest * (now - self.since) > _SOON * max(1, self.here - self.start)
 
-def steal(stretches: Iterable[Stretch]) -> tuple[int, int] | None:
-    """Take the second half of the largest rest away from its stretch; None when none is worth it."""
-    victim = max(stretches, key=lambda stretch: stretch.rest, default=None)
+
+def steal(stretches: Iterable[Stretch], now: float) -> tuple[int, int] | None:
+    """Take the second half of the largest rest that crawls away from its stretch; None when none is worth it."""
+    crawling = [stretch for stretch in stretches if stretch.crawls(now)]
+    victim = max(crawling, key=lambda stretch: stretch.rest, default=None)
     if victim is None or victim.rest < _WORTH:
         return None
     middle = -(-(victim.ahead + victim.rest // 2) // CHUNK) * CHUNK

@@ -1,8 +1,8 @@
 """The connections that fill the gaps of one file from one URL.
 
 The caller's thread is the first of them. Where one connection is slow, or more were asked for, others join it: each
-takes a piece that nobody has begun, then half of the largest rest. What they received has to fit together, so that an
-answer is accepted by one at a time. What the file is, and what follows from an error, is `fetch`'s to say.
+takes a piece that nobody has begun, in the end half of a rest that crawls. What they received has to fit together, so
+that an answer is accepted by one at a time. What the file is, and what follows from an error, is `fetch`'s to say.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ from gemmalock.transfer.tally import Tally
 CONNECTIONS = 8
 #: A connection that brings so many bytes a second is not slow: more of them would only take turns.
 FAST = 64 * 1024 * 1024
+#: From so many bytes on a file may come over several connections where nobody says so.
+LARGE = 32 * 1024 * 1024
+_LEAST_PIECE = 4 * CHUNK
 #: How long to look at a connection before it is called slow, in seconds.
 _LOOK_SECONDS = 0.1
 #: An attempt that brought so many bytes was not in vain.
@@ -120,6 +123,15 @@ class _NotNow(Exception):
     """The server answers others, and would not answer this one as asked."""
 
 
+def piece_size(size: int, connections: int | None) -> int:
+    """How many bytes of a file to ask for at once: so many that asking costs nothing, so few that connections that
+    are not equally fast end together. Where nobody says how many there are to be, a file that is not large comes in
+    one piece."""
+    if connections is not None:
+        return max(_LEAST_PIECE, size // (4 * connections)) if size > connections * _LEAST_PIECE else CHUNK
+    return max(2 * _LEAST_PIECE, size // 64) if size >= LARGE else size
+
+
 class Team:
     """One filling of all gaps. Raises SourceError, TransferError, DiskError and Interrupted; what came is kept."""
 
@@ -129,6 +141,7 @@ class Team:
         self._url = url
         self._origin = origin_of(url)
         self._width = width if work.file.continuable and work.terms.lanes.splits(self._origin) else 1
+        self._piece = piece_size(work.file.size, work.terms.connections) if self._width > 1 else work.file.size
         self._todo: list[tuple[int, int]] = []
         self._open: list[_Piece] = []
         self._failures = 0
@@ -144,11 +157,8 @@ class Team:
 
     def fill(self, stop: Stop) -> None:
         """Fetch every gap, however many attempts and connections that takes."""
-        gaps = self._work.ranges.missing()
-        missing = sum(end - start for start, end in gaps)
-        count = 1 if self._work.terms.connections is None else self._width
-        for gap in gaps:
-            self._todo += split(gap, max(1, round(count * (gap[1] - gap[0]) / missing)))
+        for gap in self._work.ranges.missing():
+            self._todo += split(gap, -(-(gap[1] - gap[0]) // self._piece))
         with stop.closing(self._stop.set), self._work.terms.lanes.first(self._origin, stop):
             try:
                 self._lead(stop)
@@ -236,8 +246,6 @@ class Team:
             if self._grown:
                 return
             self._grown = True
-            if not self._todo:
-                self._todo += self._work.ranges.share(self._width)
             for _ in range(self._width - 1):
                 if not self._work.terms.lanes.further(self._origin):
                     return

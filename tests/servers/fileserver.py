@@ -44,7 +44,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -111,6 +111,8 @@ class FileServer:
         self.redirects = dict(redirects or {})
         self.failures: list[BaseException] = []
         self._requests: list[Request] = []
+        self._sending = 0
+        self.most_at_once = 0
         self._lock = threading.Lock()
         self._listener = _Listener(self, tls)
         self._thread = threading.Thread(target=self._listener.serve_forever, kwargs={"poll_interval": 0.02})
@@ -145,6 +147,18 @@ class FileServer:
     def bytes_served(self, path: str | None = None) -> int:
         """Bytes of bodies that were sent for a path, or for all."""
         return sum(request.served for request in self.requests if path is None or request.path == path)
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """While inside, one more body is being sent; `most_at_once` has the most there ever were."""
+        with self._lock:
+            self._sending += 1
+            self.most_at_once = max(self.most_at_once, self._sending)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sending -= 1
 
     def forget(self) -> None:
         """Empty the log."""
@@ -276,6 +290,10 @@ class _Conversation(BaseHTTPRequestHandler):
         return None
 
     def _send_body(self, request: Request, content: Content, body: memoryview) -> None:
+        with self.server.owner.sending():
+            self._send_pieces(request, content, body)
+
+    def _send_pieces(self, request: Request, content: Content, body: memoryview) -> None:
         cut = self.server.owner._next_cut(content)
         piece = _PIECE if content.throttle is None else max(1, min(_PIECE, content.throttle // 20))
         begun = time.monotonic()

@@ -1,0 +1,244 @@
+"""One file over several connections: whatever the server does to them, the bytes are exact and few come twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from gemmalock.errors import FileError, Interrupted
+from gemmalock.journal import CHUNK
+from gemmalock.sources.http import HttpSource
+from gemmalock.stopping import Stop
+from gemmalock.transfer.lanes import Lanes
+from gemmalock.transfer.ranges import AHEAD
+from gemmalock.transfer.team import LARGE
+from tests.servers.fileserver import WEAK, Content, FileServer
+from tests.transfer.twins import Bench, digest, locked, patient, some_bytes
+
+BODY = some_bytes(16 * CHUNK + 123_457)
+SLOW = 4 * CHUNK
+URL = "/gemma.gguf"
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    """A server with one file, every connection of which is slow."""
+    with FileServer({URL: Content(BODY, throttle=SLOW)}) as running:
+        yield running
+        assert running.failures == []
+
+
+@pytest.fixture
+def source() -> Iterator[HttpSource]:
+    """The real thing."""
+    opened = HttpSource()
+    yield opened
+    opened.close()
+
+
+def over(bench: Bench, connections: int | None) -> Bench:
+    """The bench, with so many connections a file."""
+    bench.terms = replace(patient(), connections=connections, lanes=Lanes())
+    return bench
+
+
+def ranges_asked(server: FileServer) -> list[str]:
+    """The ranges of all requests, sorted."""
+    return sorted(request.headers.get("range", "whole") for request in server.requests)
+
+
+@pytest.mark.parametrize("connections", [1, 2, 3, 8, 40])
+@pytest.mark.parametrize("etag", ["strong", WEAK])
+def test_any_number_of_connections_brings_the_exact_bytes(
+    bench: Bench, server: FileServer, source: HttpSource, connections: int, etag: str | None
+) -> None:
+    server.files[URL] = Content(BODY, etag=etag, throttle=32 * CHUNK)
+    fetched = over(bench, connections).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    assert (bench.bytes(), fetched.sha256, fetched.notes) == (BODY, digest(BODY), ())
+    assert fetched.bytes_fetched <= len(BODY) + connections * CHUNK
+
+
+def test_each_of_many_connections_asks_for_a_piece_of_its_own(
+    bench: Bench, server: FileServer, source: HttpSource
+) -> None:
+    over(bench, 4).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    asked = ranges_asked(server)
+    assert len(asked) == len(set(asked)) >= 4
+    assert "whole" not in asked
+
+
+def test_a_slow_connection_is_joined_by_others(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    body = some_bytes(LARGE)
+    server.files[URL] = Content(body, throttle=8 * CHUNK)
+    fetched = over(bench, None).fetch(locked(body, url=server.origin + URL, etag=None), source)
+    assert bench.bytes() == body
+    assert fetched.bytes_fetched <= len(body) + 8 * CHUNK
+    assert server.most_at_once > 1
+
+
+def test_a_file_that_is_not_large_is_asked_for_at_once(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    server.files[URL].throttle = 16 * CHUNK
+    over(bench, None).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    assert ranges_asked(server) == ["whole"]
+
+
+def test_a_fast_connection_is_left_alone(
+    bench: Bench, server: FileServer, source: HttpSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemmalock.transfer.team.FAST", 1)
+    body = some_bytes(LARGE)
+    server.files[URL] = Content(body, throttle=64 * CHUNK)
+    over(bench, None).fetch(locked(body, url=server.origin + URL, etag=None), source)
+    assert bench.bytes() == body
+    assert server.most_at_once == 1
+
+
+def test_a_file_that_nothing_could_prove_comes_over_one_connection(
+    bench: Bench, server: FileServer, source: HttpSource
+) -> None:
+    server.files[URL].etag = None
+    server.files[URL].throttle = 16 * CHUNK
+    file = locked(BODY, url=server.origin + URL, etag=None, proven=False)
+    assert over(bench, 8).fetch(file, source).sha256 == digest(BODY)
+    assert ranges_asked(server) == ["whole"]
+
+
+def test_a_strong_etag_is_proof_enough_for_many(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    etag = server.files[URL].etag_now()
+    file = locked(BODY, url=server.origin + URL, etag=etag, proven=False)
+    assert over(bench, 4).fetch(file, source).sha256 == digest(BODY)
+    assert len(server.requests) >= 4
+    assert {request.headers.get("if-range", etag) for request in server.requests} == {etag}
+
+
+def test_a_server_without_ranges_sends_the_whole_once(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    server.files[URL].ranges = False
+    server.files[URL].throttle = 32 * CHUNK
+    fetched = over(bench, 8).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    assert (bench.bytes(), fetched.bytes_fetched, fetched.notes) == (BODY, len(BODY), ())
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_refuses_a_second_connection_is_not_asked_again(
+    bench: Bench, server: FileServer, source: HttpSource, status: int
+) -> None:
+    open_now = threading.Semaphore(1)
+    refusals: list[int] = []
+
+    class OneAtATime(HttpSource):
+        """What nginx's `limit_conn 1` does."""
+
+        def open(self, ask, stop):  # type: ignore[no-untyped-def]
+            if not open_now.acquire(blocking=False):
+                refusals.append(status)
+                from gemmalock.errors import RateLimited, ServerError
+
+                raise (RateLimited if status == 429 else ServerError)(f"the server answered {status}")
+            answer = super().open(ask, stop)
+            close = answer.close
+
+            def closing() -> None:
+                if answer.close is not close:
+                    answer.close = close  # type: ignore[method-assign]
+                    open_now.release()
+                close()
+
+            answer.close = closing  # type: ignore[method-assign]
+            return answer
+
+    server.files[URL].throttle = 16 * CHUNK
+    over(bench, 8)
+    fetched = bench.fetch(locked(BODY, url=server.origin + URL, etag=None), OneAtATime())
+    assert (bench.bytes(), fetched.bytes_fetched) == (BODY, len(BODY))
+    assert 1 <= len(refusals) <= 8
+    before = len(refusals)
+    bench.claim.drop_partial()
+    bench.fetch(locked(BODY, url=server.origin + URL, etag=None), OneAtATime())
+    assert len(refusals) == before, "what a server refused once, it is not asked for again"
+
+
+def test_edges_whose_etags_differ_never_get_into_one_file(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    tags = iter(range(10_000))
+    server.files[URL].etag = lambda: f'"edge-{next(tags) % 2}"'
+    server.files[URL].throttle = 16 * CHUNK
+    over(bench, 4).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    assert bench.bytes() == BODY
+    assert len({chunk.validator for chunk in bench.claim.journal(len(BODY)).chunks.values()}) == 1
+
+
+@pytest.mark.parametrize("connections", [2, 8])
+def test_cuts_of_many_connections_cost_no_byte_twice(
+    bench: Bench, server: FileServer, source: HttpSource, connections: int
+) -> None:
+    server.files[URL] = Content(BODY, cut_after=700_000, cut_times=9, throttle=16 * CHUNK)
+    over(bench, connections).terms = replace(patient(50), connections=connections)
+    fetched = bench.fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    assert (bench.bytes(), fetched.notes) == (BODY, ())
+    assert fetched.bytes_fetched < len(BODY) + connections * CHUNK
+
+
+@pytest.mark.parametrize("connections", [2, 8])
+def test_an_interruption_keeps_what_all_connections_brought(
+    bench: Bench, server: FileServer, source: HttpSource, connections: int
+) -> None:
+    over(bench, connections)
+    threading.Timer(0.4, bench.stop.set).start()
+    file = locked(BODY, url=server.origin + URL, etag=None)
+    with pytest.raises(Interrupted):
+        bench.fetch(file, source)
+    kept = bench.claim.journal(len(BODY)).kept
+    assert kept > 0
+    assert not [thread for thread in threading.enumerate() if thread.name == "gemmalock-connection"]
+    bench.stop = Stop()
+    server.files[URL].throttle = None
+    fetched = bench.fetch(file, source)
+    assert (bench.bytes(), fetched.bytes_kept) == (BODY, kept)
+
+
+def test_wrong_bytes_over_many_connections_fail_and_leave_nothing(
+    bench: Bench, server: FileServer, source: HttpSource
+) -> None:
+    wrong = replace(locked(BODY, url=server.origin + URL, etag=None), sha256="ab" * 32)
+    server.files[URL].throttle = None
+    with pytest.raises(FileError) as caught:
+        over(bench, 4).fetch(wrong, source)
+    assert caught.value.code == "digest_mismatch"
+    assert not bench.claim.part.exists() or bench.claim.part.stat().st_size == 0
+
+
+@pytest.mark.parametrize("round", range(3))
+def test_damage_anywhere_is_found_and_mended(
+    bench: Bench, server: FileServer, source: HttpSource, dice: random.Random, round: int
+) -> None:
+    server.files[URL].throttle = None
+    file = locked(BODY, url=server.origin + URL, etag=None)
+    over(bench, 4).fetch(file, source)
+    places = {dice.randrange(len(BODY)) for _ in range(3)}
+    with bench.claim.part.open("r+b") as part:
+        for place in places:
+            part.seek(place)
+            part.write(bytes([BODY[place] ^ 1]))
+    fetched = bench.fetch(file, source)
+    assert bench.bytes() == BODY
+    assert fetched.bytes_fetched <= 3 * CHUNK
+
+
+def test_all_connections_together_are_never_far_ahead_of_the_journal(
+    bench: Bench, server: FileServer, source: HttpSource
+) -> None:
+    server.files[URL].throttle = None
+    seen: list[int] = []
+    taken = bench.watch.progress
+
+    def look(have: int) -> None:
+        seen.append(have - bench.claim.journal(len(BODY)).kept)
+        taken(have)
+
+    bench.watch.progress = look  # type: ignore[method-assign]
+    over(bench, 8).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    assert max(seen[:-1], default=0) <= 2 * AHEAD
