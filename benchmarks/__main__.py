@@ -26,12 +26,14 @@ GIB = 2**30
 #: What the largest case has at once, its own copy and two of others; and the case that is too large for tmpfs.
 NEEDED, NEEDED_QUICK = 4 * GIB, GIB // 4
 INTERRUPTED = 2
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the chosen cases. The exit code: 0, 1 when a case failed, 2 when it was interrupted."""
     asked = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupt)
     try:
         with _folders(asked.quick) as (work, spacious):
             bench = Bench(work, spacious, asked.runs or (1 if asked.quick else 3), asked.quick, _tell)
@@ -98,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Once is enough: what is being cleaned up is not to be left half-way.
+    for again in _INTERRUPTS:
+        signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -61,7 +61,7 @@ def page(results: Sequence[Result], circumstances: str, least_visible_peak: int)
 def ratios(rows: Iterable[Row]) -> list[str]:
     """The table of comparisons."""
     lines = [
-        "| case | gemmalock, to | ratio of medians | least – most | at most | reached |",
+        "| case | beside | ratio of medians | least – most | at most | reached |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
