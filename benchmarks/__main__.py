@@ -1,4 +1,4 @@
-"""`python -m benchmarks [CASE…] [--runs N] [--quick] [--write FILE]`: measures, and prints Markdown."""
+"""`python -m benchmarks [CASE…] [--runs N] [--quick] [--folder DIR] [--write FILE]`: measures, and prints Markdown."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the chosen cases. The exit code: 0, 1 when a case failed, 2 when it was interrupted."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if unknown := [name for name in asked.cases if name not in CASES]:
+        parser.error(f"there is no case `{unknown[0]}`; there are {', '.join(CASES)}")
     for number in _INTERRUPTS:
         signal.signal(number, _interrupt)
     try:
-        with _folders(asked.quick) as (work, spacious):
+        with _folders(asked) as (work, spacious):
             bench = Bench(work, spacious, asked.runs or (1 if asked.quick else 3), asked.quick, _tell)
             results, failed = _measured(bench, asked.cases or list(CASES))
     except KeyboardInterrupt:
@@ -73,19 +76,25 @@ def _measured(bench: Bench, names: Sequence[str]) -> tuple[list[Result], bool]:
 
 
 @contextlib.contextmanager
-def _folders(quick: bool) -> Iterator[tuple[Path, Path]]:
-    """A folder on tmpfs, where there is one with room, and one on the disk; both are removed."""
-    needed = NEEDED_QUICK if quick else NEEDED
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= needed
-    if not roomy:
-        _tell("no tmpfs with room enough; the disk takes part in every figure")
+def _folders(asked: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
+    """A folder on tmpfs, where there is one with room, and one on the disk, or both where it was asked for; both are
+    removed."""
+    place = asked.folder or _tmpfs(NEEDED_QUICK if asked.quick else NEEDED)
     prefix = "gemmalock-benchmarks-"
     with (
-        tempfile.TemporaryDirectory(prefix=prefix, dir=memory if roomy else None) as work,
-        tempfile.TemporaryDirectory(prefix=prefix) as spacious,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=place) as work,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=asked.folder) as spacious,
     ):
-        yield Path(work), Path(spacious)
+        yield Path(work).resolve(), Path(spacious).resolve()
+
+
+def _tmpfs(needed: int) -> Path | None:
+    """A tmpfs with that many bytes of room, if there is one."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= needed:
+        return memory
+    _tell("no tmpfs with room enough: the disk takes part in every figure")
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; none: all of them")
     parser.add_argument("--runs", type=int, metavar="N", help="rounds of each case (3; with --quick 1)")
     parser.add_argument("--quick", action="store_true", help="small sizes: only whether everything works")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="work there, instead of on tmpfs")
     parser.add_argument("--write", type=Path, metavar="FILE", help="also put the tables between the marks of a file")
     return parser
 

@@ -26,13 +26,13 @@ PACKET_BYTES = 65536
 @dataclass(frozen=True, slots=True)
 class Way:
     """Two devices by name, and what lies between them: seconds one way, the share of packets lost, bits a second, and
-    how many packets wait for their turn before one is dropped (1,000, as with netem)."""
+    how many bytes wait for their turn before a packet is dropped (netem has 1,000 packets)."""
 
     devices: tuple[str, str]
     delay: float = 0.020
     loss: float = 0.01
     bits_a_second: int = 200_000_000
-    waiting: int = 1000
+    waiting: int = 1_500_000
 
     def text(self) -> str:
         """As JSON, for the command line."""
@@ -57,7 +57,7 @@ class Line:
     def take(self, packet: bytes, now: float) -> None:
         """Let a packet go, or lose it. Packets never overtake each other."""
         seconds = len(packet) * 8 / self.way.bits_a_second
-        is_full = (self.free_at - now) > self.way.waiting * seconds
+        is_full = (self.free_at - now) * self.way.bits_a_second > self.way.waiting * 8
         if is_full or self.dice.random() < self.way.loss:
             return
         self.free_at = max(now, self.free_at) + seconds
