@@ -1,0 +1,22 @@
+"""The cases by name, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from benchmarks import fetching, keeping, limits
+from benchmarks.bench import Bench
+from benchmarks.table import Result
+
+#: A case may raise Skipped and Failed.
+CASES: Mapping[str, Callable[[Bench], list[Result]]] = {
+    "large": fetching.large,
+    "throttled": fetching.throttled,
+    "many": fetching.many,
+    "lossy": fetching.lossy,
+    "killed": keeping.killed,
+    "memory": keeping.memory,
+    "verify": keeping.verify,
+    "second": keeping.second,
+    "limits": limits.limits,
+}
