@@ -183,9 +183,9 @@ class Root(Protocol):
 
     folder: Path
 
-    def look(self, file: LockedFile, *, verify: bool) -> PlaceSight:
-        """What stands at the file's path; with `verify` its digest is read even where the ledger agrees.
-        Changes nothing, raises nothing but Interrupted."""
+    def look(self, file: LockedFile, *, verify: bool, on_read: Callable[[int], None] | None = None) -> PlaceSight:
+        """What stands at the file's path; with `verify` its digest is read even where the ledger agrees. `on_read` is
+        told how many bytes of it were read so far, where they are. Changes nothing, raises nothing but Interrupted."""
 
     def adopt(self, file: LockedFile) -> str:
         """Enter a file that matches into the ledger. Its sha256."""
@@ -280,6 +280,9 @@ class Reporter(Protocol):
 
     def planned(self, plan: Plan) -> None:
         """What is to be done; before anything is."""
+
+    def hashing(self, node: Node) -> None:
+        """The bytes of a file that is in place begin to be read; `progress` says how far that came."""
 
     def started(self, file: FilePlan) -> None:
         """A file's transfer begins, at what was kept."""

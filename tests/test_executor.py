@@ -48,6 +48,8 @@ class Diary:
 
     def planned(self, plan: Plan) -> None: ...
 
+    def hashing(self, node: Node) -> None: ...
+
     def started(self, file: FilePlan) -> None:
         self.lines.append(("started", file.node.file.name))
         self.on_started(file)

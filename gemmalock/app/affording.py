@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+from gemmalock.app.wiring import Workshop
+from gemmalock.looking import Reading
+
 #: What the interpreter, the papers, a root and its ledger take, and a margin.
 _OWN = 16
 #: What a file under way takes: its task's folder, its part and journal, a connection and its handle, and what is open
@@ -17,3 +22,16 @@ def affordable(wanted: int) -> int:
         return wanted
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if most == resource.RLIM_INFINITY else max(1, min(wanted, (most - _OWN) // _EACH))
+
+
+def reading_of(workshop: Workshop) -> Reading:
+    """How this run reads the bytes of what is in place: a file for each core."""
+    return Reading(workshop.reporter, workshop.stop, affordable(cores()))
+
+
+def cores() -> int:
+    """How many cores this process may use: so many files are hashed at once."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux has it
+        return os.cpu_count() or 1

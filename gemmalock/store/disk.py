@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemmalock.durable import check_private, make_private, open_folder, sync_folder, write_file
@@ -168,21 +170,22 @@ class DiskStore:
         """Bytes of all objects."""
         return sum(stored.size for stored in self.objects())
 
-    def verify(self, on_progress: Callable[[int, int], None] | None = None) -> StoreVerified:
-        """Hash every object; what is rotten is moved to the quarantine. `on_progress` is told (bytes hashed, bytes in
-        all) after each."""
+    def verify(self, most: int = 1, on_progress: Callable[[int, int], None] | None = None) -> StoreVerified:
+        """Hash every object, at most `most` at once; what is rotten is moved to the quarantine. `on_progress` is told
+        (bytes hashed, bytes in all) after each."""
+        from gemmalock.at_once import at_once
+
         listed = tuple(self.objects())
-        total, done, sound = sum(stored.size for stored in listed), 0, 0
-        rotten: list[str] = []
-        for stored in listed:
-            if self._checked(stored.sha256, stored.size, verify=True) is None:
-                rotten.append(stored.sha256)
-            else:
-                sound += 1
-            done += stored.size
-            if on_progress is not None:
-                on_progress(done, total)
-        return StoreVerified(sound, tuple(rotten))
+        tally = _Tally(sum(stored.size for stored in listed), on_progress or (lambda done, total: None))
+
+        def is_sound(stored: StoredObject) -> bool:
+            path = self._checked(stored.sha256, stored.size, verify=True)
+            tally.add(stored.size)
+            return path is not None
+
+        sound = at_once(is_sound, listed, most, self._stop, weight=lambda stored: stored.size)
+        rotten = (stored.sha256 for stored, is_right in zip(listed, sound, strict=True) if not is_right)
+        return StoreVerified(sound.count(True), tuple(rotten))
 
     def prune(
         self,
@@ -310,6 +313,21 @@ class DiskStore:
             path.unlink(missing_ok=True)
             sidecar_path(path).unlink(missing_ok=True)
             return True
+
+
+@dataclass(slots=True)
+class _Tally:
+    """A sum that many threads add to, and who is told of it."""
+
+    total: int
+    told: Callable[[int, int], None]
+    done: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, count: int) -> None:
+        with self.lock:
+            self.done += count
+            self.told(self.done, self.total)
 
 
 @contextmanager

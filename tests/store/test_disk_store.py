@@ -176,7 +176,7 @@ def test_verify_finds_what_has_rotted_in_secret(store: DiskStore) -> None:
     digests = [entered(store, b"%d" % number * 100)[0] for number in range(3)]
     rot_in_secret(store.object_path(digests[1]))
     told: list[tuple[int, int]] = []
-    result = store.verify(on_progress=lambda done, total: told.append((done, total)))
+    result = store.verify(3, on_progress=lambda done, total: told.append((done, total)))
     assert (result.sound, result.rotten) == (2, (digests[1],))
     assert told == [(100, 300), (200, 300), (300, 300)]
     assert {stored.sha256 for stored in store.objects()} == {digests[0], digests[2]}
