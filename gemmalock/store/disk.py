@@ -20,6 +20,7 @@ from gemmalock.holders import mark
 from gemmalock.journal import Chunk
 from gemmalock.links import copy
 from gemmalock.lockfile import TASK_ID
+from gemmalock.ports import Salvage
 from gemmalock.spec import SHA256
 from gemmalock.stopping import Stop
 from gemmalock.store.objects import (
@@ -32,6 +33,7 @@ from gemmalock.store.objects import (
     write_sidecar,
 )
 from gemmalock.store.pruning import KnownRoots, Limits, choose
+from gemmalock.store.quarantine import find_salvage, put_away
 from gemmalock.store.staging import staged_file, sweep
 
 #: The mode of an object: nobody writes to it, also not through a hard link in a root.
@@ -77,6 +79,12 @@ class DiskStore:
         if path is not None:
             self.touch(sha256)
         return path
+
+    def salvage(self, sha256: str) -> Salvage | None:
+        """What is left of an object that had rotted: the one that was put into the quarantine last; None where there is
+        none, or where no sidecar tells its chunks."""
+        with _disk_errors(f"read `{self._quarantine}`"):
+            return find_salvage(self._quarantine, self.object_path(sha256).name)
 
     def object_path(self, sha256: str) -> Path:
         """Where the object is, or would be. Raises ValueError for what is no sha256."""
@@ -260,12 +268,9 @@ class DiskStore:
         return True
 
     def _put_away(self, path: Path) -> None:
-        """Move a rotten object to the quarantine; its name is free then."""
+        """Move a rotten object to the quarantine, and its sidecar before it; its name is free then."""
         self._prepare(self._quarantine)
-        with suppress(FileNotFoundError):
-            sidecar_path(path).unlink()
-        with suppress(FileNotFoundError):
-            path.rename(self._quarantine / f"{path.name}.{mark()}")
+        put_away(path, self._quarantine)
 
     def _seal(self, part: Path, sha256: str, size: int) -> None:
         """Make the part read-only, for good; it has to be a regular file of the right size."""
