@@ -11,9 +11,10 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gemmalock.errors import Busy, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
+from gemmalock.errors import Busy, DiskError, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
+from gemmalock.lockfile import LockedFile
 from gemmalock.looking import digest_known, look_at
 from gemmalock.outcome import FileOutcome, Outcome, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, ResumeStatus, plan_file
@@ -254,14 +255,15 @@ class _Job:
     def _came_meanwhile(self, step: FilePlan) -> bool:
         file = step.node.file
         known = digest_known(file, self.crew.machine)
-        return known is not None and self.crew.machine.store.has(known, file.size)
+        # A rotten object goes out of the way here: what is left of it may be of use.
+        return known is not None and self.crew.machine.store.checked(known, file.size) is not None
 
     def _fetch_under(self, claim: Claim, step: FilePlan) -> bool:
         machine, node = self.crew.machine, step.node
         if step.action is Action.DISCARD:
             claim.drop_partial()
             self.notes.append(f"started again: {step.reason}")
-        self.crew.reporter.started(step)
+        self.crew.reporter.started(replace(step, kept=step.kept or self._seeded(claim, node.file)))
         arrival = machine.fetch(node, claim, _FileWatch(self, node.id, node.file.size))
         self._take_figures(arrival, step)
         if not claim.still_held():
@@ -274,6 +276,24 @@ class _Job:
         machine.root(node.manifest.path).place(node.file, path, arrival.sha256)
         claim.finish()
         return True
+
+    def _seeded(self, claim: Claim, file: LockedFile) -> int:
+        """Let a task that has no bytes begin with those of the store's rotten copy, so that only its wrong chunks are
+        fetched. How many bytes; 0 where there is no copy, or no room for another."""
+        machine = self.crew.machine
+        try:
+            salvage = None if file.sha256 is None else machine.store.salvage(file.sha256)
+            if salvage is None or machine.registry.look(file).has_bytes or machine.store.free_bytes() < file.size:
+                return 0
+            claim.seed(salvage, self.crew.stop)
+        except DiskError as error:
+            # Nothing is lost but time: everything is fetched then.
+            self.notes.append(f"the store's rotten copy was of no use: {error.message}")
+            return 0
+        self.notes.append(
+            "began with what is still right of the store's rotten copy: its rotten chunks are fetched again"
+        )
+        return sum(chunk.length for chunk in salvage.chunks)
 
     def _take_figures(self, arrival: Arrival, step: FilePlan) -> None:
         self.sha256 = arrival.sha256

@@ -96,7 +96,8 @@ def copy(source: Path, folder_fd: int, name: str, *, sha256: str | None = None, 
         while count := os.readv(old, [buffer]):
             if stop is not None:
                 stop.check()
-            digest.update(buffer[:count])
+            if sha256 is not None:
+                digest.update(buffer[:count])
             write_all(new, buffer[:count])
         os.fsync(new)
         if sha256 is not None:

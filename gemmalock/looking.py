@@ -2,22 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from gemmalock.errors import FileError
 from gemmalock.lockfile import LockedFile, Node, is_strong
 from gemmalock.plan import Place, Sight, Snapshot, TaskSight
-from gemmalock.ports import Machine
+from gemmalock.ports import Machine, PlaceSight, Reporter
+from gemmalock.stopping import Stop
+
+_Seen = TypeVar("_Seen")
 
 
-def look(nodes: Iterable[Node], machine: Machine, *, verify: bool = False) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the bytes of many files are read: told to whom, stopped by what, how many files at once."""
+
+    reporter: Reporter
+    stop: Stop
+    at_once: int = 1
+
+    def of(self, node: Node, machine: Machine) -> PlaceSight:
+        """What stands at a node's path, its bytes having been read."""
+        root = machine.root(node.manifest.path)
+        return root.look(node.file, verify=True, on_read=_Reader(node, self.reporter))
+
+    def over(self, nodes: Sequence[Node], call: Callable[[Node], _Seen]) -> tuple[_Seen, ...]:
+        """`call` of every node, in the order of the nodes; the largest files are begun first. Raises Interrupted."""
+        # Threads, and what they wait with, are not for a run that only compares stats.
+        from gemmalock.at_once import at_once
+
+        return at_once(call, nodes, self.at_once, self.stop, weight=lambda node: node.file.size)
+
+
+def look(nodes: Iterable[Node], machine: Machine) -> Snapshot:
     """What is seen of each node, by its ID. Store and task records are asked only about what is not in place."""
-    return Snapshot({node.id: look_at(node, machine, verify=verify) for node in nodes})
+    return Snapshot({node.id: look_at(node, machine) for node in nodes})
 
 
-def look_at(node: Node, machine: Machine, *, verify: bool = False) -> Sight:
+def read_through(nodes: Sequence[Node], machine: Machine, reading: Reading) -> Snapshot:
+    """The same, but the bytes of what is in place are read, whatever the ledger says, many files at once."""
+    sights = reading.over(nodes, lambda node: _sight(node, machine, reading.of(node, machine)))
+    return Snapshot({node.id: sight for node, sight in zip(nodes, sights, strict=True)})
+
+
+def look_at(node: Node, machine: Machine) -> Sight:
     """What is seen of one file. A failed look is a sight too (`unreadable`); only Interrupted is raised."""
-    stands = machine.root(node.manifest.path).look(node.file, verify=verify)
+    return _sight(node, machine, machine.root(node.manifest.path).look(node.file, verify=False))
+
+
+class _Reader:
+    """Tells how far the bytes of one file were read; of what is read in one go there is nothing to tell."""
+
+    def __init__(self, node: Node, reporter: Reporter) -> None:
+        self._node = node
+        self._reporter = reporter
+        self._begun = False
+
+    def __call__(self, done: int) -> None:
+        size = self._node.file.size
+        if not self._begun and done >= size:
+            return
+        if not self._begun:
+            self._begun = True
+            self._reporter.hashing(self._node)
+        # What is in place may grow while it is read.
+        self._reporter.progress(self._node.id, min(done, size), size)
+
+
+def _sight(node: Node, machine: Machine, stands: PlaceSight) -> Sight:
     if stands.place is not Place.ABSENT:
         return Sight(stands.place, stands.detail, sha256=stands.sha256)
     try:

@@ -96,6 +96,15 @@ class Source(Protocol):
 # --- the machine -------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What is left of a stored file that has rotted: its bytes at `path`, which nobody writes to, and the chunks that
+    it had when it was right. Under which validator they came is not known any more."""
+
+    path: Path
+    chunks: tuple[Chunk, ...]
+
+
 class Claim(Protocol):
     """The exclusive right to work on one task: held by one thread of one process at a time, lost by death."""
 
@@ -114,6 +123,11 @@ class Claim(Protocol):
 
     def drop_partial(self) -> None:
         """Remove the partial and its journal; the record and the claim stay."""
+
+    def seed(self, salvage: Salvage, stop: Stop) -> None:
+        """Make the partial a copy of these bytes, with a journal of these chunks that is written last: whoever takes it
+        up reads each chunk again, and fetches those that are wrong. Raises DiskError and Interrupted, and then there
+        is no partial."""
 
     def release(self) -> None:
         """Give the claim up and leave partial and record for the next. Never raises."""
@@ -152,6 +166,10 @@ class Store(Protocol):
         """Where the object is, if it is sound; a rotten one is moved out of the way, and None is returned. With
         `verify` its bytes are hashed even where its recorded stat holds."""
 
+    def salvage(self, sha256: str) -> Salvage | None:
+        """What is left of an object that `checked` moved out of the way; None where nothing is, or where its chunks are
+        not known."""
+
     def object_path(self, sha256: str) -> Path:
         """Where the object is, or would be."""
 
@@ -183,9 +201,9 @@ class Root(Protocol):
 
     folder: Path
 
-    def look(self, file: LockedFile, *, verify: bool) -> PlaceSight:
-        """What stands at the file's path; with `verify` its digest is read even where the ledger agrees.
-        Changes nothing, raises nothing but Interrupted."""
+    def look(self, file: LockedFile, *, verify: bool, on_read: Callable[[int], None] | None = None) -> PlaceSight:
+        """What stands at the file's path; with `verify` its digest is read even where the ledger agrees. `on_read` is
+        told how many bytes of it were read so far, where they are. Changes nothing, raises nothing but Interrupted."""
 
     def adopt(self, file: LockedFile) -> str:
         """Enter a file that matches into the ledger. Its sha256."""
@@ -280,6 +298,9 @@ class Reporter(Protocol):
 
     def planned(self, plan: Plan) -> None:
         """What is to be done; before anything is."""
+
+    def hashing(self, node: Node) -> None:
+        """The bytes of a file that is in place begin to be read; `progress` says how far that came."""
 
     def started(self, file: FilePlan) -> None:
         """A file's transfer begins, at what was kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from gemmalock.errors import (
     Forbidden,
     NoSpace,
     PermissionRefused,
+    ReadWriteFailed,
     UpstreamChanged,
 )
 from gemmalock.executor import Crew, execute
+from gemmalock.journal import CHUNK
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import look
 from gemmalock.outcome import FileOutcome, Outcome, exit_code_of
@@ -30,7 +33,7 @@ from gemmalock.ports import Answer, Arrival, Ask, Claim, Watch
 from gemmalock.stopping import Stop
 from gemmalock.transfer.fetch import Terms, fetch
 from tests.registry.making import put_partial
-from tests.registry.twin import MemoryRegistry
+from tests.registry.twin import MemoryClaim, MemoryRegistry
 from tests.roots.memory_root import MemoryRoot
 from tests.sources.twin import MemorySource
 from tests.store.memory_store import MemoryStore
@@ -47,6 +50,8 @@ class Diary:
     on_started: Callable[[FilePlan], None] = lambda file: None
 
     def planned(self, plan: Plan) -> None: ...
+
+    def hashing(self, node: Node) -> None: ...
 
     def started(self, file: FilePlan) -> None:
         self.lines.append(("started", file.node.file.name))
@@ -203,6 +208,99 @@ def test_what_the_store_has_is_linked(bank: Bank) -> None:
     (outcome,) = bank.run(node).values()
     assert (outcome.verb, outcome.bytes_fetched, bank.source.opened) == ("LINKED", 0, [])
     assert bank.bytes_at("m/a.gguf") == BODY
+
+
+#: Three chunks, the last of which is short.
+LONG = random.Random(2).randbytes(2 * CHUNK + 1000)
+
+
+def rotted(bank: Bank) -> tuple[Node, bytes]:
+    """A file that was fetched, and whose object and place then got other bytes in the second chunk: (it, they)."""
+    node = bank.publish("a.gguf", LONG)
+    bank.run(node)
+    bank.source.opened.clear()
+    rotten = bytearray(LONG)
+    rotten[CHUNK + 7] ^= 1
+    path = bank.store.object_path(sha256(LONG))
+    path.chmod(0o644)
+    path.write_bytes(rotten)
+    bank.memory.disk.files["m/a.gguf"].content = bytes(rotten)
+    bank.memory.disk.files["m/a.gguf"].mtime_ns += 1
+    return node, bytes(rotten)
+
+
+def test_of_a_rotten_file_only_the_rotten_chunk_is_fetched(bank: Bank) -> None:
+    node, rotten = rotted(bank)
+    (outcome,) = bank.run(node).values()
+    assert bank.bytes_at("m/a.gguf") == LONG
+    assert bank.memory.disk.trash == [("m/a.gguf", rotten)]
+    assert (outcome.outcome, outcome.verb) == (Outcome.DONE, "RESUMED")
+    assert (outcome.bytes_kept, outcome.bytes_fetched) == (len(LONG) - CHUNK, CHUNK)
+    assert any("rotten chunks are fetched again" in note for note in outcome.notes)
+    assert bank.registry.held == {}
+    salvage = bank.store.salvage(sha256(LONG))
+    assert salvage is not None and salvage.path.read_bytes() == rotten, "what is in quarantine stays there"
+
+
+def test_a_rotten_copy_that_cannot_be_read_costs_nothing_but_time(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, _ = rotted(bank)
+
+    def refuse(*_: object) -> None:
+        raise ReadWriteFailed("cannot copy it: Input/output error")
+
+    monkeypatch.setattr(MemoryClaim, "seed", refuse)
+    (outcome,) = bank.run(node).values()
+    assert (outcome.outcome, outcome.verb, outcome.bytes_fetched) == (Outcome.DONE, "DOWNLOADED", len(LONG))
+    assert any("Input/output error" in note for note in outcome.notes)
+
+
+def test_without_room_for_a_copy_everything_is_fetched(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, _ = rotted(bank)
+    monkeypatch.setattr(bank.store, "free_bytes", lambda: len(LONG) - 1)
+    (outcome,) = bank.run(node).values()
+    assert (outcome.outcome, outcome.verb, outcome.bytes_fetched) == (Outcome.DONE, "DOWNLOADED", len(LONG))
+
+
+def test_a_partial_goes_before_a_rotten_copy(bank: Bank) -> None:
+    node, _ = rotted(bank)
+    claim = bank.registry.claim(node, bank.lock_path)
+    put_partial(claim.folder, LONG[: 2 * CHUNK], etag=node.file.etag)
+    claim.release()
+    (outcome,) = bank.run(node).values()
+    assert (outcome.verb, outcome.bytes_kept, outcome.bytes_fetched) == ("RESUMED", 2 * CHUNK, 1000)
+    assert not any("rotten copy" in note for note in outcome.notes)
+
+
+def test_a_seed_that_was_killed_half_way_is_made_anew(bank: Bank) -> None:
+    node, rotten = rotted(bank)
+    claim = bank.registry.claim(node, bank.lock_path)
+    (claim.folder / "data.part").write_bytes(rotten[:CHUNK])
+    claim.release()
+    (outcome,) = bank.run(node).values()
+    assert bank.bytes_at("m/a.gguf") == LONG
+    assert (outcome.verb, outcome.bytes_fetched) == ("RESUMED", CHUNK)
+
+
+def test_a_rotten_copy_with_no_right_chunk_is_a_download(bank: Bank) -> None:
+    node, _ = rotted(bank)
+    bank.store.object_path(sha256(LONG)).write_bytes(bytes(len(LONG)))
+    (outcome,) = bank.run(node).values()
+    assert bank.bytes_at("m/a.gguf") == LONG
+    assert (outcome.verb, outcome.bytes_kept, outcome.bytes_fetched) == ("DOWNLOADED", 0, len(LONG))
+
+
+def test_a_stop_while_the_copy_is_made_keeps_what_is_in_quarantine(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, rotten = rotted(bank)
+
+    def interrupt(*_: object) -> None:
+        bank.stop.set()
+        bank.stop.check()
+
+    monkeypatch.setattr(MemoryClaim, "seed", interrupt)
+    (outcome,) = bank.run(node).values()
+    assert outcome.outcome is Outcome.CANCELLED
+    salvage = bank.store.salvage(sha256(LONG))
+    assert salvage is not None and salvage.path.read_bytes() == rotten
 
 
 def test_a_rotten_object_is_had_again(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:

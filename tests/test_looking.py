@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from gemmalock.app.wiring import Silence
 from gemmalock.errors import Interrupted, PermissionRefused
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
-from gemmalock.looking import look
+from gemmalock.looking import Reading, look, read_through
 from gemmalock.plan import Place, ResumeStatus, Sight, TaskSight, plan
 from gemmalock.ports import Arrival, Claim, PlaceSight, Watch
+from gemmalock.stopping import Stop
 from tests.registry.making import put_partial
 from tests.registry.twin import MemoryRegistry
 from tests.roots.memory_root import MemoryRoot
@@ -28,6 +32,20 @@ def node_of(name: str = "m.gguf", *, sha256: str | None = SHA256) -> Node:
     file = LockedFile.pin(name=name, path=f"m/{name}", url=url, size=len(BODY), etag='"v1"', sha256=sha256)
     model = LockedModel("m", (file,))
     return Node(LockedManifest("gemmalock.yaml", "models", "sha256:0", (model,)), model, file)
+
+
+@dataclass
+class Diary(Silence):
+    """A reporter that writes down what is read."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def hashing(self, node: Node) -> None:
+        self.lines.append(("hashing", node.file.name))
+
+    def progress(self, id: str, have: int, size: int) -> None:
+        assert 0 <= have <= size
+        self.lines.append(("progress", id.rpartition("::")[2]))
 
 
 class LookedAt:
@@ -124,13 +142,64 @@ def test_a_task_that_was_fetched_for_somebody_else_is_in_the_store(machine: Look
     assert look(nodes, machine).sights == {nodes[0].id: Sight(Place.ABSENT, in_store=SHA256)}
 
 
-def test_verify_is_passed_on_to_the_root(machine: LookedAt) -> None:
+def test_who_reads_the_bytes_sees_what_a_stat_does_not_tell(machine: LookedAt) -> None:
     in_place(machine)
     file = node_of().file
     machine.the_root.disk.files[file.path].content = BODY[:-1] + b"!"
     nodes = (node_of(),)
     assert look(nodes, machine).sights[nodes[0].id].place is Place.KNOWN
-    assert look(nodes, machine, verify=True).sights[nodes[0].id].place is Place.OTHER
+    seen = read_through(nodes, machine, Reading(Diary(), Stop()))
+    assert seen.sights[nodes[0].id].place is Place.OTHER
+
+
+def test_who_reads_the_bytes_of_many_files_sees_the_same_as_one_by_one(machine: LookedAt) -> None:
+    in_place(machine)
+    in_store(machine)
+    nodes = (node_of("absent.gguf"), node_of(), node_of("other.gguf", sha256=None))
+    diary = Diary()
+    assert read_through(nodes, machine, Reading(diary, Stop(), at_once=3)) == look(nodes, machine)
+    assert diary.lines == [], "what is read in one go is not worth a word"
+
+
+def test_a_file_that_is_read_in_pieces_is_told_of(machine: LookedAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(file: LockedFile, *, verify: bool, on_read: Callable[[int], None]) -> PlaceSight:
+        for done in (300, len(BODY), len(BODY) + 7):
+            on_read(done)
+        return PlaceSight(Place.KNOWN)
+
+    monkeypatch.setattr(machine.the_root, "look", read)
+    diary = Diary()
+    read_through((node_of(),), machine, Reading(diary, Stop()))
+    assert diary.lines == [("hashing", "m.gguf"), *[("progress", "m.gguf")] * 3]
+
+
+def test_many_files_are_read_at_once(machine: LookedAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(3, timeout=30)
+
+    def wait(file: LockedFile, *, verify: bool, on_read: Callable[[int], None] | None = None) -> PlaceSight:
+        together.wait()
+        return PlaceSight(Place.KNOWN)
+
+    monkeypatch.setattr(machine.the_root, "look", wait)
+    nodes = tuple(node_of(f"{number}.gguf") for number in range(3))
+    seen = read_through(nodes, machine, Reading(Diary(), Stop(), at_once=3))
+    assert {sight.place for sight in seen.sights.values()} == {Place.KNOWN}
+
+
+def test_a_stop_ends_the_reading(machine: LookedAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, over = Stop(), threading.Event()
+
+    def hang(file: LockedFile, *, verify: bool, on_read: Callable[[int], None] | None = None) -> PlaceSight:
+        stop.set()
+        over.wait()
+        raise Interrupted("interrupted")
+
+    monkeypatch.setattr(machine.the_root, "look", hang)
+    try:
+        with pytest.raises(Interrupted):
+            read_through((node_of(),), machine, Reading(Diary(), stop))
+    finally:
+        over.set()
 
 
 def test_a_store_that_cannot_be_read_is_a_sight(machine: LookedAt, monkeypatch: pytest.MonkeyPatch) -> None:

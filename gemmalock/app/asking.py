@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gemmalock.app.affording import affordable
-from gemmalock.app.at_once import Shared, at_once
 from gemmalock.app.wiring import Workshop
+from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
 from gemmalock.errors import Busy, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node

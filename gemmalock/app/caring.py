@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 
+from gemmalock.app.affording import affordable, cores
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots, root_warnings
 from gemmalock.app.wiring import Workshop
@@ -81,7 +82,7 @@ def run_cache_size(workshop: Workshop) -> Report:
 
 def run_cache_verify(workshop: Workshop) -> Report:
     """Hash every object; a rotten one is put into quarantine, and makes the exit code 1."""
-    verified = workshop.store.verify()
+    verified = workshop.store.verify(affordable(cores()))
     errors = tuple(
         ErrorNote(
             "digest_mismatch", f"object `{name}` had rotted; it is in quarantine", "run `gemmalock sync --verify`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from gemmalock.app.affording import reading_of
 from gemmalock.app.locking import Mode, ready_lock
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, unseen_warnings
@@ -15,7 +16,7 @@ from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Action, FilePlan, Place, ResumeStatus, plan
-from gemmalock.ports import PruneResult
+from gemmalock.ports import PlaceSight, PruneResult
 
 _UNCHANGED = LockChange(LOCK_NAME, changed=False)
 
@@ -57,18 +58,18 @@ def run_verify(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     """Hash what is in place against the lock; changes nothing."""
     lock = papers.required_lock()
     workshop.lock = lock
-    nodes = selection.of(lock.nodes())
-    outcomes = []
-    for node in nodes:
-        workshop.stop.check()
-        outcome = _verified(workshop, node)
+    reading = reading_of(workshop)
+
+    def verify(node: Node) -> FileOutcome:
+        outcome = _verified(node, reading.of(node, workshop))
         workshop.reporter.finished(outcome)
-        outcomes.append(outcome)
-    return Report("verify", exit_code_of(outcomes), files=tuple(outcomes), lock=_UNCHANGED)
+        return outcome
+
+    outcomes = reading.over(selection.of(lock.nodes()), verify)
+    return Report("verify", exit_code_of(outcomes), files=outcomes, lock=_UNCHANGED)
 
 
-def _verified(workshop: Workshop, node: Node) -> FileOutcome:
-    sight = workshop.root(node.manifest.path).look(node.file, verify=True)
+def _verified(node: Node, sight: PlaceSight) -> FileOutcome:
     status, error = _verdict(node, sight.place, sight.detail)
     return FileOutcome.of_node(
         node,

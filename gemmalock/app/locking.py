@@ -6,7 +6,6 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from gemmalock.app.asking import Questions
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import GemmalockError, LockOutdated, UsageError
@@ -53,6 +52,9 @@ def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report
 
 def resolve_papers(workshop: Workshop, papers: Papers, wish: Wish) -> Resolution:
     """The lock that follows from the manifest, keeping the pins that may stay."""
+    # Who asks does so in many threads; a run whose lock stands asks nothing.
+    from gemmalock.app.asking import Questions
+
     path = workshop.project.manifest
     workshop.lock = papers.old_lock or Lock()
     return resolve({path: papers.manifest}, papers.old_lock, wish, Questions(workshop, path, wish))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from gemmalock.app.affording import affordable
+from gemmalock.app.affording import affordable, reading_of
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots, root_warnings, unseen_warnings
@@ -23,10 +23,10 @@ from gemmalock.errors import (
 )
 from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
-from gemmalock.looking import look
+from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
-from gemmalock.plan import FETCHING, Action, FilePlan, Plan, plan
+from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
 from gemmalock.ports import PruneResult
 
 
@@ -88,7 +88,7 @@ class Sync:
     def _sync(self, ready: Ready) -> Report:
         nodes = self.selection.of(ready.lock.nodes())
         pruning = self._pruning(ready.lock)
-        planned = plan(nodes, look(nodes, self.workshop, verify=self.options.verify))
+        planned = plan(nodes, self._look(nodes))
         self.workshop.reporter.planned(planned)
         if not self.options.acts:
             return self._planned_report(ready, planned, pruning)
@@ -116,6 +116,11 @@ class Sync:
                 *root_warnings(self.workshop),
             ),
         )
+
+    def _look(self, nodes: tuple[Node, ...]) -> Snapshot:
+        if self.options.verify:
+            return read_through(nodes, self.workshop, reading_of(self.workshop))
+        return look(nodes, self.workshop)
 
     def _prune(self, code: ExitCode, pruning: Pruning) -> tuple[ExitCode, PruneResult, tuple[ErrorNote, ...]]:
         """Prune, if all went well so far. What goes wrong then is told beside what was done."""

@@ -13,6 +13,7 @@ import click
 from gemmalock.cli.page import Page
 from gemmalock.cli.render import shown_size
 from gemmalock.escaping import escaped, shown_json
+from gemmalock.lockfile import Node
 from gemmalock.outcome import FileOutcome
 from gemmalock.plan import FilePlan, Plan
 
@@ -43,6 +44,8 @@ class LineReporter:
         """No more will come."""
 
     def planned(self, plan: Plan) -> None: ...
+
+    def hashing(self, node: Node) -> None: ...
 
     def started(self, file: FilePlan) -> None: ...
 
@@ -103,9 +106,11 @@ class EventReporter(LineReporter):
         self._begun: dict[str, tuple[float, int]] = {}
         self._last: dict[str, float] = {}
 
+    def hashing(self, node: Node) -> None:
+        self._start(node, 0)
+
     def started(self, file: FilePlan) -> None:
-        self._begun[file.node.id] = (time.monotonic(), file.kept)
-        self._event("started", file.node.id, have=file.kept, size=file.node.file.size)
+        self._start(file.node, file.kept)
 
     def progress(self, id: str, have: int, size: int) -> None:
         now = time.monotonic()
@@ -131,6 +136,11 @@ class EventReporter(LineReporter):
         self._event("finished", outcome.id, outcome=outcome.outcome.value, error=error)
         super().finished(outcome)
 
+    def _start(self, node: Node, have: int) -> None:
+        self._begun[node.id] = (time.monotonic(), have)
+        self._last.pop(node.id, None)
+        self._event("started", node.id, have=have, size=node.file.size)
+
     def _event(self, event: str, id: str, **rest: object) -> None:
         with self._lock:
             sys.stderr.write(shown_json({"event": event, "id": id, **rest}) + "\n")
@@ -138,7 +148,8 @@ class EventReporter(LineReporter):
 
 
 class BarReporter(PlainReporter):
-    """A bar for the whole and one for each file under way: bytes, speed, time left, from what was kept on."""
+    """A bar for the whole and one for each file under way: bytes, speed, time left, from what was kept on. What is
+    hashed before a plan is made has bars of its own."""
 
     def __init__(self, page: Page) -> None:
         super().__init__(page)
@@ -148,37 +159,54 @@ class BarReporter(PlainReporter):
         self._have: dict[str, int] = {}
         self._total = 0
         self._plan: Plan | None = None
+        self._hashing: set[str] = set()
 
     def close(self) -> None:
         if self._bars is not None:
             self._bars.stop()
 
     def planned(self, plan: Plan) -> None:
-        self._plan = plan
+        with self._lock:
+            self.close()
+            self._bars = None
+            self._tasks.clear()
+            self._hashing.clear()
+            self._plan = plan
+
+    def hashing(self, node: Node) -> None:
+        with self._lock:
+            self._hashing.add(node.id)
+            self._add_bar(node, 0)
 
     def started(self, file: FilePlan) -> None:
         with self._lock:
-            bars, size = self._made_bars(), file.node.file.size
-            if file.node.id not in self._have and self._whole is not None:
-                # Not of the plan: `lock` fetches it, to know its digest.
-                self._have[file.node.id] = file.kept
-                self._total += size
-                bars.update(self._whole, total=self._total, completed=sum(self._have.values()))
-            self._tasks[file.node.id] = bars.add_task(escaped(file.node.file.path), total=size, completed=file.kept)
-            bars.start()
+            self._add_bar(file.node, file.kept)
 
     def progress(self, id: str, have: int, size: int) -> None:
         with self._lock:
             self._have[id] = have
-            if self._bars is not None and id in self._tasks and self._whole is not None:
-                self._bars.update(self._tasks[id], completed=have)
-                self._bars.update(self._whole, completed=sum(self._have.values()))
+            if self._bars is None or id not in self._tasks or self._whole is None:
+                return
+            self._bars.update(self._tasks[id], completed=have)
+            self._bars.update(self._whole, completed=sum(self._have.values()))
+            if id in self._hashing and have >= size:
+                self._bars.remove_task(self._tasks.pop(id))
 
     def finished(self, outcome: FileOutcome) -> None:
         with self._lock:
             if self._bars is not None and outcome.id in self._tasks:
                 self._bars.remove_task(self._tasks.pop(outcome.id))
         super().finished(outcome)
+
+    def _add_bar(self, node: Node, have: int) -> None:
+        bars, size = self._made_bars(), node.file.size
+        if node.id not in self._have and self._whole is not None:
+            # Not of the plan: it is hashed, or `lock` fetches it to know its digest.
+            self._have[node.id] = have
+            self._total += size
+            bars.update(self._whole, total=self._total, completed=sum(self._have.values()))
+        self._tasks[node.id] = bars.add_task(escaped(node.file.path), total=size, completed=have)
+        bars.start()
 
     def _made_bars(self) -> Progress:
         if self._bars is not None:

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,8 @@ from gemmalock.codec.versions import is_newer
 from gemmalock.durable import BESIDE, create_at, replace_at, sync_folder
 from gemmalock.errors import TaskTooNew
 from gemmalock.holders import is_dead_mark, mark
-from gemmalock.journal import Journal, read_journal
-from gemmalock.links import copy
+from gemmalock.journal import Chunk, Journal, read_journal, write_chunk
+from gemmalock.links import LinkMode, copy, link
 from gemmalock.lockfile import TASK_ID
 from gemmalock.plan import TaskRecord
 from gemmalock.registry import claims
@@ -114,6 +115,17 @@ class TaskFolder:
         gone = [_unlink(self.number, name) for name in (JOURNAL, PART)]
         if any(gone):
             os.fsync(self.number)
+
+    def put_part(self, source: Path, stop: Stop) -> None:
+        """Make the partial, of which there is none, a copy of the bytes at `source`, for good; blocks are shared where
+        the file system can. A failure leaves none."""
+        link(source, self.number, PART, LinkMode.REFLINK, stop=stop)
+        os.chmod(PART, 0o600, dir_fd=self.number)
+        os.fsync(self.number)
+
+    def write_journal(self, chunks: Iterable[Chunk]) -> None:
+        """Replace the journal by one of these chunks, for good."""
+        replace_at(self.number, JOURNAL, b"".join(write_chunk(chunk) for chunk in chunks))
 
     def renew_partial(self, stop: Stop | None = None) -> None:
         """Give the partial another inode with the same bytes, so that whoever still has it open writes to nobody."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from gemmalock.errors import DiskError, disk_error
+from gemmalock.journal import Chunk
 from gemmalock.plan import TaskRecord
+from gemmalock.ports import Salvage
 from gemmalock.registry import claims
 from gemmalock.registry.folders import TaskFolder
+from gemmalock.stopping import Stop
 
 #: How often the record is written at most.
 RECORD_SECONDS = 1.0
@@ -69,6 +73,25 @@ class DiskClaim:
             self.record = replace(self.record, ranges=())
             if self.record != self._on_disk:
                 self._write_record()
+
+    def seed(self, salvage: Salvage, stop: Stop) -> None:
+        """Make the partial a copy of these bytes, with a journal of these chunks that is written last. Raises DiskError
+        and Interrupted, and then there is no partial."""
+        self.drop_partial()
+        try:
+            if self.still_held():
+                # Without the lock, which the heart needs: a copy may take longer than others are patient.
+                self._opened.put_part(salvage.path, stop)
+                self._vouch_for(salvage.chunks)
+        except OSError as error:
+            with suppress(DiskError):
+                self.drop_partial()
+            raise disk_error(error, f"copy `{salvage.path}` to `{self.folder}`") from error
+
+    def _vouch_for(self, chunks: Iterable[Chunk]) -> None:
+        with self._lock:
+            if not self._ended and self._holds():
+                self._opened.write_journal(chunks)
 
     def learned(self, sha256: str) -> None:
         """Note the digest that the whole file turned out to have, for good."""

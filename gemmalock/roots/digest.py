@@ -6,16 +6,21 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 
 from gemmalock.stopping import Stop
 
+OnRead = Callable[[int], None]
 _BUFFER = 1024 * 1024
 #: How often a file is read again when something but its bytes changed meanwhile.
 _TRIES = 20
 
 
-def digest_at(folder: int, name: str, stop: Stop | None, *, follow: bool = False) -> tuple[str, os.stat_result]:
-    """The sha256 (hexadecimal) of a regular file, and its stat. With `follow`, `name` may be a symbolic link.
+def digest_at(
+    folder: int, name: str, stop: Stop | None, *, follow: bool = False, on_read: OnRead | None = None
+) -> tuple[str, os.stat_result]:
+    """The sha256 (hexadecimal) of a regular file, and its stat. With `follow`, `name` may be a symbolic link. `on_read`
+    is told how many bytes were read so far.
 
     Raises Interrupted, and OSError: ELOOP at a link, EINVAL at what is no file, EAGAIN when the file changed while
     it was read. Another link to it, or another name, is no change: then it is read again, until two readings agree.
@@ -28,7 +33,7 @@ def digest_at(folder: int, name: str, stop: Stop | None, *, follow: bool = False
             raise OSError(errno.EINVAL, "it is not a regular file")
         last = None
         for _ in range(_TRIES):
-            sha256 = _digest(file, stop)
+            sha256 = _digest(file, stop, on_read)
             after = os.fstat(file)
             if marks(before) == marks(after) or (sha256 == last and _bytes_mark(before) == _bytes_mark(after)):
                 return sha256, after
@@ -51,11 +56,15 @@ def _bytes_mark(found: os.stat_result) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _digest(file: int, stop: Stop | None) -> str:
+def _digest(file: int, stop: Stop | None, on_read: OnRead | None) -> str:
     sha256 = hashlib.sha256()
     buffer = memoryview(bytearray(_BUFFER))
+    done = 0
     while count := os.readv(file, [buffer]):
         sha256.update(buffer[:count])
+        done += count
         if stop is not None:
             stop.check()
+        if on_read is not None:
+            on_read(done)
     return sha256.hexdigest()

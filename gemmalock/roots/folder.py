@@ -17,6 +17,7 @@ from gemmalock.lockfile import LockedFile
 from gemmalock.paths import matches
 from gemmalock.ports import PlaceSight, PruneResult, Stray
 from gemmalock.roots.book import OWN, Book
+from gemmalock.roots.digest import OnRead
 from gemmalock.roots.looker import Looker
 from gemmalock.roots.placing import Placer
 from gemmalock.roots.pruning import Pruner
@@ -62,10 +63,10 @@ class RootFolder:
         """What a person should know of this root's file system, once each."""
         return tuple(self._book.warnings)
 
-    def look(self, file: LockedFile, *, verify: bool = False) -> PlaceSight:
+    def look(self, file: LockedFile, *, verify: bool = False, on_read: OnRead | None = None) -> PlaceSight:
         """What stands at the file's path: one lstat where the ledger agrees. With `verify` the bytes are read in any
-        case. Changes nothing, raises nothing but Interrupted."""
-        return self._looker.look(file, verify)
+        case; `on_read` is told how many were read so far. Changes nothing, raises nothing but Interrupted."""
+        return self._looker.look(file, verify, on_read)
 
     def adopt(self, file: LockedFile) -> str:
         """Enter a file that matches into the ledger. Its sha256. Raises FileError where it does not match."""

@@ -15,7 +15,7 @@ from gemmalock.paths import joined
 from gemmalock.plan import Place
 from gemmalock.ports import PlaceSight
 from gemmalock.roots.book import Book
-from gemmalock.roots.digest import digest_at, marks
+from gemmalock.roots.digest import OnRead, digest_at, marks
 from gemmalock.roots.sight import ABSENT, SYMLINK, Doubt, identity, judge
 from gemmalock.roots.walk import lstat_at, opened, split
 from gemmalock.stopping import Stop
@@ -36,10 +36,10 @@ class Looker:
         self._walked: dict[str, float] = {}
         self._proofs: dict[str, tuple[tuple[int, ...], str]] = {}
 
-    def look(self, file: LockedFile, verify: bool) -> PlaceSight:
+    def look(self, file: LockedFile, verify: bool, on_read: OnRead | None = None) -> PlaceSight:
         """What stands at the file's path. Raises nothing but Interrupted."""
         try:
-            return self._look(file, verify)
+            return self._look(file, verify, on_read)
         except UnsafePath as error:
             return PlaceSight(Place.UNREADABLE, error.message)
         except OSError as error:
@@ -61,7 +61,7 @@ class Looker:
             raise DigestMismatch(f"`{file.path}` has sha256 `{sha256}`, not `{expected}`")
         return LedgerEntry(*identity(found), sha256, file.task_id, "copy")
 
-    def _look(self, file: LockedFile, verify: bool) -> PlaceSight:
+    def _look(self, file: LockedFile, verify: bool, on_read: OnRead | None) -> PlaceSight:
         found = self._lstat(file.path)
         if found is None:
             return ABSENT
@@ -73,7 +73,7 @@ class Looker:
         if isinstance(verdict, PlaceSight):
             return verdict
         try:
-            sha256, _ = self._digest(file.path, again=verify, linked=stat.S_ISLNK(found.st_mode))
+            sha256, _ = self._digest(file.path, again=verify, linked=stat.S_ISLNK(found.st_mode), on_read=on_read)
         except FileNotFoundError:
             # Another process has taken it away since.
             return ABSENT
@@ -110,7 +110,9 @@ class Looker:
         with opened(self._base, joined(self._root, folder)) as opened_folder:
             return lstat_at(opened_folder, name)
 
-    def _digest(self, path: str, *, again: bool, linked: bool = False) -> tuple[str, os.stat_result]:
+    def _digest(
+        self, path: str, *, again: bool, linked: bool = False, on_read: OnRead | None = None
+    ) -> tuple[str, os.stat_result]:
         """The sha256 and the stat of what is in place; a digest that was read before counts unless `again`."""
         folder, name = split(joined(self._root, path))
         with opened(self._base, folder) as opened_folder:
@@ -118,6 +120,6 @@ class Looker:
                 found = lstat_at(opened_folder, name)
                 if found is not None and marks(found) == proof[0]:
                     return proof[1], found
-            sha256, found = digest_at(opened_folder, name, self._stop, follow=linked)
+            sha256, found = digest_at(opened_folder, name, self._stop, follow=linked, on_read=on_read)
         self._proofs[path] = (marks(found), sha256)
         return sha256, found

@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemmalock.durable import check_private, make_private, open_folder, sync_folder, write_file
@@ -18,6 +20,7 @@ from gemmalock.holders import mark
 from gemmalock.journal import Chunk
 from gemmalock.links import copy
 from gemmalock.lockfile import TASK_ID
+from gemmalock.ports import Salvage
 from gemmalock.spec import SHA256
 from gemmalock.stopping import Stop
 from gemmalock.store.objects import (
@@ -30,6 +33,7 @@ from gemmalock.store.objects import (
     write_sidecar,
 )
 from gemmalock.store.pruning import KnownRoots, Limits, choose
+from gemmalock.store.quarantine import find_salvage, put_away
 from gemmalock.store.staging import staged_file, sweep
 
 #: The mode of an object: nobody writes to it, also not through a hard link in a root.
@@ -75,6 +79,12 @@ class DiskStore:
         if path is not None:
             self.touch(sha256)
         return path
+
+    def salvage(self, sha256: str) -> Salvage | None:
+        """What is left of an object that had rotted: the one that was put into the quarantine last; None where there is
+        none, or where no sidecar tells its chunks."""
+        with _disk_errors(f"read `{self._quarantine}`"):
+            return find_salvage(self._quarantine, self.object_path(sha256).name)
 
     def object_path(self, sha256: str) -> Path:
         """Where the object is, or would be. Raises ValueError for what is no sha256."""
@@ -168,21 +178,22 @@ class DiskStore:
         """Bytes of all objects."""
         return sum(stored.size for stored in self.objects())
 
-    def verify(self, on_progress: Callable[[int, int], None] | None = None) -> StoreVerified:
-        """Hash every object; what is rotten is moved to the quarantine. `on_progress` is told (bytes hashed, bytes in
-        all) after each."""
+    def verify(self, most: int = 1, on_progress: Callable[[int, int], None] | None = None) -> StoreVerified:
+        """Hash every object, at most `most` at once; what is rotten is moved to the quarantine. `on_progress` is told
+        (bytes hashed, bytes in all) after each."""
+        from gemmalock.at_once import at_once
+
         listed = tuple(self.objects())
-        total, done, sound = sum(stored.size for stored in listed), 0, 0
-        rotten: list[str] = []
-        for stored in listed:
-            if self._checked(stored.sha256, stored.size, verify=True) is None:
-                rotten.append(stored.sha256)
-            else:
-                sound += 1
-            done += stored.size
-            if on_progress is not None:
-                on_progress(done, total)
-        return StoreVerified(sound, tuple(rotten))
+        tally = _Tally(sum(stored.size for stored in listed), on_progress or (lambda done, total: None))
+
+        def is_sound(stored: StoredObject) -> bool:
+            path = self._checked(stored.sha256, stored.size, verify=True)
+            tally.add(stored.size)
+            return path is not None
+
+        sound = at_once(is_sound, listed, most, self._stop, weight=lambda stored: stored.size)
+        rotten = (stored.sha256 for stored, is_right in zip(listed, sound, strict=True) if not is_right)
+        return StoreVerified(sound.count(True), tuple(rotten))
 
     def prune(
         self,
@@ -257,12 +268,9 @@ class DiskStore:
         return True
 
     def _put_away(self, path: Path) -> None:
-        """Move a rotten object to the quarantine; its name is free then."""
+        """Move a rotten object to the quarantine, and its sidecar before it; its name is free then."""
         self._prepare(self._quarantine)
-        with suppress(FileNotFoundError):
-            sidecar_path(path).unlink()
-        with suppress(FileNotFoundError):
-            path.rename(self._quarantine / f"{path.name}.{mark()}")
+        put_away(path, self._quarantine)
 
     def _seal(self, part: Path, sha256: str, size: int) -> None:
         """Make the part read-only, for good; it has to be a regular file of the right size."""
@@ -310,6 +318,21 @@ class DiskStore:
             path.unlink(missing_ok=True)
             sidecar_path(path).unlink(missing_ok=True)
             return True
+
+
+@dataclass(slots=True)
+class _Tally:
+    """A sum that many threads add to, and who is told of it."""
+
+    total: int
+    told: Callable[[int, int], None]
+    done: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, count: int) -> None:
+        with self.lock:
+            self.done += count
+            self.told(self.done, self.total)
 
 
 @contextmanager

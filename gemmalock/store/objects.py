@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.durable import write_file
-from gemmalock.journal import Chunk
+from gemmalock.journal import Chunk, Validator
 from gemmalock.stopping import Stop
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -74,6 +74,15 @@ class Sidecar:
             if all(type(number) is int for number in (size, mtime_ns, inode)):
                 return cls(size, mtime_ns, inode, chunks)
         return None
+
+
+#: The validator of chunks whose sidecar is all that tells of them: it proves nothing, and speaks against nothing.
+UNKNOWN = Validator(etag=None, origin="")
+
+
+def chunks_of(sidecar: Sidecar) -> tuple[Chunk, ...]:
+    """The chunks that a sidecar lists."""
+    return tuple(Chunk(index, length, sha256, UNKNOWN) for index, length, sha256 in sidecar.chunks)
 
 
 def sidecar_path(path: Path) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gemmalock.app.at_once import at_once
 from gemmalock.app.wiring import Workshop
+from gemmalock.at_once import at_once
 from gemmalock.collect import Project
 from gemmalock.errors import PolicyRefused
 from gemmalock.ports import Ask

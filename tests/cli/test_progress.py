@@ -120,7 +120,17 @@ def test_what_lock_fetches_has_events_too(shop: Shop) -> None:
 
 def test_verify_tells_each_file(shop: Shop) -> None:
     shop.here("sync")
-    assert [event["outcome"] for event in events_of(shop.here("verify", "--progress", "json").err)] == ["done"]
+    assert events_of(shop.here("verify", "--progress", "json").err)[-1]["outcome"] == "done"
+
+
+@pytest.mark.parametrize("command", [("verify",), ("sync", "--verify")])
+def test_whoever_hashes_large_files_tells_how_far_it_came(shop: Shop, command: tuple[str, ...]) -> None:
+    shop.here("sync")
+    events = events_of(shop.here(*command, "--progress", "json").err)
+    assert events[0] == {"event": "started", "id": MODEL, "have": 0, "size": len(LARGE)}
+    steps = [event for event in events if event["event"] == "progress"]
+    assert steps[-1]["have"] == steps[-1]["size"] == len(LARGE)
+    assert steps[-1]["bytes_per_second"] > 0
 
 
 # --- which reporter ----------------------------------------------------------------------------------------
@@ -236,6 +246,29 @@ def test_a_bar_of_a_resume_starts_at_what_was_kept(shop: Shop) -> None:
     first = re.search(r"([\d.]+)/8\.0 MiB", seen.plainly)
     assert first is not None
     assert first[1] == f"{kept / 2**20:.1f}"
+
+
+@pytest.mark.parametrize("command", [("verify",), ("sync", "--verify")])
+def test_hashing_shows_bars_on_a_terminal(shop: Shop, command: tuple[str, ...]) -> None:
+    shop.here("sync")
+    seen = on_terminal(shop, *command, stream="stderr")
+    assert seen.code == 0
+    assert "gemma/model.gguf" in seen.plainly
+    assert "0/0 bytes" not in seen.plainly
+    assert seen.terminal.count("\x1b[?25h") >= seen.terminal.count("\x1b[?25l") > 0
+
+
+def test_what_was_hashed_is_not_counted_with_what_is_fetched(shop: Shop) -> None:
+    """A sync that reads everything and then fetches one file: bars of their own for each half."""
+    shop.here("sync")
+    shop.here("cache", "prune")
+    (shop.project.folder / "models/gemma/model.gguf").unlink()
+    shop.here("cache", "prune")
+    shop.server.put("/model.gguf", Content(LARGE, throttle=3_000_000))
+    seen = on_terminal(shop, "sync", "--verify", stream="stderr")
+    assert seen.code == 0, seen
+    whole = re.findall(r"in all.*?/([\d.]+) (\w+)", seen.plainly)
+    assert set(whole) == {(f"{len(LARGE) / 2**20:.1f}", "MiB")}
 
 
 def test_lock_shows_bars_for_what_it_fetches(shop: Shop) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from gemmalock.errors import Busy, PolicyRefused, TaskTooNew, UnsafePath
+from gemmalock.errors import Busy, NoSpace, PolicyRefused, TaskTooNew, UnsafePath
+from gemmalock.journal import Chunk, Validator
+from gemmalock.plan import task_doubt
+from gemmalock.ports import Salvage
 from gemmalock.registry import DiskRegistry
+from gemmalock.registry.folders import TaskFolder
+from gemmalock.stopping import Stop
 from tests.registry.making import LOCK, OTHER_LOCK, node_of, put_partial
 
 ID = "00000000-0000-5000-8000-000000000001"
@@ -74,6 +81,64 @@ def test_a_damaged_record_costs_the_partial_and_nothing_else(registry: DiskRegis
     claim = registry.claim(node, LOCK)
     assert not (claim.folder / "data.part").exists()
     assert registry.look(node.file).record == claim.record
+
+
+def salvaged(folder: Path) -> Salvage:
+    """What is left of a file of ten bytes."""
+    path = folder / "rotten"
+    path.write_bytes(b"0123456789")
+    path.chmod(0o444)
+    return Salvage(path, (Chunk(0, 10, hashlib.sha256(b"0123456789").hexdigest(), Validator(None, "")),))
+
+
+def test_a_seed_is_its_owners_alone_and_can_be_written_to(registry: DiskRegistry, tmp_path: Path) -> None:
+    claim = registry.claim(node_of(), LOCK)
+    claim.seed(salvaged(tmp_path), Stop())
+    for name in ("data.part", "journal"):
+        assert (claim.folder / name).stat().st_mode & 0o777 == 0o600, name
+
+
+def test_a_seed_whose_process_died_before_the_journal_is_not_believed(
+    registry: DiskRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    node = node_of(sha256="0" * 64)
+    claim = registry.claim(node, LOCK)
+    monkeypatch.setattr(TaskFolder, "write_journal", die)
+    with pytest.raises(Killed):
+        claim.seed(salvaged(tmp_path), Stop())
+    sight = registry.look(node.file)
+    assert (sight.has_bytes, sight.kept) == (True, 0)
+    assert task_doubt(node.file, sight) is not None
+
+
+@pytest.mark.parametrize("failing", ["put_part", "write_journal"])
+def test_a_full_disk_ends_a_seed_and_leaves_no_partial(
+    registry: DiskRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    node = node_of()
+    claim = registry.claim(node, LOCK)
+    monkeypatch.setattr(TaskFolder, failing, full)
+    with pytest.raises(NoSpace):
+        claim.seed(salvaged(tmp_path), Stop())
+    assert sorted(path.name for path in claim.folder.iterdir()) == ["claim.1", "record.json"]
+
+
+def test_who_has_lost_the_claim_seeds_nothing(registry: DiskRegistry, tmp_path: Path) -> None:
+    claim = registry.claim(node_of(), LOCK)
+    claim.release()
+    successor = registry.claim(node_of(), LOCK)
+    put_partial(successor.folder, b"012")
+    claim.seed(salvaged(tmp_path), Stop())
+    assert (successor.folder / "data.part").read_bytes() == b"012"
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\x00" * 100, b'{"process": 1}'])

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from gemmalock.errors import Busy
-from gemmalock.journal import CHUNK
+from gemmalock.errors import Busy, DiskError, Interrupted
+from gemmalock.journal import CHUNK, Chunk, Validator, read_journal
 from gemmalock.plan import TaskSight
-from gemmalock.ports import Registry
+from gemmalock.ports import Registry, Salvage
 from gemmalock.registry import DiskRegistry
+from gemmalock.stopping import Stop
 from tests.registry.making import LOCK, OTHER_LOCK, STRONG, node_of, put_partial
 from tests.registry.twin import MemoryRegistry
+
+CHUNKS = (Chunk(0, CHUNK, "1" * 64, Validator(None, "")), Chunk(1, CHUNK, "2" * 64, Validator(None, "")))
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -102,6 +105,38 @@ def test_a_dropped_partial_leaves_record_and_claim(registry: Registry) -> None:
     assert not sight.has_bytes and sight.kept == 0
     assert sight.record is not None and sight.record.ranges == ()
     assert claim.still_held()
+
+
+def test_a_seed_is_a_partial_that_the_next_one_can_go_on_with(registry: Registry, tmp_path: Path) -> None:
+    node = node_of(size=2 * CHUNK, sha256="0" * 64)
+    claim = registry.claim(node, LOCK)
+    put_partial(claim.folder, b"what was here before")
+    rotten = tmp_path / "rotten"
+    rotten.write_bytes(bytes(CHUNK + 5))
+    claim.seed(Salvage(rotten, CHUNKS), Stop())
+    assert rotten.read_bytes() == bytes(CHUNK + 5) == (claim.folder / "data.part").read_bytes()
+    assert (claim.folder / "data.part").stat().st_ino != rotten.stat().st_ino
+    assert read_journal((claim.folder / "journal").read_bytes(), 2 * CHUNK).chunks == dict(enumerate(CHUNKS))
+    claim.release()
+    sight = registry.look(node.file)
+    assert (sight.has_bytes, sight.kept) == (True, CHUNK), "the second chunk is longer than what is left of it"
+    assert registry.claim(node, LOCK).still_held()
+
+
+def test_a_seed_that_fails_leaves_no_partial(registry: Registry, tmp_path: Path) -> None:
+    node = node_of(size=2 * CHUNK, sha256="0" * 64)
+    claim = registry.claim(node, LOCK)
+    with pytest.raises(DiskError):
+        claim.seed(Salvage(tmp_path / "gone", CHUNKS), Stop())
+    rotten = tmp_path / "rotten"
+    rotten.write_bytes(b"tensor")
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Interrupted):
+        claim.seed(Salvage(rotten, CHUNKS), stop)
+    assert claim.still_held()
+    assert not registry.look(node.file).has_bytes
+    assert rotten.read_bytes() == b"tensor"
 
 
 def test_whoever_asks_too_is_added_to_the_record(registry: Registry) -> None:

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gemmalock.errors import Busy
-from gemmalock.journal import read_journal
+from gemmalock.errors import Busy, disk_error
+from gemmalock.journal import read_journal, write_chunk
 from gemmalock.lockfile import LockedFile, Node
 from gemmalock.plan import TaskRecord, TaskSight
+from gemmalock.ports import Salvage
+from gemmalock.stopping import Stop
 
 
 @dataclass
@@ -46,6 +48,17 @@ class MemoryClaim:
         for name in ("journal", "data.part"):
             (self.folder / name).unlink(missing_ok=True)
         self._keep(replace(self.record, ranges=()))
+
+    def seed(self, salvage: Salvage, stop: Stop) -> None:
+        """Begin with these bytes."""
+        self.drop_partial()
+        stop.check()
+        try:
+            shutil.copyfile(salvage.path, self.folder / "data.part")
+        except OSError as error:
+            self.drop_partial()
+            raise disk_error(error, f"copy `{salvage.path}`") from error
+        (self.folder / "journal").write_bytes(b"".join(write_chunk(chunk) for chunk in salvage.chunks))
 
     def release(self) -> None:
         """Give it up."""

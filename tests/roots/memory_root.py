@@ -58,7 +58,9 @@ class MemoryRoot:
         self.folder = Path("/memory/models")
         self._changes: dict[str, LedgerEntry | None] = {}
 
-    def look(self, file: LockedFile, *, verify: bool = False) -> PlaceSight:
+    def look(
+        self, file: LockedFile, *, verify: bool = False, on_read: Callable[[int], None] | None = None
+    ) -> PlaceSight:
         found = self.disk.files.get(file.path)
         if found is None:
             return PlaceSight(Place.ABSENT)
@@ -68,7 +70,7 @@ class MemoryRoot:
             if entry.sha256 == expected and not verify:
                 return PlaceSight(Place.KNOWN, sha256=found.sha256)
             if entry.sha256 == expected:
-                agrees = found.sha256 == expected
+                agrees = _read(found, on_read) == expected
                 return (
                     PlaceSight(Place.KNOWN, sha256=found.sha256)
                     if agrees
@@ -78,7 +80,8 @@ class MemoryRoot:
             return PlaceSight(Place.OTHER, f"{len(found.content)} bytes are in place, the lock says {file.size}")
         if expected is None:
             return PlaceSight(Place.OTHER, "nothing could prove these bytes: the lock has no digest")
-        return PlaceSight(Place.MATCHING) if found.sha256 == expected else PlaceSight(Place.OTHER, "other bytes")
+        agrees = _read(found, on_read) == expected
+        return PlaceSight(Place.MATCHING) if agrees else PlaceSight(Place.OTHER, "other bytes")
 
     def adopt(self, file: LockedFile) -> str:
         found = self.disk.files.get(file.path)
@@ -171,3 +174,9 @@ class MemoryRoot:
 
     def _enter(self, file: LockedFile, found: MemoryFile) -> None:
         self._changes[file.path] = LedgerEntry(*found.identity, found.sha256, file.task_id, "copy")
+
+
+def _read(found: MemoryFile, on_read: Callable[[int], None] | None) -> str:
+    if on_read is not None:
+        on_read(len(found.content))
+    return found.sha256

@@ -110,6 +110,18 @@ def test_what_was_placed_is_known_and_has_its_bytes(stage: Stage) -> None:
     assert root.look(locked("m/a.bin", OLD), verify=True).place is Place.KNOWN
 
 
+def test_whoever_wants_to_know_is_told_how_many_bytes_were_read(stage: Stage) -> None:
+    root, told = stage.open(), list[int]()
+    file = locked("m/a.bin", OLD)
+    placed(stage, root, "m/a.bin", OLD)
+    assert root.look(file, verify=False, on_read=told.append).place is Place.KNOWN
+    assert told == [], "a stat was enough"
+    assert root.look(file, verify=True, on_read=told.append).place is Place.KNOWN
+    assert told[-1] == len(OLD)
+    stage.touch("m/a.bin")
+    assert stage.open().look(file, verify=False, on_read=told.append).place is Place.MATCHING
+
+
 def test_a_saved_ledger_is_known_to_the_next_process(stage: Stage) -> None:
     root = stage.open()
     placed(stage, root, "m/a.bin", OLD)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gemmalock.errors import SizeMismatch
 from gemmalock.journal import Chunk
+from gemmalock.ports import Salvage
 
 
 @dataclass
@@ -18,6 +19,7 @@ class MemoryStore:
     folder: Path
     known: set[str] = field(default_factory=set)
     learned: dict[str, str] = field(default_factory=dict)
+    chunks: dict[str, tuple[Chunk, ...]] = field(default_factory=dict)
 
     def has(self, sha256: str, size: int) -> bool:
         """Whether it is there and sound."""
@@ -32,8 +34,16 @@ class MemoryStore:
         if self.has(sha256, size):
             return path
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            path.rename(self.folder / f"rotten-{len(list(self.folder.iterdir()))}")
+            path.rename(self._rotten(sha256))
         return None
+
+    def salvage(self, sha256: str) -> Salvage | None:
+        """What is left of it."""
+        path, chunks = self._rotten(sha256), self.chunks.get(sha256, ())
+        return Salvage(path, chunks) if path.is_file() and chunks else None
+
+    def _rotten(self, sha256: str) -> Path:
+        return self.folder / f"{sha256}.rotten"
 
     def object_path(self, sha256: str) -> Path:
         """Where it is, or would be."""
@@ -48,6 +58,7 @@ class MemoryStore:
         if part.stat().st_size != size:
             raise SizeMismatch(f"`{part}` has another size")
         part.chmod(0o444)
+        self.chunks[sha256] = tuple(chunks)
         return part.rename(path)
 
     def learn(self, task_id: str, sha256: str) -> None:

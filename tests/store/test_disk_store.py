@@ -86,7 +86,7 @@ def test_while_the_stat_holds_nothing_is_read(store: DiskStore) -> None:
     assert store.has(sha256, len(BIG)) and store.holds(sha256)
     assert store.checked(sha256, len(BIG)) == path
     assert store.checked(sha256, len(BIG), verify=True) is None
-    assert len(os.listdir(store.folder / "quarantine")) == 1
+    assert len(os.listdir(store.folder / "quarantine")) == 2, "the object and its sidecar"
 
 
 @pytest.mark.parametrize("text", [None, b"", b"{", b"[]", b"\x00" * 50, b'{"size": "x"}'])
@@ -176,11 +176,52 @@ def test_verify_finds_what_has_rotted_in_secret(store: DiskStore) -> None:
     digests = [entered(store, b"%d" % number * 100)[0] for number in range(3)]
     rot_in_secret(store.object_path(digests[1]))
     told: list[tuple[int, int]] = []
-    result = store.verify(on_progress=lambda done, total: told.append((done, total)))
+    result = store.verify(3, on_progress=lambda done, total: told.append((done, total)))
     assert (result.sound, result.rotten) == (2, (digests[1],))
     assert told == [(100, 300), (200, 300), (300, 300)]
     assert {stored.sha256 for stored in store.objects()} == {digests[0], digests[2]}
     assert store.verify().rotten == ()
+
+
+def test_the_rotten_object_that_came_last_is_the_one_to_be_had(store: DiskStore) -> None:
+    for rotten in (b"first!", b"second"):
+        staged = store.staging()
+        staged.write_bytes(b"tensor")
+        sha256 = hashlib.sha256(b"tensor").hexdigest()
+        path = store.enter(staged, sha256, 6, [Chunk(0, 6, sha256, Validator(None, ""))])
+        path.chmod(0o644)
+        path.write_bytes(rotten)
+        assert store.checked(sha256, 6) is None
+    salvage = store.salvage(sha256)
+    assert salvage is not None
+    assert salvage.path.read_bytes() == b"second"
+
+
+def test_chunks_are_found_also_where_a_crash_parted_them_from_their_object(store: DiskStore) -> None:
+    """One process moved the sidecar and died; the next one found the object, and moved that."""
+    staged = store.staging()
+    staged.write_bytes(b"tensor")
+    sha256 = hashlib.sha256(b"tensor").hexdigest()
+    path = store.enter(staged, sha256, 6, [Chunk(0, 6, sha256, Validator(None, ""))])
+    rot_in_secret(path)
+    quarantine = store.folder / "quarantine"
+    quarantine.mkdir()
+    sidecar_path(path).rename(quarantine / f"{sha256}.somebody.json")
+    assert store.salvage(sha256) is None
+    assert not store.has(sha256, 6)
+    assert store.checked(sha256, 6) is None
+    salvage = store.salvage(sha256)
+    assert salvage is not None
+    assert [chunk.sha256 for chunk in salvage.chunks] == [sha256]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"size": 6, "mtime_ns": 1, "inode": 1, "chunks": []}'])
+def test_a_damaged_sidecar_in_the_quarantine_tells_nothing(store: DiskStore, text: bytes) -> None:
+    sha256, path = entered(store, b"tensor")
+    rot_in_secret(path)
+    sidecar_path(path).write_bytes(text)
+    assert store.checked(sha256, 6) is None
+    assert store.salvage(sha256) is None
 
 
 def test_whatever_hashes_can_be_stopped(store: DiskStore, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gemmalock.errors import SizeMismatch
+from gemmalock.journal import Chunk, Validator
 from gemmalock.ports import Store
 from gemmalock.store import DiskStore
 from tests.store.memory_store import MemoryStore
@@ -15,6 +16,7 @@ from tests.store.memory_store import MemoryStore
 CONTENT = b"tensor" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 SIZE = len(CONTENT)
+CHUNK_OF_IT = Chunk(0, SIZE, SHA256, Validator('"v1"', "https://models.example.org"))
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -96,6 +98,27 @@ def test_an_empty_file_is_a_file(store: Store, tmp_path: Path) -> None:
     empty = hashlib.sha256(b"").hexdigest()
     store.enter(part_of(tmp_path, b""), empty, 0)
     assert store.has(empty, 0)
+
+
+def test_what_is_left_of_a_rotten_object_can_be_had_with_its_chunks(store: Store, tmp_path: Path) -> None:
+    path = store.enter(part_of(tmp_path), SHA256, SIZE, [CHUNK_OF_IT])
+    assert store.salvage(SHA256) is None, "nothing has rotted"
+    rotten = CONTENT[:-1] + b"?"
+    rot(path, rotten)
+    assert store.checked(SHA256, SIZE) is None
+    salvage = store.salvage(SHA256)
+    assert salvage is not None
+    assert salvage == store.salvage(SHA256), "asking for it takes nothing away"
+    assert salvage.path.read_bytes() == rotten
+    assert [(chunk.index, chunk.length, chunk.sha256) for chunk in salvage.chunks] == [(0, SIZE, SHA256)]
+    store.enter(part_of(tmp_path), SHA256, SIZE, [CHUNK_OF_IT])
+    assert salvage.path.exists(), "entering it anew leaves what is left of the old one"
+
+
+def test_an_object_without_chunks_leaves_nothing_of_use(store: Store, tmp_path: Path) -> None:
+    rot(store.enter(part_of(tmp_path), SHA256, SIZE), b"rotten")
+    assert store.checked(SHA256, SIZE) is None
+    assert store.salvage(SHA256) is None
 
 
 def test_there_is_room(store: Store) -> None:

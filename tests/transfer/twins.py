@@ -12,7 +12,7 @@ from gemmalock.errors import ConnectionFailed, RangeRefused, SourceError
 from gemmalock.journal import CHUNK, Journal, read_journal
 from gemmalock.lockfile import LockedFile
 from gemmalock.plan import TaskRecord
-from gemmalock.ports import Ask, Listing, Probe, Source
+from gemmalock.ports import Ask, Listing, Probe, Salvage, Source
 from gemmalock.stopping import Stop
 from gemmalock.transfer.fetch import Fetched, Terms, fetch
 
@@ -182,6 +182,9 @@ class FolderClaim:
         self.dropped += 1
         for path in (self.part, self.journal_path):
             path.unlink(missing_ok=True)
+
+    def seed(self, salvage: Salvage, stop: Stop) -> None:
+        """Nobody asks for it."""
 
     def release(self) -> None:
         """Nothing is held."""

@@ -22,12 +22,20 @@ _SLICE = 0.1
 GRACE_SECONDS = 2.0
 
 
-def at_once(call: Callable[[_Item], _Answer], items: Sequence[_Item], most: int, stop: Stop) -> tuple[_Answer, ...]:
-    """`call` of every item, at most `most` at once; the answers in order.
+def at_once(
+    call: Callable[[_Item], _Answer],
+    items: Sequence[_Item],
+    most: int,
+    stop: Stop,
+    *,
+    weight: Callable[[_Item], int] | None = None,
+) -> tuple[_Answer, ...]:
+    """`call` of every item, at most `most` at once; the answers in the items' order. With `weight` the heaviest are
+    begun first, so that all who work end at about the same time.
 
     Raises what the first call that failed raised, and Interrupted; those that are under way then have a moment to end.
     """
-    crew = _Crew(call, items)
+    crew = _Crew(call, items, weight)
     crew.start(min(most, len(items)))
     try:
         return tuple(_awaited(answer, stop) for answer in crew.answers)
@@ -53,12 +61,17 @@ class Shared(Generic[_Answer]):
 
 
 class _Crew(Generic[_Item, _Answer]):
-    def __init__(self, call: Callable[[_Item], _Answer], items: Sequence[_Item]) -> None:
+    def __init__(
+        self, call: Callable[[_Item], _Answer], items: Sequence[_Item], weight: Callable[[_Item], int] | None
+    ) -> None:
         self.answers: list[Future[_Answer]] = [Future() for _ in items]
         self._call = call
         self._todo: queue.SimpleQueue[tuple[Future[_Answer], _Item]] = queue.SimpleQueue()
-        for work in zip(self.answers, items, strict=True):
-            self._todo.put(work)
+        work = list(zip(self.answers, items, strict=True))
+        if weight is not None:
+            work.sort(key=lambda piece: -weight(piece[1]))
+        for piece in work:
+            self._todo.put(piece)
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -66,7 +79,7 @@ class _Crew(Generic[_Item, _Answer]):
         """So many threads, or as many as are to be had; where there is none, the work is done here and now."""
         try:
             for _ in range(count):
-                thread = threading.Thread(target=self._work, name="gemmalock-ask", daemon=True)
+                thread = threading.Thread(target=self._work, name="gemmalock-crew", daemon=True)
                 thread.start()
                 self._threads.append(thread)
         except RuntimeError:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.app.at_once import Shared, at_once
+from gemmalock.at_once import Shared, at_once
 from gemmalock.errors import Interrupted, NotFound
 from gemmalock.stopping import Stop
 from tests.guard import CHECKOUT
@@ -19,6 +19,18 @@ from tests.guard import CHECKOUT
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 8))
 def test_the_answers_come_in_the_order_of_the_items(items: list[int], most: int) -> None:
     assert at_once(lambda item: item + 1, items, most, Stop()) == tuple(item + 1 for item in items)
+
+
+@given(st.lists(st.integers(0, 9), max_size=30))
+def test_the_heaviest_are_begun_first_and_the_answers_stay_in_order(items: list[int]) -> None:
+    begun: list[int] = []
+
+    def call(item: int) -> int:
+        begun.append(item)
+        return item
+
+    assert at_once(call, items, 1, Stop(), weight=lambda item: item) == tuple(items)
+    assert begun == sorted(items, reverse=True)
 
 
 def test_so_many_run_at_once() -> None:
@@ -66,7 +78,7 @@ def test_a_stop_ends_the_waiting_for_a_call_that_hangs() -> None:
 
 def test_a_call_that_hangs_keeps_no_process_from_ending() -> None:
     text = (
-        "import threading\nfrom gemmalock.app.at_once import at_once\nfrom gemmalock.errors import Interrupted\n"
+        "import threading\nfrom gemmalock.at_once import at_once\nfrom gemmalock.errors import Interrupted\n"
         "from gemmalock.stopping import Stop\nstop = Stop()\n"
         "def hang(_):\n    stop.set()\n    threading.Event().wait()\n"
         "try:\n    at_once(hang, (1,), 1, stop)\nexcept Interrupted:\n    print('ended')\n"
