@@ -12,7 +12,7 @@ from pathlib import Path
 from gemmalock.errors import DiskError, disk_error
 from gemmalock.plan import TaskRecord
 from gemmalock.registry import claims
-from gemmalock.registry.folders import TaskFolder
+from gemmalock.registry.folders import RECORD, TaskFolder
 
 #: How often the record is written at most.
 RECORD_SECONDS = 1.0
@@ -98,7 +98,7 @@ class DiskClaim:
                 return
             try:
                 if self._holds():
-                    self._opened.remove()
+                    self._opened.remove(self._taken.name, RECORD)
             except OSError as error:
                 self._end(give_up=True)
                 raise disk_error(error, f"remove `{self.folder}`") from error
