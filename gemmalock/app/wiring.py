@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gemmalock.transfer.pace import RateLimit
 
 _Made = TypeVar("_Made")
+_ANYWHERE = Path()
 
 
 class Silence:
@@ -163,7 +164,7 @@ class Workshop:
             raise PolicyRefused(
                 f"no source for `{scheme}://`: {known}", hint=f"this version has {', '.join(sorted(ADAPTERS))}"
             )
-        key = ("http" if scheme == "https" else scheme, folder if scheme == "file" else Path())
+        key = ("http" if scheme == "https" else scheme, folder if scheme == "file" else _ANYWHERE)
         with self._making:
             if key not in self._sources:
                 self._sources[key] = make(self, folder)
