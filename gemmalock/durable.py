@@ -16,6 +16,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from gemmalock.errors import PolicyRefused
@@ -54,6 +55,12 @@ def read_file(path: Path, most: int) -> bytes:
 
 def replace_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:
     """`write_file` for a name inside an open folder."""
+    put_at(folder, name, data, mode)
+    os.fsync(folder)
+
+
+def put_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:
+    """`replace_at` for who syncs the folder: until then a power cut may bring back the old file, whole."""
     old_mode = _mode_of(folder, name)
     while True:
         with _whole(folder, data, mode if old_mode is None else old_mode, synced=True) as file:
@@ -69,7 +76,6 @@ def replace_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:
                 with contextlib.suppress(OSError):
                     os.unlink(beside, dir_fd=folder)
                 raise
-        os.fsync(folder)
         return
 
 
@@ -80,6 +86,18 @@ def create_at(folder: int, name: str, data: bytes, *, synced: bool = True) -> No
         file.link(folder, name)
     if synced:
         os.fsync(folder)
+
+
+def fill_at(folder: int, name: str, data: bytes, *, synced: bool = True) -> None:
+    """Make the new name `name` with these bytes inside an open folder that nobody else looks into yet: a crash may
+    leave half of it there. With `synced` the bytes outlive a power cut, the name when the folder is synced."""
+    file = os.open(name, _NEW, 0o600, dir_fd=folder)
+    try:
+        write_all(file, data)
+        if synced:
+            os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def make_private(path: Path) -> None:
@@ -195,7 +213,7 @@ def _mode_of(folder: int, name: str) -> int | None:
 
 
 def _open_unnamed(folder: int, mode: int) -> int | None:
-    if not _UNNAMED or not Path("/proc/self/fd").is_dir():
+    if not _UNNAMED or not _has_names_of_descriptors():
         return None
     try:
         return os.open(".", _UNNAMED | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0), mode, dir_fd=folder)
@@ -203,3 +221,9 @@ def _open_unnamed(folder: int, mode: int) -> int | None:
         if error.errno not in _NO_UNNAMED:
             raise
         return None
+
+
+@lru_cache(maxsize=1)
+def _has_names_of_descriptors() -> bool:
+    """Whether an unnamed file can be given a name (proc_pid_fd(5))."""
+    return Path("/proc/self/fd").is_dir()

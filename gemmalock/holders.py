@@ -16,7 +16,7 @@ import re
 import secrets
 import socket
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class Holder:
 
     def write(self) -> bytes:
         """The holder as JSON; `read` reads it back."""
-        return json.dumps(asdict(self), sort_keys=True).encode() + b"\n"
+        return json.dumps({name: getattr(self, name) for name in _FIELDS}, sort_keys=True).encode() + b"\n"
 
     @classmethod
     def read(cls, text: bytes) -> Holder | None:
@@ -83,10 +83,13 @@ class Holder:
         return None
 
 
+_FIELDS = tuple(field.name for field in fields(Holder))
+
+
 def mark() -> str:
     """A name that no other process gives, and that tells whether its maker still lives."""
     here = _place(os.getpid())
-    return f"{here.short}.{here.process}.{here.started or 0}.{secrets.token_hex(6)}"
+    return f"{_short(here)}.{here.process}.{here.started or 0}.{secrets.token_hex(6)}"
 
 
 def is_dead_mark(name: str) -> bool:
@@ -95,7 +98,7 @@ def is_dead_mark(name: str) -> bool:
     if match is None:
         return False
     here = _place(os.getpid())
-    host, boot, namespace = here.short.split(".")
+    host, boot, namespace = _short(here).split(".")
     if match["host"] != host:
         return False
     if match["boot"] != boot:
@@ -118,11 +121,12 @@ class _Place:
     process: int
     started: str
 
-    @property
-    def short(self) -> str:
-        """Host, boot and namespace as three short words."""
-        words = (self.host, self.boot, self.namespace)
-        return ".".join(hashlib.sha256(word.encode()).hexdigest()[:8] for word in words)
+
+@lru_cache(maxsize=1)
+def _short(place: _Place) -> str:
+    """Host, boot and namespace as three short words."""
+    words = (place.host, place.boot, place.namespace)
+    return ".".join(hashlib.sha256(word.encode()).hexdigest()[:8] for word in words)
 
 
 @lru_cache(maxsize=1)

@@ -40,6 +40,10 @@ CANNOT_SHARE = frozenset(
     }
 )
 
+#: What a file system answers to FICLONE that has no reflinks, whatever the file; those that said so, by their device.
+_NO_REFLINKS = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS})
+_WITHOUT_REFLINKS: set[int] = set()
+
 
 class LinkMode(enum.Enum):
     """How a stored file gets its name in a root."""
@@ -116,9 +120,18 @@ def _reflink(source: Path, folder_fd: int, name: str) -> None:
         from fcntl import ioctl
     except ImportError:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), str(source)) from None
-    with _opened(source) as old, _created(folder_fd, name) as new:
-        ioctl(new, FICLONE, old)
-        os.fsync(new)
+    with _opened(source) as old:
+        device = os.fstat(old).st_dev
+        if device in _WITHOUT_REFLINKS:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), str(source))
+        with _created(folder_fd, name) as new:
+            try:
+                ioctl(new, FICLONE, old)
+            except OSError as error:
+                if error.errno in _NO_REFLINKS:
+                    _WITHOUT_REFLINKS.add(device)
+                raise
+            os.fsync(new)
 
 
 def _hardlink(source: Path, folder_fd: int, name: str) -> None:

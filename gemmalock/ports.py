@@ -210,7 +210,7 @@ class Root(Protocol):
 
     def place(self, file: LockedFile, object_path: Path, sha256: str) -> str:
         """Put the object's bytes in place, whole, and enter them in the ledger; what stood there goes to the trash
-        first. How it was linked: `reflink`, `hardlink`, `symlink` or `copy`."""
+        first. How it was linked: `reflink`, `hardlink`, `symlink` or `copy`. With `save` it outlives a power cut."""
 
     def discard(self, file: LockedFile) -> None:
         """Move what stands at the file's path to the trash; nothing happens where there is nothing."""
@@ -226,7 +226,7 @@ class Root(Protocol):
         They go to the trash; what sync put here, and `in_store` says the store has (by its sha256), goes for good."""
 
     def save(self) -> None:
-        """Write the ledger, if it changed."""
+        """Make what was placed outlive a power cut, and then write the ledger, if it changed."""
 
 
 @dataclass(frozen=True, slots=True)

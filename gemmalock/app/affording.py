@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 
-from gemmalock.app.wiring import Workshop
-from gemmalock.looking import Reading
-
 #: What the interpreter, the papers, a root and its ledger take, and a margin.
 _OWN = 16
 #: What a file under way takes: its task's folder, its part and journal, a connection and its handle, and what is open
 #: for a moment while it is put in place.
 _EACH = 8
-
-
 #: What one more connection of a file takes.
 _CONNECTION = 3
 
@@ -38,11 +33,6 @@ def _most_open() -> int | None:
         return None
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if most == resource.RLIM_INFINITY else most
-
-
-def reading_of(workshop: Workshop) -> Reading:
-    """How this run reads the bytes of what is in place: a file for each core."""
-    return Reading(workshop.reporter, workshop.stop, affordable(cores()))
 
 
 def cores() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from gemmalock.app.affording import reading_of
 from gemmalock.app.locking import Mode, ready_lock
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, unseen_warnings
@@ -58,7 +57,7 @@ def run_verify(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     """Hash what is in place against the lock; changes nothing."""
     lock = papers.required_lock()
     workshop.lock = lock
-    reading = reading_of(workshop)
+    reading = workshop.reading
 
     def verify(node: Node) -> FileOutcome:
         outcome = _verified(node, reading.of(node, workshop))

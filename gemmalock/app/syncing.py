@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from gemmalock.app.affording import affordable, reading_of
+from gemmalock.app.affording import affordable
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots, root_warnings, unseen_warnings
@@ -119,7 +119,7 @@ class Sync:
 
     def _look(self, nodes: tuple[Node, ...]) -> Snapshot:
         if self.options.verify:
-            return read_through(nodes, self.workshop, reading_of(self.workshop))
+            return read_through(nodes, self.workshop, self.workshop.reading)
         return look(nodes, self.workshop)
 
     def _prune(self, code: ExitCode, pruning: Pruning) -> tuple[ExitCode, PruneResult, tuple[ErrorNote, ...]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gemmalock.app.affording import affordable, affordable_connections
+from gemmalock.app.affording import affordable, affordable_connections, cores
 from gemmalock.collect import Project
 from gemmalock.errors import PolicyRefused, disk_error
 from gemmalock.lockfile import Lock, Node
@@ -23,6 +23,7 @@ from gemmalock.spec import SCHEMES, scheme_of
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
+    from gemmalock.looking import Reading
     from gemmalock.outcome import FileOutcome
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gemmalock.transfer.pace import RateLimit
 
 _Made = TypeVar("_Made")
+_ANYWHERE = Path()
 
 
 class Silence:
@@ -152,6 +154,13 @@ class Workshop:
         return fetch(node.file, claim, self.source(node.manifest.path), terms, self.stop, watch)
 
     @property
+    def reading(self) -> Reading:
+        """How this run reads the bytes of what is in place: a file for each core."""
+        from gemmalock.looking import Reading
+
+        return Reading(self.reporter, self.stop, affordable(cores()))
+
+    @property
     def backoff(self) -> Backoff:
         """How often to try again, and how patiently."""
         from gemmalock.sources.retry import Backoff
@@ -166,7 +175,7 @@ class Workshop:
             raise PolicyRefused(
                 f"no source for `{scheme}://`: {known}", hint=f"this version has {', '.join(sorted(ADAPTERS))}"
             )
-        key = ("http" if scheme == "https" else scheme, folder if scheme == "file" else Path())
+        key = ("http" if scheme == "https" else scheme, folder if scheme == "file" else _ANYWHERE)
         with self._making:
             if key not in self._sources:
                 self._sources[key] = make(self, folder)

@@ -7,7 +7,8 @@ all of them. So a claim is a file `claim.<n>`, made by linking a whole file to a
   up, links one's own file to the next number. Of many who try it exactly one succeeds: that link is the decision.
 - Giving up empties one's own claim and leaves it where it is (that needs no space on the disk). So the highest number
   of a folder never falls, and a slow process that still means to take number n+1 finds it taken, not free again.
-- Claims eight numbers below one's own are removed. A process that slept through eight whole claims between its look
+- Claims eight numbers below one's own are removed, the lowest first: whoever finds his own claim, and before that
+  none with the next number, has the highest. A process that slept through eight whole claims between its look
   and its link could therefore take a number that was used before; it looks once more after the link, sees a higher
   one, and has nothing. A folder with a dozen names is listed by a single system call, so that look misses nothing.
 - The folder is opened before the look, and everything happens relative to that descriptor: in a folder that was
@@ -31,7 +32,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gemmalock.durable import create_at
+from gemmalock.durable import create_at, fill_at
 from gemmalock.holders import Holder, Life
 
 #: A holder that cannot be asked is dead when its heart did not beat while we watched for so long.
@@ -137,13 +138,13 @@ def first(folder: int) -> Taken:
     """The first claim in a folder that nobody else knows yet. Raises OSError."""
     me = Holder.here()
     taken = Taken(1, me.token)
-    create_at(folder, taken.name, me.write(), synced=False)
+    fill_at(folder, taken.name, me.write(), synced=False)
     return taken
 
 
 def still_held(folder: int, taken: Taken) -> bool:
     """Whether this claim still counts. Raises OSError."""
-    if _highest(folder) != taken.number:
+    if _has(folder, f"claim.{taken.number + 1}"):
         return False
     try:
         holder, _ = _read(folder, taken.number)
@@ -192,8 +193,16 @@ def _highest(folder: int) -> int:
     return max(_numbers(folder), default=0)
 
 
+def _has(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _tidy(folder: int, number: int) -> None:
-    for old in _numbers(folder):
+    for old in sorted(_numbers(folder)):
         if old <= number - KEPT_NUMBERS:
             with suppress(OSError):
                 os.unlink(f"claim.{old}", dir_fd=folder)

@@ -53,6 +53,7 @@ class DiskRegistry:
         self.folder = store_folder / _TASKS
         self._watching = watching or claims.Watching()
         self._lock = threading.Lock()
+        self._prepared = False
         self._tidy = False
 
     # --- the port ---
@@ -222,7 +223,7 @@ class DiskRegistry:
                 except FileNotFoundError:
                     if birth is None and not os.path.lexists(path):
                         return None
-                    held = self._make(path, birth) if birth is not None and not os.path.lexists(path) else None
+                    held = None if birth is None else self._make(path, birth)
                 if held is not None:
                     return held
         except OSError as error:
@@ -253,14 +254,24 @@ class DiskRegistry:
 
     def _make(self, path: Path, birth: Callable[[], TaskRecord]) -> DiskClaim | None:
         record = birth()
-        made = folders.make(path, record)
+        try:
+            made = folders.make(path, record)
+        except FileNotFoundError:
+            # Somebody has removed the store.
+            self._prepared = False
+            self._prepare()
+            made = folders.make(path, record)
         return None if made is None else DiskClaim(*made, record)
 
     def _prepare(self) -> None:
-        """Make the store's folder and the tasks' folder; the first time, tidy up after the dead."""
+        """Make the store's folder and the tasks' folder, and see that they are ours alone; once is enough. The first
+        time, tidy up after the dead."""
+        if self._prepared:
+            return
         make_private(self.folder.parent)
         make_private(self.folder)
         with self._lock:
+            self._prepared = True
             if self._tidy:
                 return
             self._tidy = True

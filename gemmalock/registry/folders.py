@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gemmalock.codec.record_json import RECORD_VERSION, read_record, write_record
 from gemmalock.codec.versions import is_newer
-from gemmalock.durable import BESIDE, create_at, replace_at, sync_folder
+from gemmalock.durable import BESIDE, fill_at, replace_at, sync_folder
 from gemmalock.errors import TaskTooNew
 from gemmalock.holders import is_dead_mark, mark
 from gemmalock.journal import Chunk, Journal, read_journal, write_chunk
@@ -138,12 +138,15 @@ class TaskFolder:
             return
         os.fsync(self.number)
 
-    def remove(self) -> None:
-        """Make the folder no task any more, and then nothing: a crash in between leaves what `sweep` removes."""
+    def remove(self, *likely: str) -> None:
+        """Make the folder no task any more, and then nothing: a crash in between leaves what `sweep` removes. Names
+        that are `likely` in it are not looked for first."""
         gone = self.path.with_name(f"{GOING}{mark()}")
         self.path.rename(gone)
         # It is no task any more; what cannot be removed now is `sweep`'s.
         with suppress(OSError):
+            for name in likely:
+                _unlink(self.number, name)
             _empty(self.number, gone)
 
     def _read(self, name: str) -> bytes | None:
@@ -172,8 +175,9 @@ def make(path: Path, record: TaskRecord) -> tuple[TaskFolder, claims.Taken] | No
     folder = None
     try:
         folder = TaskFolder.open(place)
-        create_at(folder.number, RECORD, write_record(record))
+        fill_at(folder.number, RECORD, write_record(record))
         taken = claims.first(folder.number)
+        os.fsync(folder.number)
         place.rename(path)
         place = folder.path = path
         sync_folder(path.parent)
@@ -220,10 +224,7 @@ def _remove_left_over(path: Path) -> None:
 
 def _empty(folder: int, path: Path) -> None:
     """Remove the names that are ours in an open folder, and then the folder at `path`."""
-    for tries in range(1, _TRIES + 1):
-        for name in os.listdir(folder):
-            if name in (RECORD, PART, JOURNAL) or claims.is_claim(name) or (name[0] == "." and name.endswith(BESIDE)):
-                _unlink(folder, name)
+    for tries in range(_TRIES + 1):
         try:
             path.rmdir()
         except FileNotFoundError:
@@ -234,6 +235,9 @@ def _empty(folder: int, path: Path) -> None:
                 raise
         else:
             return
+        for name in os.listdir(folder):
+            if name in (RECORD, PART, JOURNAL) or claims.is_claim(name) or (name[0] == "." and name.endswith(BESIDE)):
+                _unlink(folder, name)
 
 
 def _unlink(folder: int, name: str) -> bool:

@@ -15,7 +15,7 @@ from gemmalock.journal import Chunk
 from gemmalock.plan import TaskRecord
 from gemmalock.ports import Salvage
 from gemmalock.registry import claims
-from gemmalock.registry.folders import TaskFolder
+from gemmalock.registry.folders import RECORD, TaskFolder
 from gemmalock.stopping import Stop
 
 #: How often the record is written at most.
@@ -121,7 +121,7 @@ class DiskClaim:
                 return
             try:
                 if self._holds():
-                    self._opened.remove()
+                    self._opened.remove(self._taken.name, RECORD)
             except OSError as error:
                 self._end(give_up=True)
                 raise disk_error(error, f"remove `{self.folder}`") from error

@@ -79,7 +79,8 @@ class RootFolder:
 
     def place(self, file: LockedFile, object_path: Path, sha256: str) -> str:
         """Put the object's bytes in place, whole, and enter them in the ledger; what stood there goes to the trash
-        first. How it was linked: `reflink`, `hardlink`, `symlink` or `copy`. Raises FileError and Interrupted."""
+        first. How it was linked: `reflink`, `hardlink`, `symlink` or `copy`. With `save` it outlives a power cut.
+        Raises FileError and Interrupted."""
         try:
             return self._placer.place(file, object_path, sha256, self._link_mode).value
         except OSError as error:
@@ -101,8 +102,10 @@ class RootFolder:
             return False
 
     def save(self) -> None:
-        """Merge this process's changes into the ledger on disk, if there are any. Raises DiskError and Busy."""
+        """Sync the names of what was placed, and then merge this process's changes into the ledger on disk, if there
+        are any. Raises DiskError and Busy."""
         try:
+            self._placer.settle()
             self._book.save()
         except OSError as error:
             raise disk_error(error, f"write the ledger of `{self._root}`") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
@@ -35,13 +36,14 @@ class Placer:
     book: Book
     trash: Trash
     stop: Stop | None
-    _swept: bool = False
+    _prepared: bool = False
+    _unsynced: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def place(self, file: LockedFile, source: Path, sha256: str, mode: LinkMode) -> LinkMode:
-        """Put the bytes of `source` at the file's path; how. Raises OSError, FileError and Interrupted."""
-        with self.book.own_folder():
-            self._sweep()
+        """Put the bytes of `source` at the file's path; how. The name outlives a power cut once `settle` was called.
+        Raises OSError, FileError and Interrupted."""
+        self._prepare()
         for tries in range(1, _TRIES + 1):
             try:
                 return self._place(file, source, sha256, mode)
@@ -49,6 +51,15 @@ class Placer:
                 if tries == _TRIES or not source.exists():
                     raise
         raise AssertionError("unreachable")
+
+    def settle(self) -> None:
+        """Make the names of all that was placed outlive a power cut. Raises OSError and UnsafePath."""
+        with self._lock:
+            unsynced, self._unsynced = self._unsynced, set()
+        for path in sorted(unsynced):
+            # Whoever has taken the folder away since has taken the names with it.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), opened(self.base, path) as folder:
+                os.fsync(folder)
 
     def discard(self, path: str) -> None:
         """Move what stands at a path of the root to the trash, if anything does. Raises OSError and UnsafePath."""
@@ -93,7 +104,8 @@ class Placer:
                     return
                 self.trash.take(folder, name, file.path)
             os.rename(staged, name, src_dir_fd=staging, dst_dir_fd=folder)
-            os.fsync(folder)
+        with self._lock:
+            self._unsynced.add(folder_path)
 
     def _same_bytes(
         self, folder: int, name: str, standing: os.stat_result, entry: LedgerEntry
@@ -110,11 +122,13 @@ class Placer:
     def _clear(self, folder: int, name: str, walked: str) -> None:
         self.trash.take(folder, name, walked.removeprefix(f"{self.root}/"))
 
-    def _sweep(self) -> None:
+    def _prepare(self) -> None:
+        """Before the first file is placed: make the root's own folder, and tidy up after the dead."""
         with self._lock:
-            if not self._swept:
-                sweep(self.base, f"{self.root}/{OWN}/staging")
-                self._swept = True
+            if not self._prepared:
+                with self.book.own_folder():
+                    sweep(self.base, f"{self.root}/{OWN}/staging")
+                self._prepared = True
 
 
 def _is_same(standing: tuple[int, str, os.stat_result], staged: tuple[int, str]) -> bool:

@@ -48,16 +48,23 @@ class Routes:
 
 class Reply:
     """An answer whose head was read. `headers` have lower-case names, several of one name are joined by `, `;
-    `locations` has every Location; `peer` is the address that answered, None behind a proxy."""
+    `locations` has every Location."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, wire: Response, peer: str | None) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, call: Call, *, proxied: bool) -> None:
+        wire = call.answered
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): response.headers[name] for name in response.headers}
         self.locations: tuple[str, ...] = tuple(response.headers.getlist("location"))
-        self.peer = peer
+        self._call = call
+        self._proxied = proxied
         self._response = response
         self._wire = wire
         self.body: Body = _framed(self.headers, self.status, wire)
+
+    @property
+    def peer(self) -> str | None:
+        """The address that answered; None behind a proxy."""
+        return None if self._proxied else self._call.peer
 
     def shut_down(self) -> None:
         """End the connection from another thread: whoever reads from it wakes up."""
@@ -124,7 +131,7 @@ class Channel:
                     # The server had closed a kept connection before this request came (RFC 9112, 9.3.1).
                     continue
                 raise source_error(error, url) from error
-            return _checked(Reply(response, call.answered, None if proxy else call.peer), url)
+            return _checked(Reply(response, call, proxied=proxy is not None), url)
 
     def close(self) -> None:
         """Close all connections that are kept."""

@@ -24,7 +24,8 @@ from gemmalock.sources.bodies import Gauge
 from gemmalock.sources.connecting import Target, connect
 from gemmalock.stopping import Stop
 
-_BUFFER = 16 * 1024
+#: Read ahead at most: the head of an answer and a small file behind it come in one piece.
+_BUFFER = 64 * 1024
 _MAX_LINE = 64 * 1024
 
 
@@ -123,18 +124,27 @@ class Wire(io.RawIOBase):
         super().close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A stream in the place of the socket that the standard library would make it from."""
+
+    stream: io.BufferedReader
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """The stream."""
+        return self.stream
+
+
 class Response(http.client.HTTPResponse):
     """The standard library's response, with a stream of ours below it."""
 
     def __init__(
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
     ) -> None:
-        super().__init__(sock, debuglevel, method, url)
         call = CALL.get()
-        self.fp.close()
         self.wire = Wire(sock.makefile("rb", buffering=0), call.limits)
-        self.fp = io.BufferedReader(self.wire, _BUFFER)
-        self.stream = self.fp
+        self.stream = io.BufferedReader(self.wire, _BUFFER)
+        super().__init__(_Made(self.stream), debuglevel, method, url)  # type: ignore[arg-type]
         self.connection = sock
         call.response = self
 

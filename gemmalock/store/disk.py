@@ -103,15 +103,15 @@ class DiskStore:
             if self.checked(sha256, size) is not None:
                 part.unlink(missing_ok=True)
                 return path
-            self._seal(part, sha256, size)
+            sealed = self._seal(part, sha256, size)
             try:
                 part.rename(path)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                self._copy_in(part, path, sha256)
-            sync_folder(path.parent)
-            write_sidecar(path, chunks)
+                sealed = self._copy_in(part, path, sha256)
+            # This syncs the shelf, and with it the object's name.
+            write_sidecar(path, sealed, chunks)
         return path
 
     def learn(self, task_id: str, sha256: str) -> None:
@@ -250,8 +250,12 @@ class DiskStore:
         return found
 
     def _prepare(self, folder: Path) -> None:
-        make_private(self.folder)
+        """Make a folder of the store; and see, the first time, that the store is ours alone."""
+        if not self._trusted:
+            make_private(self.folder)
+            self._trusted = True
         if not folder.is_dir():
+            make_private(self.folder)
             if folder.parent != self.folder:
                 self._prepare(folder.parent)
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -272,8 +276,8 @@ class DiskStore:
         self._prepare(self._quarantine)
         put_away(path, self._quarantine)
 
-    def _seal(self, part: Path, sha256: str, size: int) -> None:
-        """Make the part read-only, for good; it has to be a regular file of the right size."""
+    def _seal(self, part: Path, sha256: str, size: int) -> os.stat_result:
+        """Make the part read-only, for good; it has to be a regular file of the right size. Its stat."""
         file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             found = os.fstat(file)
@@ -281,10 +285,11 @@ class DiskStore:
                 raise SizeMismatch(f"`{part}` has {found.st_size} bytes, and `{sha256}` is to have {size}")
             os.fchmod(file, OBJECT_MODE)
             os.fsync(file)
+            return found
         finally:
             os.close(file)
 
-    def _copy_in(self, part: Path, path: Path, sha256: str) -> None:
+    def _copy_in(self, part: Path, path: Path, sha256: str) -> os.stat_result:
         """The same for a part on another file system: copied beside, checked, renamed."""
         self._prepare(self._staging)
         staged = self._staging / mark()
@@ -296,6 +301,7 @@ class DiskStore:
         finally:
             staged.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
+        return path.lstat()
 
     def _used_ns(self, sha256: str, found: os.stat_result) -> int:
         with suppress(OSError):

@@ -101,9 +101,10 @@ def read_sidecar(path: Path) -> Sidecar | None:
     return None
 
 
-def write_sidecar(path: Path, chunks: Iterable[Chunk] = ()) -> None:
-    """Record the stat of the object at `path`, whose bytes are known to be right."""
-    write_file(sidecar_path(path), Sidecar.of(path.lstat(), chunks).write())
+def write_sidecar(path: Path, found: os.stat_result, chunks: Iterable[Chunk] = ()) -> None:
+    """Record the stat of the object at `path`, whose bytes are known to be right. Its name and that of the object
+    then outlive a power cut together."""
+    write_file(sidecar_path(path), Sidecar.of(found, chunks).write())
 
 
 def refresh_sidecar(path: Path, checked: os.stat_result) -> None:
