@@ -42,9 +42,12 @@ class Placer:
         """Put the bytes of `source` at the file's path; how. Raises OSError, FileError and Interrupted."""
         with self.book.own_folder():
             self._sweep()
+        self.book.begin()
         for tries in range(1, _TRIES + 1):
             try:
-                return self._place(file, source, sha256, mode)
+                how = self._place(file, source, sha256, mode)
+                self.book.save_if_due()
+                return how
             except (FileNotFoundError, IsADirectoryError):
                 if tries == _TRIES or not source.exists():
                     raise
