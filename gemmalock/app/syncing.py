@@ -251,7 +251,7 @@ def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
         return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
     if file.action is Action.REFUSE:
         return failed(file, refused(file))
-    if offline and file.action in FETCHING:
+    if offline and file.node.file.needs_network and file.action in FETCHING:
         return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
     return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
 

@@ -149,6 +149,17 @@ def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     assert sorted(desk.project.folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("url", ["file://weights.bin", "FILE://weights.bin"])
+def test_a_file_url_needs_no_network(desk: Desk, url: str) -> None:
+    (desk.project.folder / "weights.bin").write_bytes(LARGE)
+    desk.project.write_manifest(f"version: 1\nmodels:\n  m:\n    files:\n      - {{url: '{url}', path: w.bin}}\n")
+    assert desk.lock(offline=True).ok
+    assert [file.outcome.value for file in desk.sync(offline=True, dry_run=True).files] == ["planned"]
+    report = desk.sync(offline=True)
+    assert [(file.outcome.value, file.bytes_fetched) for file in report.files] == [("done", len(LARGE))]
+    assert (desk.project.folder / "models/m/w.bin").read_bytes() == LARGE
+
+
 def test_a_file_that_is_removed_from_the_manifest_is_pruned_and_had_again_for_nothing(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     desk.sync()
