@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemmalock.app.locking import Mode, ready_lock
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, unseen_warnings
+from gemmalock.app.pruning import Pruning, pruning_warnings
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFailed, RunRefused
@@ -33,7 +33,7 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
         try:
             pruning = Pruning.of(workshop, adopt=False)
             pruned = pruning.preview()
-            warnings.extend(unseen_warnings(pruning))
+            warnings.extend(pruning_warnings(pruning))
         except RunRefused as refusal:
             warnings.append(f"{refusal.message}; {refusal.hint}")
     return Report(

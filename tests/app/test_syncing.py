@@ -141,6 +141,22 @@ def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
     assert desk.server.requests == ()
 
 
+@pytest.mark.parametrize("command", ["sync", "sync --check", "sync --dry-run", "status"])
+def test_a_lock_without_a_file_keeps_every_stray_and_says_how_to_prune(desk: Desk, command: str) -> None:
+    desk.declare("small.json")
+    desk.sync()
+    desk.project.write_manifest("version: 1\nmodels: {}\n")
+    desk.lock()
+    verb, *flags = command.split()
+    report = getattr(gemmalock, verb)(desk.project.folder, **{flag[2:].replace("-", "_"): True for flag in flags})
+    assert (report.exit_code, report.pruned) == (0, ())
+    assert [stray.path for stray in report.strays_kept] == ["models/m/small.json"]
+    assert "--allow-empty" in report.strays_kept[0].reason
+    assert [warning for warning in report.warnings if "--allow-empty" in warning]
+    assert (desk.project.folder / "models/m/small.json").exists()
+    assert [gone.path for gone in desk.sync(allow_empty=True).pruned] == ["models/m/small.json"]
+
+
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     before = sorted(desk.project.folder.rglob("*"))
