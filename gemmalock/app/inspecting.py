@@ -32,7 +32,7 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     if not selection.given:
         try:
             pruning = Pruning.of(workshop, adopt=False)
-            pruned = pruning.preview()
+            pruned = pruning.preview(workshop)
             warnings.extend(pruning_warnings(pruning))
         except RunRefused as refusal:
             warnings.append(f"{refusal.message}; {refusal.hint}")

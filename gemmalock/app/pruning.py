@@ -66,11 +66,15 @@ class Pruning:
         """How many strays would go."""
         return sum(1 for root in self.roots for stray in root.strays if stray.keep is None)
 
-    def preview(self) -> PruneResult:
-        """What pruning would do."""
+    def preview(self, workshop: Workshop) -> PruneResult:
+        """What pruning would do. The store is looked at only where sync put something here."""
         return PruneResult(
             tuple(
-                Pruned(f"{root.prefix}/{stray.path}", stray.size, "trash")
+                Pruned(
+                    f"{root.prefix}/{stray.path}",
+                    stray.size,
+                    stray.goes_to(lambda sha256: workshop.store.holds(sha256)),
+                )
                 for root in self.roots
                 for stray in root.strays
                 if stray.keep is None
@@ -90,11 +94,11 @@ class Pruning:
 def prune_roots(workshop: Workshop, papers: Papers, pruning: Pruning) -> PruneResult:
     """Take out what was seen, unless the lock on disk has changed since this run read or wrote it."""
     if not pruning.count:
-        return pruning.preview()
+        return pruning.preview(workshop)
     if not papers.lock_stands():
         message = "the lock changed during the run: not pruning"
         return PruneResult(
-            (), (*pruning._kept(), *(StrayKept(gone.path, message) for gone in pruning.preview().pruned))
+            (), (*pruning._kept(), *(StrayKept(gone.path, message) for gone in pruning.preview(workshop).pruned))
         )
     pruned: list[Pruned] = []
     kept: list[StrayKept] = []

@@ -160,7 +160,7 @@ class Sync:
     def _planned_report(self, ready: Ready, planned: Plan, pruning: Pruning) -> Report:
         outcomes = tuple(_planned(file, offline=self.workshop.settings.offline) for file in planned.files)
         code = exit_code_of(outcomes)
-        pruned = pruning.preview()
+        pruned = pruning.preview(self.workshop)
         if self.options.check and (not planned.is_noop or pruned.pruned):
             code = ExitCode.FAILED
         return Report(

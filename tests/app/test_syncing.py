@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import gemmalock
+from gemmalock.app.caring import PruneOptions, run_prune
+from gemmalock.app.session import Call, begin
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.servers.fileserver import Content
 
@@ -155,6 +157,30 @@ def test_a_lock_without_a_file_keeps_every_stray_and_says_how_to_prune(desk: Des
     assert [warning for warning in report.warnings if "--allow-empty" in warning]
     assert (desk.project.folder / "models/m/small.json").exists()
     assert [gone.path for gone in desk.sync(allow_empty=True).pruned] == ["models/m/small.json"]
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "copy", "symlink"])
+def test_every_plan_says_where_a_stray_goes_as_the_act_does(desk: Desk, mode: str) -> None:
+    desk.declare("small.json", "large.gguf")
+    desk.sync(link_mode=mode)
+    desk.declare("small.json")
+    desk.lock()
+    (desk.project.folder / "models/mine").write_text("mine")
+    plans = [
+        gemmalock.status(desk.project.folder).pruned,
+        desk.sync(dry_run=True).pruned,
+        desk.sync(check=True).pruned,
+        _prune(desk, dry_run=True),
+    ]
+    act = desk.sync().pruned
+    assert [(gone.path, gone.to) for gone in act] == [("models/m/large.gguf", "store"), ("models/mine", "trash")]
+    assert plans == [act] * 4
+
+
+def _prune(desk: Desk, *, dry_run: bool) -> tuple[gemmalock.Pruned, ...]:
+    """What `gemmalock prune` takes out."""
+    session = begin(Call(desk.project.folder))
+    return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run)).pruned
 
 
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:

@@ -117,7 +117,7 @@ class MemoryRoot:
 
     def strays(self, locked: frozenset[str]) -> tuple[Stray, ...]:
         return tuple(
-            Stray(path, len(found.content), found.identity, self._is_ours(path, found))
+            Stray(path, len(found.content), found.identity, self._ours(path, found))
             for path, found in sorted(self.disk.files.items())
             if path not in locked
         )
@@ -156,9 +156,11 @@ class MemoryRoot:
             self.disk.trash.append((stray.path, found.content))
         return Pruned(stray.path, stray.size, "store" if spare else "trash")
 
-    def _is_ours(self, path: str, found: MemoryFile) -> bool:
+    def _ours(self, path: str, found: MemoryFile) -> str | None:
         entry = self._entry(path)
-        return entry is not None and found.identity == (entry.size, entry.mtime_ns, entry.inode)
+        if entry is None or found.identity != (entry.size, entry.mtime_ns, entry.inode):
+            return None
+        return entry.sha256
 
     def _entry(self, path: str) -> LedgerEntry | None:
         return self._changes[path] if path in self._changes else (self.disk.ledger or {}).get(path)
