@@ -183,6 +183,29 @@ def _prune(desk: Desk, *, dry_run: bool) -> tuple[gemmalock.Pruned, ...]:
     return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run)).pruned
 
 
+@pytest.mark.parametrize("verb", ["lock", "sync"])
+def test_where_no_lock_is_written_no_file_is_done(desk: Desk, verb: str) -> None:
+    desk.declare("small.json", "gone.bin")
+    report = getattr(desk, verb)()
+    assert {file.path: (file.verb, file.outcome.value) for file in report.files} == {
+        "models/m/small.json": ("NOT LOCKED", "planned"),
+        "models/m/gone.bin": ("FAILED", "failed"),
+    }
+    assert not desk.project.lock.exists()
+
+
+def test_a_file_that_fails_in_two_ways_is_one_entry(desk: Desk) -> None:
+    folder = desk.project.folder
+    (folder / "weights").mkdir()
+    (folder / "weights/a.bin").write_bytes(SMALL)
+    files = f"['*.bin', '*.gguf', '*.onnx', {{url: '{desk.server.origin}/small.json', path: A.bin}}]"
+    desk.project.write_manifest(f"version: 1\nmodels:\n  m:\n    source: file://weights\n    files: {files}\n")
+    report = desk.lock()
+    ids = [file.id.removeprefix("gemmalock.yaml::m::") for file in report.files]
+    assert sorted(ids) == ["*.gguf", "*.onnx", "A.bin", "a.bin"]
+    assert {file.outcome.value for file in report.files if file.error is None} <= {"planned"}
+
+
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     before = sorted(desk.project.folder.rglob("*"))
