@@ -206,6 +206,16 @@ def test_a_file_that_fails_in_two_ways_is_one_entry(desk: Desk) -> None:
     assert {file.outcome.value for file in report.files if file.error is None} <= {"planned"}
 
 
+def test_a_declared_digest_that_the_source_contradicts_is_to_be_changed_in_the_manifest(desk: Desk) -> None:
+    desk.declare("large.gguf", sha256="ab" * 32)
+    desk.lock()
+    report = desk.sync()
+    assert errors_of(report) == [("large.gguf", "digest_mismatch")]
+    (error,) = (file.error for file in report.files if file.error is not None)
+    assert "change its `sha256`" in error.hint
+    assert "where the manifest declares" in error.hint
+
+
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     before = sorted(desk.project.folder.rglob("*"))
