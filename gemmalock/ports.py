@@ -168,6 +168,10 @@ class Store(Protocol):
         """Free space on the store's file system."""
 
 
+#: The detail of what stands in place where neither lock nor ledger has a digest of it.
+UNPROVABLE = "nothing could prove the bytes in place: the lock has no digest"
+
+
 @dataclass(frozen=True, slots=True)
 class PlaceSight:
     """What stands at a path of a root; `detail` as a sentence where there is something to say. `sha256`: the digest

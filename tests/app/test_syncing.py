@@ -216,6 +216,32 @@ def test_a_declared_digest_that_the_source_contradicts_is_to_be_changed_in_the_m
     assert "where the manifest declares" in error.hint
 
 
+#: What was done to a file whose lock has no digest → what `verify` says of it, and what to do.
+DOUBTS = {
+    "no ledger": ("nothing could prove the bytes in place: the lock has no digest", "gemmalock lock --hash"),
+    "other bytes": ("the ledger says", "gemmalock sync --verify"),
+    "other size": ("1 bytes are in place, the lock says", "gemmalock sync --verify"),
+}
+
+
+@pytest.mark.parametrize("what", DOUBTS)
+def test_verify_says_who_knows_a_digest_and_where_nobody_does(desk: Desk, what: str) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    desk.sync(locked=True)
+    placed = desk.project.folder / "models/m/large.gguf"
+    placed.unlink()
+    placed.write_bytes({"no ledger": LARGE, "other bytes": LARGE[::-1], "other size": b"x"}[what])
+    if what == "no ledger":
+        (desk.project.folder / "models/.gemmalock/ledger.json").unlink()
+    (error,) = (file.error for file in gemmalock.verify(desk.project.folder).files)
+    message, hint = DOUBTS[what]
+    assert error is not None
+    assert message in error.message
+    assert "has other bytes" not in error.message
+    assert hint in error.hint
+
+
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     before = sorted(desk.project.folder.rglob("*"))

@@ -12,7 +12,7 @@ from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
 from gemmalock.outcome import Pruned, StrayKept
 from gemmalock.plan import Place
-from gemmalock.ports import PlaceSight, PruneResult, Stray
+from gemmalock.ports import UNPROVABLE, PlaceSight, PruneResult, Stray
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class MemoryRoot:
         if len(found.content) != file.size:
             return PlaceSight(Place.OTHER, f"{len(found.content)} bytes are in place, the lock says {file.size}")
         if expected is None:
-            return PlaceSight(Place.OTHER, "nothing could prove these bytes: the lock has no digest")
+            return PlaceSight(Place.OTHER, UNPROVABLE)
         return PlaceSight(Place.MATCHING) if found.sha256 == expected else PlaceSight(Place.OTHER, "other bytes")
 
     def adopt(self, file: LockedFile) -> str:
