@@ -104,12 +104,12 @@ def ready_lock(workshop: Workshop, papers: Papers, mode: Mode) -> Ready:
         return Ready(papers.required_lock())
     if papers.known_to_agree():
         return Ready(papers.required_lock())
-    if mode is Mode.LOCKED:
-        papers.required_lock()
+    # A manifest that is wrong is told before a lock that is missing.
     drifts = papers.drifts()
     if not drifts:
         return Ready(papers.required_lock())
     if mode is Mode.LOCKED:
+        papers.required_lock()
         raise LockOutdated(f"`{LOCK_NAME}` does not follow from `{workshop.project.manifest}`", drifts=drifts)
     if mode is Mode.AS_IS:
         return Ready(papers.required_lock(), stale=drifts)
@@ -189,8 +189,8 @@ def _outcome(pin: Pinned, root: str, ending: tuple[Outcome, str]) -> FileOutcome
 
 
 def _check(papers: Papers) -> Report:
-    papers.required_lock()
     drifts = papers.drifts()
+    papers.required_lock()
     change = LockChange(LOCK_NAME, changed=False)
     if not drifts:
         return Report("lock", ExitCode.OK, lock=change)

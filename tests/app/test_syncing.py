@@ -242,6 +242,21 @@ def test_verify_says_who_knows_a_digest_and_where_nobody_does(desk: Desk, what: 
     assert hint in error.hint
 
 
+@pytest.mark.parametrize(
+    "command", ["sync", "sync --locked", "sync --check", "sync --dry-run", "status", "lock --check"]
+)
+def test_a_wrong_manifest_is_told_before_a_missing_lock(desk: Desk, command: str) -> None:
+    verb, *flags = command.split()
+    options = {flag[2:].replace("-", "_"): True for flag in flags}
+    desk.project.write_manifest("version: 1\nmodles: {}\n")
+    with pytest.raises(gemmalock.ManifestInvalid):
+        getattr(gemmalock, verb)(desk.project.folder, **options)
+    desk.declare("small.json")
+    if "--locked" in flags or "--check" in flags:
+        with pytest.raises(gemmalock.LockMissing):
+            getattr(gemmalock, verb)(desk.project.folder, **options)
+
+
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     before = sorted(desk.project.folder.rglob("*"))
