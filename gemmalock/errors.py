@@ -261,6 +261,13 @@ class RangeRefused(SourceError):
     transient = True
 
 
+#: What the manifest declares is believed over the source: an upgrade of the lock alone would bring it back.
+_REPLACED = (
+    "if the publisher replaced the file, change its `sha256` and `size` where the manifest declares them, "
+    "and run `gemmalock lock --upgrade`"
+)
+
+
 class TransferError(FileError):
     """The bytes that arrived are not the bytes that were locked."""
 
@@ -269,21 +276,21 @@ class UpstreamChanged(TransferError):
     """The source now has another file than the one that was locked."""
 
     code = "upstream_changed"
-    default_hint = "if the publisher replaced the file, run `gemmalock lock --upgrade`"
+    default_hint = _REPLACED
 
 
 class SizeMismatch(TransferError):
     """The source has more or fewer bytes than the lock says."""
 
     code = "size_mismatch"
-    default_hint = "if the publisher replaced the file, run `gemmalock lock --upgrade`"
+    default_hint = _REPLACED
 
 
 class DigestMismatch(TransferError):
     """The bytes that arrived do not have the locked digest."""
 
     code = "digest_mismatch"
-    default_hint = "if the publisher replaced the file, run `gemmalock lock --upgrade`"
+    default_hint = _REPLACED
 
 
 class DiskError(FileError):

@@ -33,7 +33,7 @@ MAX_ACTS = 8
 class Crew:
     """Who carries a plan out: on which machine, told to whom, stopped by what, how many files at once.
 
-    `offline`: nothing may be fetched. `verify`: trust no recorded stat, hash.
+    `offline`: nothing may be fetched over the network. `verify`: trust no recorded stat, hash.
     """
 
     machine: Machine
@@ -186,9 +186,9 @@ class _Job:
 
     def _refuse_what_cannot_end_well(self) -> None:
         """Before anything is moved: offline, a modified file stays where it is unless the store can replace it."""
-        if not self.crew.offline or self.file.action not in FETCHING:
-            return
         file = self.file.node.file
+        if not (self.crew.offline and file.needs_network and self.file.action in FETCHING):
+            return
         if file.sha256 is None or not self.crew.machine.store.has(file.sha256, file.size):
             raise Offline(f"`{file.name}` is not here, and the network is not to be used")
 

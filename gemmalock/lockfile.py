@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from gemmalock.paths import joined, matches, path_problem
-from gemmalock.spec import MAX_SIZE, SHA256, FileSpec, Manifest, ModelSpec, scheme_of
+from gemmalock.spec import LOCAL_SCHEMES, MAX_SIZE, SHA256, FileSpec, Manifest, ModelSpec, scheme_of
 
 LOCK_NAME = "gemmalock.lock"
 LOCK_VERSION = 1
@@ -84,6 +84,11 @@ class LockedFile:
     def continuable(self) -> bool:
         """Whether a partial of this file can be proved to belong to it: by digest, or by a strong ETag."""
         return self.sha256 is not None or is_strong(self.etag)
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether its URL leads off this machine's file systems."""
+        return scheme_of(self.url) not in LOCAL_SCHEMES
 
 
 @dataclass(frozen=True, slots=True)

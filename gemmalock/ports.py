@@ -186,6 +186,10 @@ class Store(Protocol):
         """Free space on the store's file system."""
 
 
+#: The detail of what stands in place where neither lock nor ledger has a digest of it.
+UNPROVABLE = "nothing could prove the bytes in place: the lock has no digest"
+
+
 @dataclass(frozen=True, slots=True)
 class PlaceSight:
     """What stands at a path of a root; `detail` as a sentence where there is something to say. `sha256`: the digest
@@ -232,13 +236,23 @@ class Root(Protocol):
 @dataclass(frozen=True, slots=True)
 class Stray:
     """A path in a root that the lock does not list. `keep` is why it stays, or None; size in bytes; `identity` is
-    its stat (size, mtime_ns, inode), looked at again before it is touched."""
+    its stat (size, mtime_ns, inode), looked at again before it is touched. `sha256`: the digest that it has by the
+    ledger, where sync put it here and nobody changed it since; else None."""
 
     path: str
     size: int
     identity: tuple[int, int, int]
-    ours: bool
+    sha256: str | None
     keep: str | None = None
+
+    @property
+    def ours(self) -> bool:
+        """Whether sync put it here, and nobody changed it since."""
+        return self.sha256 is not None
+
+    def goes_to(self, in_store: Callable[[str], bool]) -> str:
+        """Where pruning takes it: `store` where `in_store` says that the store has what sync put here, else `trash`."""
+        return "store" if self.sha256 is not None and in_store(self.sha256) else "trash"
 
 
 class Watch(Protocol):

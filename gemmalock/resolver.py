@@ -132,7 +132,17 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
         resolved.append(LockedManifest(path, manifests[path].root, manifests[path].declared, _sorted(locked)))
     warnings = tuple(warning for pin in pins for warning in pin.warnings)
     failed = any(pin.error is not None for pin in pins)
-    return Resolution(None if failed else Lock(tuple(resolved)), tuple(pins), warnings)
+    return Resolution(None if failed else Lock(tuple(resolved)), _one_each(pins), warnings)
+
+
+def _one_each(pins: Iterable[Pinned]) -> tuple[Pinned, ...]:
+    """One pin an ID, in order: the first that failed, where one did."""
+    told: dict[str, Pinned] = {}
+    for pinned in pins:
+        before = told.get(pinned.file.id)
+        if before is None or (before.error is None and pinned.error is not None):
+            told[pinned.file.id] = pinned
+    return tuple(told.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +201,12 @@ class _Model:
         try:
             listing = self.asker.list(self._id, model.source)
         except FileError as error:
-            self._fail(model.source, error)
+            self._fail(self._id, model.source, error)
             return ()
         for glob in model.globs:
             matched = {name for name in listing.names if matches(name, (glob,)) and not matches(name, model.exclude)}
             if not matched:
-                self._fail(glob, _matches_nothing(glob, model.source, listing.names))
+                self._fail(f"{self._id}::{glob}", glob, _matches_nothing(glob, model.source, listing.names))
             names |= matched
         return tuple(sorted(names))
 
@@ -220,8 +230,8 @@ class _Model:
                 return moved
         return None
 
-    def _fail(self, name: str, error: FileError) -> None:
-        nameless = Unlocked(self._id, name, "", name, None, None)
+    def _fail(self, id: str, name: str, error: FileError) -> None:
+        nameless = Unlocked(id, name, "", name, None, None)
         self.failures.append(Pinned(nameless, None, asked=True, error=error))
 
     @property

@@ -18,6 +18,8 @@ MANIFEST_VERSION = 1
 DEFAULT_ROOT = "models"
 #: The schemes that version 1 of the format names. A source for each is an adapter, and may not be installed.
 SCHEMES = frozenset({"https", "http", "file", "hf", "github", "oci", "s3", "gs", "az"})
+#: Those of them that are read without a network.
+LOCAL_SCHEMES = frozenset({"file"})
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_SIZE = 2**63 - 1

@@ -47,7 +47,8 @@ def test_the_resume_shows_bytes_kept_and_fetched(story: list[Step]) -> None:
 
 
 def test_the_changed_upstream_is_refused_with_its_cure(story: list[Step]) -> None:
-    assert "hint: if the publisher replaced the file, run `gemmalock lock --upgrade`" in story[4].output
+    assert "hint: if the publisher replaced the file, change its `sha256`" in story[4].output
+    assert "run `gemmalock lock --upgrade`" in story[4].output
 
 
 def test_the_demo_ends_well_and_leaves_nothing_behind(gemmalock: Gemmalock, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_globs_select_inside_the_source_and_exclude_takes_away(
 ) -> None:
     found = world.resolve(Manifest(models=(folder("m", *patterns, exclude=exclude),)))
     if names is None:
-        assert errors_of(found) == [("gemmalock.yaml::m", "not_found")]
+        assert errors_of(found) == [(f"gemmalock.yaml::m::{patterns[0]}", "not_found")]
     else:
         assert [file.name for file in files_of(lock_of(found)).values()] == names
 
@@ -246,7 +246,7 @@ def test_a_glob_that_matches_nothing_names_what_is_there(world: World) -> None:
 
 def test_a_glob_whose_every_match_is_excluded_matches_nothing(world: World) -> None:
     found = world.resolve(Manifest(models=(folder("m", "*.gguf", exclude=("model-*",)),)))
-    assert errors_of(found) == [("gemmalock.yaml::m", "not_found")]
+    assert errors_of(found) == [("gemmalock.yaml::m::*.gguf", "not_found")]
 
 
 def test_of_many_names_only_the_first_are_shown_and_the_rest_counted() -> None:
@@ -291,8 +291,8 @@ def test_all_failures_are_told_at_once_and_there_is_no_lock(world: World) -> Non
         ("gemmalock.yaml::gone::neither.gguf", "not_found"),
         ("gemmalock.yaml::gone::nowhere.gguf", "not_found"),
         ("gemmalock.yaml::lost", "not_found"),
-        ("gemmalock.yaml::nothing", "not_found"),
-        ("gemmalock.yaml::nothing", "not_found"),
+        ("gemmalock.yaml::nothing::*.ckpt", "not_found"),
+        ("gemmalock.yaml::nothing::*.safetensors", "not_found"),
     ]
     assert [pin.file.name for pin in found.pins if pin.locked] == ["a.gguf", "model-Q4.gguf", "model-Q8.gguf"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemmalock.app.locking import Mode, ready_lock
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, unseen_warnings
+from gemmalock.app.pruning import Pruning, pruning_warnings
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFailed, RunRefused
@@ -15,8 +15,9 @@ from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Action, FilePlan, Place, ResumeStatus, plan
-from gemmalock.ports import PlaceSight, PruneResult
+from gemmalock.ports import UNPROVABLE, PlaceSight, PruneResult
 
+_HASH_HINT = "run `gemmalock lock --hash` to have its digest in the lock"
 _UNCHANGED = LockChange(LOCK_NAME, changed=False)
 
 
@@ -32,8 +33,8 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     if not selection.given:
         try:
             pruning = Pruning.of(workshop, adopt=False)
-            pruned = pruning.preview()
-            warnings.extend(unseen_warnings(pruning))
+            pruned = pruning.preview(workshop)
+            warnings.extend(pruning_warnings(pruning))
         except RunRefused as refusal:
             warnings.append(f"{refusal.message}; {refusal.hint}")
     return Report(
@@ -88,8 +89,8 @@ def _verdict(node: Node, place: Place, detail: str) -> tuple[ResumeStatus, FileE
         case Place.ABSENT:
             return ResumeStatus.FILE_NOT_FOUND, NotFound(f"`{path}` is not in place", hint="run `gemmalock sync`")
         case Place.OTHER:
-            hint = "run `gemmalock sync --verify` to replace it"
-            return ResumeStatus.MODIFIED, DigestMismatch(f"`{path}` has other bytes: {detail}", hint=hint)
+            hint = _HASH_HINT if detail == UNPROVABLE else "run `gemmalock sync --verify` to replace it"
+            return ResumeStatus.MODIFIED, DigestMismatch(f"`{path}`: {detail}", hint=hint)
         case Place.UNREADABLE:
             return ResumeStatus.UNREADABLE, ReadWriteFailed(detail or f"cannot read `{path}`")
 

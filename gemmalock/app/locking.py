@@ -13,6 +13,11 @@ from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, differe
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.resolver import Pinned, Resolution, Wish, resolve
 
+#: How it ends for a file that was asked for: its outcome, and the verb of its line.
+_LOCKED = (Outcome.DONE, "LOCKED")
+_WOULD_LOCK = (Outcome.PLANNED, "WOULD LOCK")
+_NOT_LOCKED = (Outcome.PLANNED, "NOT LOCKED")
+
 
 @dataclass(frozen=True, slots=True)
 class LockOptions:
@@ -101,12 +106,12 @@ def ready_lock(workshop: Workshop, papers: Papers, mode: Mode) -> Ready:
         return Ready(papers.required_lock())
     if papers.known_to_agree():
         return Ready(papers.required_lock())
-    if mode is Mode.LOCKED:
-        papers.required_lock()
+    # A manifest that is wrong is told before a lock that is missing.
     drifts = papers.drifts()
     if not drifts:
         return Ready(papers.required_lock())
     if mode is Mode.LOCKED:
+        papers.required_lock()
         raise LockOutdated(f"`{LOCK_NAME}` does not follow from `{workshop.project.manifest}`", drifts=drifts)
     if mode is Mode.AS_IS:
         return Ready(papers.required_lock(), stale=drifts)
@@ -155,11 +160,12 @@ def lock_report(
 
 
 def outcomes_of(resolution: Resolution, folder_root: str, *, planned: bool = False) -> tuple[FileOutcome, ...]:
-    """What locking came to, a file each."""
-    return tuple(_outcome(pin, folder_root, planned=planned) for pin in resolution.pins)
+    """What locking came to, a file each: where one failed, there is no lock, and none of the others is done."""
+    ending = _NOT_LOCKED if resolution.lock is None else _WOULD_LOCK if planned else _LOCKED
+    return tuple(_outcome(pin, folder_root, ending) for pin in resolution.pins)
 
 
-def _outcome(pin: Pinned, root: str, *, planned: bool) -> FileOutcome:
+def _outcome(pin: Pinned, root: str, ending: tuple[Outcome, str]) -> FileOutcome:
     locked = pin.locked
     kept = locked is not None and not pin.asked
     if pin.error is not None:
@@ -167,7 +173,7 @@ def _outcome(pin: Pinned, root: str, *, planned: bool) -> FileOutcome:
     elif kept:
         outcome, verb = Outcome.SKIPPED, "UNCHANGED"
     else:
-        outcome, verb = (Outcome.PLANNED, "WOULD LOCK") if planned else (Outcome.DONE, "LOCKED")
+        outcome, verb = ending
     return FileOutcome(
         id=pin.file.id,
         model=pin.file.id.split("::")[1],
@@ -185,8 +191,8 @@ def _outcome(pin: Pinned, root: str, *, planned: bool) -> FileOutcome:
 
 
 def _check(papers: Papers) -> Report:
-    papers.required_lock()
     drifts = papers.drifts()
+    papers.required_lock()
     change = LockChange(LOCK_NAME, changed=False)
     if not drifts:
         return Report("lock", ExitCode.OK, lock=change)

@@ -13,6 +13,9 @@ from gemmalock.lockfile import LockedManifest
 from gemmalock.outcome import Pruned, StrayKept
 from gemmalock.ports import PruneResult, Stray
 
+#: Why strays stay where the lock lists no file: an emptied manifest is more often a mistake than a wish.
+_EMPTY = "the lock lists no file; `--allow-empty` prunes it all the same"
+
 
 @dataclass(frozen=True, slots=True)
 class RootStrays:
@@ -23,6 +26,10 @@ class RootStrays:
     strays: tuple[Stray, ...]
     unseen: str = ""
 
+    def all_kept(self, why: str) -> RootStrays:
+        """The same, and none of them is to go."""
+        return replace(self, strays=tuple(replace(stray, keep=stray.keep or why) for stray in self.strays))
+
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
@@ -31,10 +38,13 @@ class Pruning:
     roots: tuple[RootStrays, ...] = ()
 
     @classmethod
-    def of(cls, workshop: Workshop, *, adopt: bool) -> Pruning:
-        """Look at every root of the lock. Raises RunRefused where pruning would be a mistake: a root that has files
-        but no ledger (unless `adopt`), or more strays than `max-delete` allows."""
+    def of(cls, workshop: Workshop, *, adopt: bool, allow_empty: bool = False) -> Pruning:
+        """Look at every root of the lock; where it lists no file, everything is kept (unless `allow_empty`). Raises
+        RunRefused where pruning would be a mistake: a root that has files but no ledger (unless `adopt`), or more
+        strays than `max-delete` allows."""
         pruning = cls(tuple(_strays_of(workshop, manifest) for manifest in workshop.lock.manifests))
+        if not allow_empty and not any(True for _ in workshop.lock.nodes()):
+            return cls(tuple(root.all_kept(_EMPTY) for root in pruning.roots))
         for root in pruning.roots:
             leaving = [stray for stray in root.strays if stray.keep is None]
             if leaving and not adopt and not workshop.root(root.manifest_path).has_ledger():
@@ -56,11 +66,15 @@ class Pruning:
         """How many strays would go."""
         return sum(1 for root in self.roots for stray in root.strays if stray.keep is None)
 
-    def preview(self) -> PruneResult:
-        """What pruning would do."""
+    def preview(self, workshop: Workshop) -> PruneResult:
+        """What pruning would do. The store is looked at only where sync put something here."""
         return PruneResult(
             tuple(
-                Pruned(f"{root.prefix}/{stray.path}", stray.size, "trash")
+                Pruned(
+                    f"{root.prefix}/{stray.path}",
+                    stray.size,
+                    stray.goes_to(lambda sha256: workshop.store.holds(sha256)),
+                )
                 for root in self.roots
                 for stray in root.strays
                 if stray.keep is None
@@ -80,11 +94,11 @@ class Pruning:
 def prune_roots(workshop: Workshop, papers: Papers, pruning: Pruning) -> PruneResult:
     """Take out what was seen, unless the lock on disk has changed since this run read or wrote it."""
     if not pruning.count:
-        return pruning.preview()
+        return pruning.preview(workshop)
     if not papers.lock_stands():
         message = "the lock changed during the run: not pruning"
         return PruneResult(
-            (), (*pruning._kept(), *(StrayKept(gone.path, message) for gone in pruning.preview().pruned))
+            (), (*pruning._kept(), *(StrayKept(gone.path, message) for gone in pruning.preview(workshop).pruned))
         )
     pruned: list[Pruned] = []
     kept: list[StrayKept] = []
@@ -102,9 +116,12 @@ def root_warnings(workshop: Workshop) -> tuple[str, ...]:
     return tuple(warning for _, root in workshop.roots() for warning in root.warnings)
 
 
-def unseen_warnings(pruning: Pruning) -> tuple[str, ...]:
-    """The roots in which nobody could look for strays."""
-    return tuple(f"not pruning `{root.prefix}`: {root.unseen}" for root in pruning.roots if root.unseen)
+def pruning_warnings(pruning: Pruning) -> tuple[str, ...]:
+    """The roots in which nobody could look for strays, and those that keep theirs because the lock lists no file."""
+    kept = sum(1 for root in pruning.roots for stray in root.strays if stray.keep == _EMPTY)
+    unseen = (f"not pruning `{root.prefix}`: {root.unseen}" for root in pruning.roots if root.unseen)
+    empty = (f"not pruning {kept} stray(s): the lock lists no file; `--allow-empty` prunes them",)
+    return (*unseen, *(empty if kept else ()))
 
 
 def _strays_of(workshop: Workshop, manifest: LockedManifest) -> RootStrays:

@@ -32,9 +32,7 @@ def without_room(workshop: Workshop, planned: Plan) -> list[tuple[FilePlan, NoSp
     Partials are there already, and so is what the store has; a root takes room only where its files are copies.
     """
     disks: dict[int, _Disk] = {}
-    to_come = (
-        [] if workshop.settings.offline else list({_task(file): file for file in _to_fetch(workshop, planned)}.values())
-    )
+    to_come = list({_task(file): file for file in _to_fetch(workshop, planned)}.values())
     _ask(disks, workshop.store_folder, to_come, sum(file.to_fetch for file in to_come))
     store_device = next(iter(disks))
     for file in planned.files:
@@ -52,6 +50,8 @@ def without_room(workshop: Workshop, planned: Plan) -> list[tuple[FilePlan, NoSp
 def _to_fetch(workshop: Workshop, planned: Plan) -> Iterable[FilePlan]:
     for file in planned.files:
         sha256 = file.node.file.sha256
+        if workshop.settings.offline and file.node.file.needs_network:
+            continue
         if file.action in FETCHING and not (sha256 is not None and workshop.store.holds(sha256)):
             yield file
 

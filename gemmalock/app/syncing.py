@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from gemmalock.app.affording import affordable
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, prune_roots, root_warnings, unseen_warnings
+from gemmalock.app.pruning import Pruning, prune_roots, pruning_warnings, root_warnings
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
@@ -87,7 +87,7 @@ class Sync:
 
     def _sync(self, ready: Ready) -> Report:
         nodes = self.selection.of(ready.lock.nodes())
-        pruning = self._pruning(ready.lock)
+        pruning = self._pruning()
         planned = plan(nodes, self._look(nodes))
         self.workshop.reporter.planned(planned)
         if not self.options.acts:
@@ -111,7 +111,7 @@ class Sync:
             warnings=(
                 *self._warnings(ready, nodes),
                 *_not_pruned(code, pruning),
-                *unseen_warnings(pruning),
+                *pruning_warnings(pruning),
                 *untidy,
                 *root_warnings(self.workshop),
             ),
@@ -131,12 +131,11 @@ class Sync:
         except (FileError, Interrupted) as error:
             return ExitCode(error.exit_code), PruneResult(), (ErrorNote.of(error),)
 
-    def _pruning(self, lock: Lock) -> Pruning:
+    def _pruning(self) -> Pruning:
         """What would be pruned. Raises RunRefused before anything is changed, where pruning would be a mistake."""
-        wanted = not (self.options.no_prune or self.selection.given)
-        if not any(True for _ in lock.nodes()) and not self.options.allow_empty:
-            wanted = False
-        return Pruning.of(self.workshop, adopt=self.options.adopt) if wanted else Pruning()
+        options = self.options
+        wanted = not (options.no_prune or self.selection.given)
+        return Pruning.of(self.workshop, adopt=options.adopt, allow_empty=options.allow_empty) if wanted else Pruning()
 
     def _carry_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
         if planned.is_noop:
@@ -166,7 +165,7 @@ class Sync:
     def _planned_report(self, ready: Ready, planned: Plan, pruning: Pruning) -> Report:
         outcomes = tuple(_planned(file, offline=self.workshop.settings.offline) for file in planned.files)
         code = exit_code_of(outcomes)
-        pruned = pruning.preview()
+        pruned = pruning.preview(self.workshop)
         if self.options.check and (not planned.is_noop or pruned.pruned):
             code = ExitCode.FAILED
         return Report(
@@ -176,7 +175,7 @@ class Sync:
             pruned=pruned.pruned,
             strays_kept=pruned.kept,
             lock=LockChange(LOCK_NAME, False),
-            warnings=self._warnings(ready, self.selection.of(ready.lock.nodes())),
+            warnings=(*self._warnings(ready, self.selection.of(ready.lock.nodes())), *pruning_warnings(pruning)),
             facts=(("dry_run", True),),
         )
 
@@ -256,7 +255,7 @@ def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
         return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
     if file.action is Action.REFUSE:
         return failed(file, refused(file))
-    if offline and file.action in FETCHING:
+    if offline and file.node.file.needs_network and file.action in FETCHING:
         return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
     return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.durable import replace_at
-from gemmalock.errors import Busy, StateTooNew
+from gemmalock.errors import Busy, GemmalockError, StateTooNew
 from gemmalock.ledger import LedgerEntry
 from gemmalock.roots.walk import lstat_at, opened, read_at
 from gemmalock.stopping import Stop
@@ -29,6 +29,8 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTS
 #: Less the umask: a root may be shared, and its ledger holds no secret.
 _MODE = 0o666
 _LOCK_SECONDS = 60.0
+#: How often the ledger is saved while files are being placed, in seconds at least: a killed run loses no more.
+_SAVE_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 
 
@@ -52,6 +54,7 @@ class Book:
         self._entries: Mapping[str, LedgerEntry] | None = None
         self._is_read = False
         self._changes: dict[str, _Change] = {}
+        self._save_due = time.monotonic() + _SAVE_SECONDS
         self.warnings: list[str] = []
 
     def entry(self, path: str) -> LedgerEntry | None:
@@ -82,13 +85,34 @@ class Book:
         """Forget a path: it is no longer in the root."""
         self._change(path, None)
 
-    def save(self) -> None:
+    def begin(self) -> None:
+        """Make sure that there is a ledger on disk, an empty one where there is none that can be made sense of: what is
+        put in place from now on is ours, also where this process is killed. Raises as `save`, and StateTooNew."""
+        if self.is_readable():
+            return
+        with self.locked(), self._mutex:
+            self._is_read = False
+            if not self.is_readable():
+                self._write({})
+
+    def save_if_due(self) -> None:
+        """Save, at most about once a second. Never waits and never raises: what could not be saved now is saved, or
+        told, by the `save` at the end."""
+        with self._mutex:
+            now = time.monotonic()
+            if now < self._save_due:
+                return
+            self._save_due = now + _SAVE_SECONDS
+        with contextlib.suppress(OSError, GemmalockError):
+            self.save(patience=0.0)
+
+    def save(self, *, patience: float = _LOCK_SECONDS) -> None:
         """Merge this process's changes into what is on disk now; nothing is written where nothing changes.
-        Raises OSError, UnsafePath and Busy."""
+        Raises OSError, UnsafePath, and Busy when nobody lets go of the root's lock for `patience` seconds."""
         if not self._changes:
             return
         # The lock of the root before that of the threads, everywhere: pruning holds the first and needs the second.
-        with self.locked(), self._mutex:
+        with self.locked(patience), self._mutex:
             self._is_read = False
             entries = dict(self._read())
             for path, change in self._changes.items():
@@ -101,14 +125,14 @@ class Book:
             self._changes.clear()
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = _LOCK_SECONDS) -> Iterator[None]:
         """Hold the root's advisory lock, alone among processes. Where the file system has no locks, go on without and
-        warn once. Raises Busy when nobody lets go for a minute, and Interrupted."""
+        warn once. Raises Busy when nobody lets go for `patience` seconds, and Interrupted."""
         with self.own_folder() as own:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             lock = os.open("lock", flags, _MODE, dir_fd=own)
         try:
-            self._acquire(lock)
+            self._acquire(lock, patience)
             yield
         finally:
             os.close(lock)
@@ -173,14 +197,14 @@ class Book:
             self._seen = _identity(lstat_at(own, LEDGER))
         self._entries = entries
 
-    def _acquire(self, lock: int) -> None:
-        deadline = time.monotonic() + _LOCK_SECONDS
+    def _acquire(self, lock: int, patience: float) -> None:
+        deadline = time.monotonic() + patience
         while True:
             try:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Busy(f"another process has held the lock `{self._own}/lock` for a minute") from None
+                if time.monotonic() >= deadline:
+                    raise Busy(f"another process has held the lock `{self._own}/lock` for {patience:.0f} s") from None
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gemmalock.errors import UnsafePath, disk_error
+from gemmalock.ledger import LedgerEntry
 from gemmalock.links import LinkMode
 from gemmalock.lockfile import LockedFile
 from gemmalock.paths import matches
@@ -142,18 +143,19 @@ class RootFolder:
 
     def _stray(self, found: Found, known: Tracked) -> Stray:
         if found.stat is None:
-            return Stray(found.path, 0, (0, 0, 0), False, found.keep)
+            return Stray(found.path, 0, (0, 0, 0), None, found.keep)
         keep = self._kept(found.path) or known.why_keep(found.path)
-        return Stray(found.path, found.stat.st_size, identity(found.stat), self._is_ours(found.path, found.stat), keep)
+        return Stray(found.path, found.stat.st_size, identity(found.stat), self._ours(found.path, found.stat), keep)
 
     def _kept(self, path: str) -> str | None:
         return "a `keep` setting names it" if any(matches(above, self._keep) for above in parents(path)) else None
 
-    def _is_ours(self, path: str, found: os.stat_result) -> bool:
-        """Whether sync put it here, and nobody changed it since."""
+    def _ours(self, path: str, found: os.stat_result) -> str | None:
+        """The digest of what sync put here, if nobody changed it since."""
         entry = self._book.entry(path)
-        if entry is None:
-            return False
+        return entry.sha256 if entry is not None and self._is_as_placed(path, found, entry) else None
+
+    def _is_as_placed(self, path: str, found: os.stat_result, entry: LedgerEntry) -> bool:
         if not stat.S_ISLNK(found.st_mode):
             return entry.link != SYMLINK and stat.S_ISREG(found.st_mode) and is_recorded(found, entry)
         try:

@@ -46,7 +46,9 @@ class Placer:
         self._prepare()
         for tries in range(1, _TRIES + 1):
             try:
-                return self._place(file, source, sha256, mode)
+                how = self._place(file, source, sha256, mode)
+                self.book.save_if_due()
+                return how
             except (FileNotFoundError, IsADirectoryError):
                 if tries == _TRIES or not source.exists():
                     raise
@@ -128,6 +130,7 @@ class Placer:
             if not self._prepared:
                 with self.book.own_folder():
                     sweep(self.base, f"{self.root}/{OWN}/staging")
+                self.book.begin()
                 self._prepared = True
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
 from gemmalock.plan import Place
-from gemmalock.ports import PlaceSight
+from gemmalock.ports import UNPROVABLE, PlaceSight
 
 #: What is neither a file nor a link, by the test of its mode.
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -27,10 +27,12 @@ _SHOWN_DIGITS = 12
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Only the bytes can tell: their sha256 has to be `expected`. `known`: the ledger's stat agrees."""
+    """Only the bytes can tell: their sha256 has to be `expected`, as `teller` says. `known`: the ledger's stat
+    agrees."""
 
     expected: str
     known: bool
+    teller: str = "the lock"
 
     def settled(self, sha256: str) -> PlaceSight:
         """What is to be said when the bytes have this sha256."""
@@ -39,7 +41,7 @@ class Doubt:
         was, now = f"`{self.expected[:_SHOWN_DIGITS]}…`", f"`{sha256[:_SHOWN_DIGITS]}…`"
         if self.known:
             return PlaceSight(Place.OTHER, f"the bytes rotted: their sha256 was {was}, and is {now}")
-        return PlaceSight(Place.OTHER, f"the bytes have sha256 {now}, the lock says {was}")
+        return PlaceSight(Place.OTHER, f"the bytes have sha256 {now}, {self.teller} says {was}")
 
 
 def judge(file: LockedFile, found: os.stat_result, entry: LedgerEntry | None, verify: bool) -> PlaceSight | Doubt:
@@ -55,8 +57,8 @@ def judge(file: LockedFile, found: os.stat_result, entry: LedgerEntry | None, ve
         return Doubt(file.sha256, known=False).settled(entry.sha256)
     expected = file.sha256 or (entry.sha256 if entry is not None and proves(entry, file) else None)
     if expected is None:
-        return PlaceSight(Place.OTHER, "nothing could prove these bytes: the lock has no digest")
-    return Doubt(expected, known=False)
+        return PlaceSight(Place.OTHER, UNPROVABLE)
+    return Doubt(expected, known=False, teller="the lock" if file.sha256 else "the ledger")
 
 
 def is_recorded(found: os.stat_result, entry: LedgerEntry) -> bool:

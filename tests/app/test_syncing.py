@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import gemmalock
+from gemmalock.app.caring import PruneOptions, run_prune
+from gemmalock.app.session import Call, begin
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.servers.fileserver import Content
 
@@ -141,12 +143,137 @@ def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
     assert desk.server.requests == ()
 
 
+@pytest.mark.parametrize("command", ["sync", "sync --check", "sync --dry-run", "status"])
+def test_a_lock_without_a_file_keeps_every_stray_and_says_how_to_prune(desk: Desk, command: str) -> None:
+    desk.declare("small.json")
+    desk.sync()
+    desk.project.write_manifest("version: 1\nmodels: {}\n")
+    desk.lock()
+    verb, *flags = command.split()
+    report = getattr(gemmalock, verb)(desk.project.folder, **{flag[2:].replace("-", "_"): True for flag in flags})
+    assert (report.exit_code, report.pruned) == (0, ())
+    assert [stray.path for stray in report.strays_kept] == ["models/m/small.json"]
+    assert "--allow-empty" in report.strays_kept[0].reason
+    assert [warning for warning in report.warnings if "--allow-empty" in warning]
+    assert (desk.project.folder / "models/m/small.json").exists()
+    assert [gone.path for gone in desk.sync(allow_empty=True).pruned] == ["models/m/small.json"]
+
+
+@pytest.mark.parametrize("mode", ["hardlink", "copy", "symlink"])
+def test_every_plan_says_where_a_stray_goes_as_the_act_does(desk: Desk, mode: str) -> None:
+    desk.declare("small.json", "large.gguf")
+    desk.sync(link_mode=mode)
+    desk.declare("small.json")
+    desk.lock()
+    (desk.project.folder / "models/mine").write_text("mine")
+    plans = [
+        gemmalock.status(desk.project.folder).pruned,
+        desk.sync(dry_run=True).pruned,
+        desk.sync(check=True).pruned,
+        _prune(desk, dry_run=True),
+    ]
+    act = desk.sync().pruned
+    assert [(gone.path, gone.to) for gone in act] == [("models/m/large.gguf", "store"), ("models/mine", "trash")]
+    assert plans == [act] * 4
+
+
+def _prune(desk: Desk, *, dry_run: bool) -> tuple[gemmalock.Pruned, ...]:
+    """What `gemmalock prune` takes out."""
+    session = begin(Call(desk.project.folder))
+    return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run)).pruned
+
+
+@pytest.mark.parametrize("verb", ["lock", "sync"])
+def test_where_no_lock_is_written_no_file_is_done(desk: Desk, verb: str) -> None:
+    desk.declare("small.json", "gone.bin")
+    report = getattr(desk, verb)()
+    assert {file.path: (file.verb, file.outcome.value) for file in report.files} == {
+        "models/m/small.json": ("NOT LOCKED", "planned"),
+        "models/m/gone.bin": ("FAILED", "failed"),
+    }
+    assert not desk.project.lock.exists()
+
+
+def test_a_file_that_fails_in_two_ways_is_one_entry(desk: Desk) -> None:
+    folder = desk.project.folder
+    (folder / "weights").mkdir()
+    (folder / "weights/a.bin").write_bytes(SMALL)
+    files = f"['*.bin', '*.gguf', '*.onnx', {{url: '{desk.server.origin}/small.json', path: A.bin}}]"
+    desk.project.write_manifest(f"version: 1\nmodels:\n  m:\n    source: file://weights\n    files: {files}\n")
+    report = desk.lock()
+    ids = [file.id.removeprefix("gemmalock.yaml::m::") for file in report.files]
+    assert sorted(ids) == ["*.gguf", "*.onnx", "A.bin", "a.bin"]
+    assert {file.outcome.value for file in report.files if file.error is None} <= {"planned"}
+
+
+def test_a_declared_digest_that_the_source_contradicts_is_to_be_changed_in_the_manifest(desk: Desk) -> None:
+    desk.declare("large.gguf", sha256="ab" * 32)
+    desk.lock()
+    report = desk.sync()
+    assert errors_of(report) == [("large.gguf", "digest_mismatch")]
+    (error,) = (file.error for file in report.files if file.error is not None)
+    assert "change its `sha256`" in error.hint
+    assert "where the manifest declares" in error.hint
+
+
+#: What was done to a file whose lock has no digest → what `verify` says of it, and what to do.
+DOUBTS = {
+    "no ledger": ("nothing could prove the bytes in place: the lock has no digest", "gemmalock lock --hash"),
+    "other bytes": ("the ledger says", "gemmalock sync --verify"),
+    "other size": ("1 bytes are in place, the lock says", "gemmalock sync --verify"),
+}
+
+
+@pytest.mark.parametrize("what", DOUBTS)
+def test_verify_says_who_knows_a_digest_and_where_nobody_does(desk: Desk, what: str) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    desk.sync(locked=True)
+    placed = desk.project.folder / "models/m/large.gguf"
+    placed.unlink()
+    placed.write_bytes({"no ledger": LARGE, "other bytes": LARGE[::-1], "other size": b"x"}[what])
+    if what == "no ledger":
+        (desk.project.folder / "models/.gemmalock/ledger.json").unlink()
+    (error,) = (file.error for file in gemmalock.verify(desk.project.folder).files)
+    message, hint = DOUBTS[what]
+    assert error is not None
+    assert message in error.message
+    assert "has other bytes" not in error.message
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    "command", ["sync", "sync --locked", "sync --check", "sync --dry-run", "status", "lock --check"]
+)
+def test_a_wrong_manifest_is_told_before_a_missing_lock(desk: Desk, command: str) -> None:
+    verb, *flags = command.split()
+    options = {flag[2:].replace("-", "_"): True for flag in flags}
+    desk.project.write_manifest("version: 1\nmodles: {}\n")
+    with pytest.raises(gemmalock.ManifestInvalid):
+        getattr(gemmalock, verb)(desk.project.folder, **options)
+    desk.declare("small.json")
+    if "--locked" in flags or "--check" in flags:
+        with pytest.raises(gemmalock.LockMissing):
+            getattr(gemmalock, verb)(desk.project.folder, **options)
+
+
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     before = sorted(desk.project.folder.rglob("*"))
     assert desk.sync(dry_run=True).ok
     assert desk.lock(dry_run=True).ok
     assert sorted(desk.project.folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("url", ["file://weights.bin", "FILE://weights.bin"])
+def test_a_file_url_needs_no_network(desk: Desk, url: str) -> None:
+    (desk.project.folder / "weights.bin").write_bytes(LARGE)
+    desk.project.write_manifest(f"version: 1\nmodels:\n  m:\n    files:\n      - {{url: '{url}', path: w.bin}}\n")
+    assert desk.lock(offline=True).ok
+    assert [file.outcome.value for file in desk.sync(offline=True, dry_run=True).files] == ["planned"]
+    report = desk.sync(offline=True)
+    assert [(file.outcome.value, file.bytes_fetched) for file in report.files] == [("done", len(LARGE))]
+    assert (desk.project.folder / "models/m/w.bin").read_bytes() == LARGE
 
 
 def test_a_file_that_is_removed_from_the_manifest_is_pruned_and_had_again_for_nothing(desk: Desk) -> None:

@@ -12,7 +12,7 @@ from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
 from gemmalock.outcome import Pruned, StrayKept
 from gemmalock.plan import Place
-from gemmalock.ports import PlaceSight, PruneResult, Stray
+from gemmalock.ports import UNPROVABLE, PlaceSight, PruneResult, Stray
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class MemoryRoot:
         if len(found.content) != file.size:
             return PlaceSight(Place.OTHER, f"{len(found.content)} bytes are in place, the lock says {file.size}")
         if expected is None:
-            return PlaceSight(Place.OTHER, "nothing could prove these bytes: the lock has no digest")
+            return PlaceSight(Place.OTHER, UNPROVABLE)
         agrees = _read(found, on_read) == expected
         return PlaceSight(Place.MATCHING) if agrees else PlaceSight(Place.OTHER, "other bytes")
 
@@ -120,7 +120,7 @@ class MemoryRoot:
 
     def strays(self, locked: frozenset[str]) -> tuple[Stray, ...]:
         return tuple(
-            Stray(path, len(found.content), found.identity, self._is_ours(path, found))
+            Stray(path, len(found.content), found.identity, self._ours(path, found))
             for path, found in sorted(self.disk.files.items())
             if path not in locked
         )
@@ -159,9 +159,11 @@ class MemoryRoot:
             self.disk.trash.append((stray.path, found.content))
         return Pruned(stray.path, stray.size, "store" if spare else "trash")
 
-    def _is_ours(self, path: str, found: MemoryFile) -> bool:
+    def _ours(self, path: str, found: MemoryFile) -> str | None:
         entry = self._entry(path)
-        return entry is not None and found.identity == (entry.size, entry.mtime_ns, entry.inode)
+        if entry is None or found.identity != (entry.size, entry.mtime_ns, entry.inode):
+            return None
+        return entry.sha256
 
     def _entry(self, path: str) -> LedgerEntry | None:
         return self._changes[path] if path in self._changes else (self.disk.ledger or {}).get(path)

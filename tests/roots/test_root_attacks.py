@@ -76,7 +76,7 @@ def race(world: World, rounds: int) -> int:
     """Prune, place and discard `rounds` times in a folder that is being swapped; how often pruning got something."""
     canary = Canary(world)
     found = (canary.inside / "x.bin").lstat()
-    stray = Stray("m/x.bin", found.st_size, (found.st_size, found.st_mtime_ns, found.st_ino), True)
+    stray = Stray("m/x.bin", found.st_size, (found.st_size, found.st_mtime_ns, found.st_ino), sha256_of(THEIRS))
     root = world.open(link_mode=LinkMode.HARDLINK)
     source = world.object(MINE)
     got = 0

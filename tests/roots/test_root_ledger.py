@@ -44,6 +44,46 @@ def test_a_save_with_nothing_to_say_makes_no_folder(world: World) -> None:
     assert not world.models.exists()
 
 
+def test_a_root_has_a_ledger_before_it_has_a_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gemmalock.roots.placing.Placer._commit", die)
+    with pytest.raises(KeyboardInterrupt):
+        world.put(world.open(), "m/one.bin", ONE)
+    assert world.tree() == {}
+    assert world.open().has_ledger()
+
+
+def test_what_a_killed_run_has_put_in_place_is_known_but_for_the_last_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("gemmalock.roots.book.time.monotonic", lambda: clock[0])
+    killed = world.open()
+    known: list[list[str]] = []
+    for name, seconds in (("a", 0.4), ("b", 0.4), ("c", 0.4), ("d", 0.4)):
+        clock[0] += seconds
+        world.put(killed, name, ONE)
+        again = world.open()
+        known.append([each for each in "abcd" if again.look(locked(each, ONE)).place is Place.KNOWN])
+    assert known == [[], [], ["a", "b", "c"], ["a", "b", "c"]]
+
+
+def test_a_ledger_that_others_hold_is_not_waited_for_while_files_are_placed(world: World) -> None:
+    in_sync(world)
+    root = world.open()
+    lock = os.open(world.models / ".gemmalock/lock", os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        file = world.put(root, "m/three.bin", ONE)
+    finally:
+        os.close(lock)
+    assert world.open().look(file).place is Place.MATCHING
+    root.save()
+    assert world.open().look(file).place is Place.KNOWN
+
+
 def test_a_ledger_cut_at_any_byte_is_none_and_breaks_nothing(world: World) -> None:
     whole = in_sync(world)
     ledger = world.models / ".gemmalock/ledger.json"
@@ -205,7 +245,6 @@ def test_a_planted_lock_is_not_followed(world: World) -> None:
     (world.models / ".gemmalock").mkdir(parents=True)
     (world.models / ".gemmalock/lock").symlink_to(outside)
     root = world.open()
-    world.put(root, "m/one.bin", ONE)
     with pytest.raises(Exception, match="symbolic link"):
-        root.save()
+        world.put(root, "m/one.bin", ONE)
     assert not outside.exists()

@@ -130,7 +130,7 @@ def test_a_root_that_is_a_link_has_no_strays_but_an_error(world: World) -> None:
     root = world.open()
     with pytest.raises(UnsafePath, match="`models` is a symbolic link"):
         root.strays(frozenset())
-    forged = Stray("x.bin", len(THEIRS), (len(THEIRS), 0, 0), True)
+    forged = Stray("x.bin", len(THEIRS), (len(THEIRS), 0, 0), sha256_of(THEIRS))
     with pytest.raises(UnsafePath):
         root.prune([forged], lambda _: True)
     assert (outside / "x.bin").read_bytes() == THEIRS
