@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from gemmalock.errors import PolicyRefused
+from gemmalock.errors import PolicyRefused, UnsafePath
 
 #: What a name that was about to become another one ends with; what is left of it after a crash is nobody's.
 BESIDE = ".new"
@@ -127,6 +127,16 @@ def check_private(path: Path) -> None:
         )
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise PolicyRefused(f"everybody can write to `{path}`", hint=f"run `chmod go-w {path}`")
+
+
+def refuse_link(path: Path) -> None:
+    """Raise UnsafePath where a folder inside of the store is a symbolic link: we make none, and what it leads to is
+    not ours to write to or to tidy. Raises OSError."""
+    if path.is_symlink():
+        raise UnsafePath(
+            f"`{path}` is a symbolic link; gemmalock does not write through links",
+            hint="remove the link; `GEMMALOCK_STORE` places the whole store elsewhere",
+        )
 
 
 def sync_folder(path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from gemmalock.app.affording import affordable
@@ -16,7 +18,7 @@ from gemmalock.errors import Busy, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
 from gemmalock.plan import Action, FilePlan, ResumeStatus
-from gemmalock.ports import Ask, Claim, Listing, Probe, Source
+from gemmalock.ports import Answer, Ask, Claim, Listing, Probe, Source
 from gemmalock.resolver import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
 
 _Answer = TypeVar("_Answer")
@@ -81,23 +83,15 @@ class Questions:
         """The whole body through a staging file into the store."""
         store = self.workshop.store
         staged = store.staging()
-        digest, size = hashlib.sha256(), 0
-        answer = self._source.open(Ask(url), self.workshop.stop)
         try:
-            buffer = memoryview(bytearray(_BUFFER))
-            with staged.open("wb", buffering=0) as out:
-                while count := answer.readinto(buffer):
-                    digest.update(buffer[:count])
-                    write_all(out.fileno(), buffer[:count])
-                    size += count
-                os.fsync(out.fileno())
-            store.enter(staged, digest.hexdigest(), size)
-        except OSError as error:
-            raise disk_error(error, f"write `{staged}`") from error
+            with closing(self._source.open(Ask(url), self.workshop.stop)) as answer:
+                sha256, size = _written(answer, staged)
+            store.enter(staged, sha256, size)
         finally:
-            answer.close()
-            staged.unlink(missing_ok=True)
-        return Learned(size, digest.hexdigest(), answer.etag, answer.delimited)
+            # What cannot be removed now is a later run's to sweep.
+            with suppress(OSError):
+                staged.unlink(missing_ok=True)
+        return Learned(size, sha256, answer.etag, answer.delimited)
 
     def _learn_as_task(self, file: Unlocked, size: int, etag: str | None) -> Learned:
         locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=None)
@@ -140,6 +134,22 @@ class Questions:
     def _node(self, file: Unlocked, locked: LockedFile) -> Node:
         model = LockedModel(file.id.split("::")[1], (locked,))
         return Node(LockedManifest(self.manifest_path, "models", "", (model,)), model, locked)
+
+
+def _written(answer: Answer, staged: Path) -> tuple[str, int]:
+    """Write a whole body to a file, for good: its sha256 and its size. Raises FileError."""
+    digest, size = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(_BUFFER))
+    try:
+        with staged.open("wb", buffering=0) as out:
+            while count := answer.readinto(buffer):
+                digest.update(buffer[:count])
+                write_all(out.fileno(), buffer[:count])
+                size += count
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise disk_error(error, f"write `{staged}`") from error
+    return digest.hexdigest(), size
 
 
 @dataclass(frozen=True, slots=True)

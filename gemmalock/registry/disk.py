@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemmalock.durable import make_private
+from gemmalock.durable import make_private, refuse_link
 from gemmalock.errors import Busy, DiskError, disk_error
 from gemmalock.holders import Holder
 from gemmalock.lockfile import LockedFile, Node
@@ -118,6 +118,7 @@ class DiskRegistry:
     def tasks(self) -> tuple[TaskView, ...]:
         """Every task, sorted by its ID; changes nothing. Raises DiskError when the list itself cannot be read."""
         try:
+            refuse_link(self.folder)
             names = sorted(name for name in os.listdir(self.folder) if folders.is_task_id(name))
         except FileNotFoundError:
             return ()
@@ -215,6 +216,7 @@ class DiskRegistry:
         """
         path = self.folder / task_id
         try:
+            refuse_link(self.folder)
             if birth is not None:
                 self._prepare()
             while True:

@@ -196,9 +196,10 @@ def make(path: Path, record: TaskRecord) -> tuple[TaskFolder, claims.Taken] | No
 
 
 def sweep(tasks: Path) -> None:
-    """Remove what processes that are dead left beside the tasks. Never raises OSError: it is only tidying."""
+    """Remove what processes that are dead left beside the tasks; nothing where `tasks` is a link. Never raises OSError:
+    it is only tidying."""
     with suppress(OSError):
-        for name in os.listdir(tasks):
+        for name in [] if tasks.is_symlink() else os.listdir(tasks):
             prefix = next((prefix for prefix in (COMING, GOING) if name.startswith(prefix)), None)
             if prefix is not None and _is_left_over(tasks / name, name.removeprefix(prefix)):
                 _remove_left_over(tasks / name)

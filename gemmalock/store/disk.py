@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gemmalock.durable import check_private, make_private, open_folder, sync_folder, write_file
+from gemmalock.durable import check_private, make_private, open_folder, refuse_link, sync_folder, write_file
 from gemmalock.errors import SizeMismatch, disk_error
 from gemmalock.holders import mark
 from gemmalock.journal import Chunk
@@ -219,7 +219,9 @@ class DiskStore:
 
     def _forget_tasks(self) -> None:
         """Drop the notes of tasks whose object is gone."""
-        for task_id in _names(self._learned, TASK_ID):
+        with _disk_errors(f"read `{self._learned}`"):
+            noted = _names(self._learned, TASK_ID)
+        for task_id in noted:
             sha256 = self.digest_of(task_id)
             if sha256 is None or _regular(self.object_path(sha256)) is None:
                 with suppress(OSError):
@@ -242,22 +244,30 @@ class DiskStore:
             return path if found.st_size == size else None
 
     def _find(self, path: Path) -> os.stat_result | None:
-        """The stat of an object, or None where there is none. Raises PolicyRefused when the store is not ours."""
+        """The stat of an object, or None where there is none. Raises PolicyRefused when the store is not ours, and
+        UnsafePath where a link leads out of it."""
         found = _regular(path)
-        if found is not None and not self._trusted:
+        if found is None:
+            return None
+        refuse_link(self._objects)
+        refuse_link(path.parent)
+        if not self._trusted:
             check_private(self.folder)
             self._trusted = True
         return found
 
     def _prepare(self, folder: Path) -> None:
-        """Make a folder of the store; and see, the first time, that the store is ours alone."""
-        if not self._trusted:
-            make_private(self.folder)
-            self._trusted = True
+        """Make a folder of the store where it is missing; and see, the first time, that the store is ours alone.
+        Raises OSError, PolicyRefused, and UnsafePath at a link."""
+        if folder == self.folder:
+            if not self._trusted:
+                make_private(folder)
+                self._trusted = True
+            return
+        self._prepare(folder.parent)
+        refuse_link(folder)
         if not folder.is_dir():
             make_private(self.folder)
-            if folder.parent != self.folder:
-                self._prepare(folder.parent)
             folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(folder.parent)
 
@@ -350,6 +360,8 @@ def _disk_errors(doing: str) -> Iterator[None]:
 
 
 def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    """The names in a folder of the store that are ours, sorted. Raises OSError, and UnsafePath at a link."""
+    refuse_link(folder)
     try:
         return sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
     except FileNotFoundError:

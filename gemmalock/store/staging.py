@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from gemmalock.durable import open_folder
 from gemmalock.holders import is_dead_mark, mark
 
 #: What nobody can be asked about, or is kept as evidence, goes after so long.
@@ -21,10 +22,10 @@ def staged_file(folder: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what dead processes left in a folder, and what is old. Only tidying: never raises."""
-    with suppress(OSError):
-        for name in os.listdir(folder):
-            path = folder / name
+    """Remove what dead processes left in a folder, and what is old; nothing where the folder is a link. Only tidying:
+    never raises."""
+    with suppress(OSError), open_folder(folder, follow=False) as opened:
+        for name in os.listdir(opened):
             with suppress(OSError):
-                if is_dead_mark(name) or time.time() - path.lstat().st_ctime > KEPT_SECONDS:
-                    path.unlink()
+                if is_dead_mark(name) or time.time() - os.lstat(name, dir_fd=opened).st_ctime > KEPT_SECONDS:
+                    os.unlink(name, dir_fd=opened)

@@ -102,6 +102,13 @@ def test_a_file_that_came_whole_before_a_kill_is_not_fetched_again(gemmalock: Ge
     assert workshop.registry.tasks() == ()
 
 
+def test_a_file_that_cannot_be_had_leaves_nothing_staged(gemmalock: Gemmalock, project: Project) -> None:
+    with FileServer({"/a.gguf": Content(TINY, fail_first=[404])}) as server:
+        declare(project, one=f"{server.url}/a.gguf")
+        assert gemmalock("lock").code == 1
+    assert os.listdir(Path(os.environ["GEMMALOCK_STORE"]) / "staging") == []
+
+
 def test_a_lock_that_has_to_try_again_says_so(gemmalock: Gemmalock, project: Project) -> None:
     with FileServer({"/a.gguf": Content(TINY, head=False, fail_first=[503])}) as server:
         declare(project, one=f"{server.url}/a.gguf")

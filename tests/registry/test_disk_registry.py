@@ -187,6 +187,21 @@ def test_a_link_instead_of_a_task_is_not_followed(registry: DiskRegistry, tmp_pa
     assert os.listdir(elsewhere) == ["data.part"]
 
 
+def test_a_link_instead_of_all_tasks_is_not_followed(registry: DiskRegistry, tmp_path: Path) -> None:
+    node = node_of()
+    registry.claim(node, LOCK).release()
+    elsewhere = tmp_path / "elsewhere"
+    registry.folder.rename(elsewhere)
+    (elsewhere / f".gone-{_marks_of_the_dead()[0]}").mkdir()
+    before = sorted(elsewhere.rglob("*"))
+    registry.folder.symlink_to(elsewhere)
+    fresh = DiskRegistry(registry.folder.parent)
+    for act in (lambda: fresh.claim(node, LOCK), lambda: fresh.forget(node.file), fresh.clear, fresh.tasks):
+        with pytest.raises(UnsafePath, match="is a symbolic link"):
+            act()
+    assert sorted(elsewhere.rglob("*")) == before
+
+
 @pytest.mark.parametrize("name", ["data.part", "record.json", "journal"])
 def test_a_link_inside_a_task_is_not_followed(registry: DiskRegistry, tmp_path: Path, name: str) -> None:
     node = node_of()

@@ -135,6 +135,56 @@ def test_a_link_in_the_place_of_an_object_is_none(store: DiskStore, tmp_path: Pa
     assert store.checked(sha256, len(BIG)) is None
 
 
+@pytest.mark.parametrize("name", ["objects", "objects/{shelf}", "staging", "quarantine", "learned", "roots"])
+def test_a_link_inside_the_store_is_refused_and_nothing_behind_it_changes(
+    store: DiskStore, tmp_path: Path, name: str
+) -> None:
+    sha256, path = entered(store, BIG)
+    part = tmp_path / "part"
+    part.write_bytes(BIG[::-1])
+    elsewhere = tmp_path / "elsewhere"
+    place = store.folder / name.format(shelf=sha256[:2])
+    place.rename(elsewhere) if place.exists() else elsewhere.mkdir()
+    place.symlink_to(elsewhere)
+    (elsewhere / "theirs").write_bytes(b"precious")
+    before = sorted(elsewhere.rglob("*"))
+    acts: dict[str, Callable[[], object]] = {
+        "objects": lambda: store.enter(part, hashlib.sha256(BIG[::-1]).hexdigest(), len(BIG)),
+        "staging": store.staging,
+        "quarantine": lambda: store.checked(sha256, len(BIG), verify=True),
+        "learned": lambda: store.learn("00000000-0000-5000-8000-000000000000", sha256),
+        "roots": lambda: store.remember_root(tmp_path / "root"),
+    }
+    rot_in_secret(path)
+    with pytest.raises(UnsafePath, match="is a symbolic link"):
+        acts.get(name, lambda: store.checked(sha256, len(BIG)))()
+    if name.startswith("objects"):
+        for act in (lambda: store.has(sha256, len(BIG)), store.verify, store.prune):
+            with pytest.raises(UnsafePath):
+                act()
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["staging", "quarantine"])
+def test_tidying_does_not_go_through_a_link(store: DiskStore, tmp_path: Path, name: str) -> None:
+    entered(store, BIG)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / mark_of_the_dead()).write_bytes(b"precious")
+    place = store.folder / name
+    if place.exists():
+        place.rmdir()
+    place.symlink_to(elsewhere)
+    store.prune()
+    assert len(os.listdir(elsewhere)) == 1
+
+
+def mark_of_the_dead() -> str:
+    """A name that a process gave which is dead."""
+    text = "from gemmalock.holders import mark; print(mark())"
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")
 def test_a_part_of_another_file_system_is_copied_and_checked(store: DiskStore) -> None:
     part = Path(f"/dev/shm/gemmalock-test-{os.getpid()}")
