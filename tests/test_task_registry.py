@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,31 @@ def test_a_task_of_two_projects_is_listed_with_each_name_once(p: Path, q: Path) 
 
 
 # --- one file, however it is named -------------------------------------------------------------------------
+
+
+def test_an_outcome_means_the_node_of_its_id(p: Path) -> None:
+    (outcome,) = gemmalock.sync(p, retries=0).files
+    registry = gemmalock.TaskRegistry(p)
+    assert registry.get(outcome) == outcome.task_id
+    assert gemmalock.resume_status(outcome, p) is gemmalock.resume_status(NODE, p)
+    registry.unregister(outcome)
+    assert registry.all() == {}
+
+
+@pytest.mark.parametrize("nothing", [None, 3, b"weights", Path("weights")])
+def test_what_cannot_be_a_file_is_an_error_of_usage(p: Path, nothing: Any) -> None:
+    gemmalock.lock(p)
+    registry = gemmalock.TaskRegistry(p)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: registry.get(nothing),
+        lambda: registry.register(nothing, TASK),
+        lambda: registry.unregister(nothing),
+        lambda: gemmalock.resume_status(nothing, p),
+    )
+    for call in calls:
+        with pytest.raises(gemmalock.UsageError, match="is not a file"):
+            call()
+
 
 SPELLINGS: tuple[Callable[[gemmalock.LockedFile], str | gemmalock.LockedFile], ...] = (
     lambda file: file,
