@@ -219,6 +219,31 @@ def test_a_lock_that_cannot_be_read_is_not_taken_for_none(p: Path) -> None:
         registry.register("m::f.bin", TASK)
 
 
+# --- what a registration is worth --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("then", [None, OTHER], ids=["nothing", "another task"])
+def test_the_bytes_of_a_task_that_was_unregistered_count_no_more(p: Path, server: FileServer, then: str | None) -> None:
+    begun(p)
+    assert gemmalock.resume_status(NODE, p) is gemmalock.ResumeStatus.CAN_RESUME
+    registry = gemmalock.TaskRegistry(p)
+    registry.unregister(NODE)
+    if then is not None:
+        registry.register(NODE, then)
+    assert gemmalock.resume_status(NODE, p) is gemmalock.ResumeStatus.NO_TASK
+    server.files["/f.bin"].cut_after = None
+    (outcome,) = gemmalock.sync(p).files
+    assert (outcome.resume_status, outcome.bytes_kept) == (gemmalock.ResumeStatus.NO_TASK, 0)
+    assert outcome.bytes_fetched == len(BODY)
+
+
+def test_another_task_for_a_file_makes_its_old_partial_nobodys(p: Path) -> None:
+    begun(p)
+    gemmalock.TaskRegistry(p).register(NODE, OTHER)
+    assert gemmalock.resume_status(NODE, p) is gemmalock.ResumeStatus.NO_TASK
+    assert gemmalock.TaskRegistry(p).get(NODE) == OTHER
+
+
 # --- how long it lasts -------------------------------------------------------------------------------------
 
 

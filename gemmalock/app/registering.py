@@ -60,7 +60,8 @@ class TaskRegistry:
         return next((registered[name] for name in self._names(file) if name in registered), None)
 
     def unregister(self, file: File) -> None:
-        """Forget `file`; nothing happens where it is not registered. Raises Busy while a live process works on it."""
+        """Forget `file`; nothing happens where it is not registered. What came of its task counts no more, unless
+        another file or project asks for it too. Raises Busy while a live process works on it."""
         for name in self._names(file):
             self._registry.unregister_name(name, self._lock_path)
 
