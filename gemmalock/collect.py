@@ -66,9 +66,9 @@ def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selec
     """
     projects: set[Project] = set()
     prefixes: list[str] = []
-    for selector in selectors or (".",):
+    for selector in selectors or ("",):
         manifest, separator, rest = selector.partition("::")
-        project = _project_at(folder / manifest, selector)
+        project = _project_at(folder / manifest, selector or str(folder))
         projects.add(project)
         if separator:
             prefixes.append(f"{project.manifest}::{rest}".rstrip(":"))

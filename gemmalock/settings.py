@@ -66,7 +66,8 @@ def load_settings(folder: Path, environ: Mapping[str, str], flags: Mapping[str, 
         else:
             values |= {name: read} if name in _READERS else {}
     if problems:
-        raise SettingInvalid(f"{len(problems)} setting(s) cannot be", problems=problems)
+        told = str(problems[0]) if len(problems) == 1 else f"{len(problems)} settings cannot be"
+        raise SettingInvalid(told, problems=problems)
     return Settings(**values)  # type: ignore[arg-type]
 
 

@@ -178,8 +178,13 @@ def test_an_unknown_keyword_is_a_usage_error_that_says_what_was_meant(
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_setting_that_cannot_be_is_a_setting_error(project: Project, server: FileServer, name: str) -> None:
-    with pytest.raises(gemmalock.SettingInvalid):
+    with pytest.raises(gemmalock.SettingInvalid, match="`jobs` must be a whole number of at least 1, not `many`"):
         CALLS[name](project.folder, jobs="many")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(gemmalock.UsageError, match=r"`.*/nowhere` does not exist"):
+        gemmalock.sync(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,31 @@ def test_a_task_of_two_projects_is_listed_with_each_name_once(p: Path, q: Path) 
 
 # --- one file, however it is named -------------------------------------------------------------------------
 
+
+def test_an_outcome_means_the_node_of_its_id(p: Path) -> None:
+    (outcome,) = gemmalock.sync(p, retries=0).files
+    registry = gemmalock.TaskRegistry(p)
+    assert registry.get(outcome) == outcome.task_id
+    assert gemmalock.resume_status(outcome, p) is gemmalock.resume_status(NODE, p)
+    registry.unregister(outcome)
+    assert registry.all() == {}
+
+
+@pytest.mark.parametrize("nothing", [None, 3, b"weights", Path("weights")])
+def test_what_cannot_be_a_file_is_an_error_of_usage(p: Path, nothing: Any) -> None:
+    gemmalock.lock(p)
+    registry = gemmalock.TaskRegistry(p)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: registry.get(nothing),
+        lambda: registry.register(nothing, TASK),
+        lambda: registry.unregister(nothing),
+        lambda: gemmalock.resume_status(nothing, p),
+    )
+    for call in calls:
+        with pytest.raises(gemmalock.UsageError, match="is not a file"):
+            call()
+
+
 SPELLINGS: tuple[Callable[[gemmalock.LockedFile], str | gemmalock.LockedFile], ...] = (
     lambda file: file,
     lambda file: NODE,
@@ -191,6 +217,31 @@ def test_a_lock_that_cannot_be_read_is_not_taken_for_none(p: Path) -> None:
     registry = gemmalock.TaskRegistry(p)
     with pytest.raises(gemmalock.LockInvalid):
         registry.register("m::f.bin", TASK)
+
+
+# --- what a registration is worth --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("then", [None, OTHER], ids=["nothing", "another task"])
+def test_the_bytes_of_a_task_that_was_unregistered_count_no_more(p: Path, server: FileServer, then: str | None) -> None:
+    begun(p)
+    assert gemmalock.resume_status(NODE, p) is gemmalock.ResumeStatus.CAN_RESUME
+    registry = gemmalock.TaskRegistry(p)
+    registry.unregister(NODE)
+    if then is not None:
+        registry.register(NODE, then)
+    assert gemmalock.resume_status(NODE, p) is gemmalock.ResumeStatus.NO_TASK
+    server.files["/f.bin"].cut_after = None
+    (outcome,) = gemmalock.sync(p).files
+    assert (outcome.resume_status, outcome.bytes_kept) == (gemmalock.ResumeStatus.NO_TASK, 0)
+    assert outcome.bytes_fetched == len(BODY)
+
+
+def test_another_task_for_a_file_makes_its_old_partial_nobodys(p: Path) -> None:
+    begun(p)
+    gemmalock.TaskRegistry(p).register(NODE, OTHER)
+    assert gemmalock.resume_status(NODE, p) is gemmalock.ResumeStatus.NO_TASK
+    assert gemmalock.TaskRegistry(p).get(NODE) == OTHER
 
 
 # --- how long it lasts -------------------------------------------------------------------------------------

@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemmalock.app.registering import File, meant, named
 from gemmalock.app.registering import TaskRegistry as TaskRegistry
-from gemmalock.app.registering import meant
 from gemmalock.app.session import Call, Session, begin, settings_of, split_options
 from gemmalock.errors import NotFound
 from gemmalock.plan import ResumeStatus
 
 if TYPE_CHECKING:
-    from gemmalock.lockfile import LockedFile
     from gemmalock.outcome import Report
     from gemmalock.stopping import Stop
 
@@ -77,10 +76,11 @@ def path(name: str, folder: Folder = ".", **settings: object) -> Path:
     return place
 
 
-def resume_status(file: str | LockedFile, folder: Folder = ".", **settings: object) -> ResumeStatus:
-    """What one look at the disk says of a file, given as a node ID, `MODEL::FILE`, a path below the project, or a
-    LockedFile. Raises NotFound for one that the lock does not have."""
+def resume_status(file: File, folder: Folder = ".", **settings: object) -> ResumeStatus:
+    """What one look at the disk says of a file, given as a node ID, `MODEL::FILE`, a path below the project, a
+    LockedFile or a FileOutcome. Raises NotFound for one that the lock does not have."""
     session = _session(folder, (), settings_of("resume_status", settings), None)
+    file = named(file)
     node = meant(session.papers.required_lock().nodes(), file)
     name, task_id = (file, None) if isinstance(file, str) else (file.path, file.task_id)
     if node is None or task_id not in (None, node.file.task_id):

@@ -79,7 +79,8 @@ class Page:
         """An error that ended the run."""
         if isinstance(error, InputError) and error.problems:
             for problem in error.problems:
-                click.echo(escaped(str(problem)), err=True)
+                if str(problem) != error.message:
+                    click.echo(escaped(str(problem)), err=True)
                 if problem.excerpt:
                     # Behind a bar: a line that begins with `::` would drive a CI runner.
                     click.echo("\n".join(f"  | {escaped(line)}" for line in problem.excerpt.split("\n")), err=True)

@@ -73,7 +73,8 @@ class DiskRegistry:
         except DiskError as error:
             return TaskSight(error=error.message)
         return TaskSight(
-            record=record,
+            # Nobody's record is none: whoever unregistered the task wants its bytes to count no more.
+            record=record if record is not None and askers(record) else None,
             has_bytes=partial.length > 0,
             kept=partial.journal.kept,
             validator=partial.validator,
@@ -89,7 +90,7 @@ class DiskRegistry:
             raise _busy(fresh.task_id, held)
         assert held is not None
         with _given_up_on_failure(held):
-            if is_of(held.record, node.file):
+            if askers(held.record) and is_of(held.record, node.file):
                 held.keep_record(continued(held.record, fresh))
             else:
                 # Bytes that no record vouches for, or those of another file.
