@@ -31,10 +31,8 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the chosen cases. The exit code: 0, 1 when a case failed, 2 when it was interrupted."""
-    parser = _parser()
-    asked = parser.parse_args(arguments)
-    if unknown := [name for name in asked.cases if name not in CASES]:
-        parser.error(f"there is no case `{unknown[0]}`; there are {', '.join(CASES)}")
+    asked = _asked(arguments)
+    load = os.getloadavg()[0]
     for number in _INTERRUPTS:
         signal.signal(number, _interrupt)
     try:
@@ -44,20 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; everything is cleaned up", file=sys.stderr)
         return INTERRUPTED
-    text = table.page(results, circumstances(bench), least_visible_peak())
+    text = table.page(results, circumstances(bench, load), least_visible_peak())
     print(text)
     if asked.write:
         table.write(asked.write, text)
     return 1 if failed else 0
 
 
-def circumstances(bench: Bench) -> str:
-    """What the figures were taken with."""
+def circumstances(bench: Bench, load: float) -> str:
+    """What the figures were taken with, and how busy the machine was before."""
     versions = [f"{name} {number}" for name in VERSION_FLAGS if (number := version(name))]
     system = f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
     rounds = "1 round" if bench.runs == 1 else f"{bench.runs} rounds, in turn"
     with_these = f"gemmalock {VERSION}, Python {platform.python_version()}, {', '.join(versions)}"
-    line = f"{with_these}; {system}, {os.cpu_count()} cores; {rounds}."
+    line = f"{with_these}; {system}, {os.cpu_count()} cores, load {load:.1f} before; {rounds}."
     return f"{line} **`--quick`: sizes are a fraction, and no figure means anything.**" if bench.quick else line
 
 
@@ -95,6 +93,22 @@ def _tmpfs(needed: int) -> Path | None:
         return memory
     _tell("no tmpfs with room enough: the disk takes part in every figure")
     return None
+
+
+def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line says; whatever cannot be is told before anything is measured."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if unknown := [name for name in asked.cases if name not in CASES]:
+        parser.error(f"there is no case `{unknown[0]}`; there are {', '.join(CASES)}")
+    if asked.runs is not None and asked.runs < 1:
+        parser.error("--runs must be at least 1")
+    if asked.write:
+        try:
+            table.around(asked.write)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    return asked
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -91,12 +91,21 @@ def notes(results: Iterable[Result]) -> list[str]:
     return ["", *bullets] if bullets else []
 
 
-def write(path: Path, text: str) -> None:
-    """Put the text between the two marks of a file. Raises ValueError where it has not each mark once, in order."""
+def around(path: Path) -> tuple[str, str]:
+    """What a file has before and after the two marks.
+
+    Raises ValueError where it has not each mark once, in order; OSError where it cannot be read.
+    """
     before, begin, rest = path.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after or END in before:
         raise ValueError(f"`{path.name}` needs `{BEGIN}` and then `{END}`, each once")
+    return before, after
+
+
+def write(path: Path, text: str) -> None:
+    """Put the text between the two marks of a file. Raises as `around` does."""
+    before, after = around(path)
     path.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{after}", "utf-8")
 
 

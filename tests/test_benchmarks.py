@@ -89,6 +89,15 @@ def test_an_unknown_case_names_those_that_there_are(capsys: pytest.CaptureFixtur
     assert f"there are {', '.join(CASES)}" in capsys.readouterr().err
 
 
+def test_a_page_without_its_marks_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.md").write_text("no marks", "utf-8")
+    with pytest.raises(SystemExit):
+        main(["--write", str(tmp_path / "page.md")])
+    assert "each once" in capsys.readouterr().err
+
+
 def test_the_page_in_the_docs_can_be_written_anew_and_names_every_case(tmp_path: Path) -> None:
     text = (CHECKOUT / "docs" / "performance.md").read_text("utf-8")
     copy = tmp_path / "performance.md"
