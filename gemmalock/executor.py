@@ -39,7 +39,7 @@ class Crew:
     machine: Machine
     reporter: Reporter
     stop: Stop
-    jobs: int = 4
+    jobs: int = 8
     offline: bool = False
     verify: bool = False
 

@@ -33,7 +33,7 @@ class Settings:
     """Every setting with its default. Sizes and rates in bytes and bytes a second."""
 
     store: str | None = None
-    jobs: int = 4
+    jobs: int = 8
     connections: int | None = None
     limit_rate: int | None = None
     link_mode: str = "auto"

@@ -35,10 +35,9 @@ def without_room(workshop: Workshop, planned: Plan) -> list[tuple[FilePlan, NoSp
     to_come = list({_task(file): file for file in _to_fetch(workshop, planned)}.values())
     _ask(disks, workshop.store_folder, to_come, sum(file.to_fetch for file in to_come))
     store_device = next(iter(disks))
-    for file in planned.files:
-        folder = workshop.root(file.node.manifest.path).folder
-        if file.action not in _IN_PLACE and _is_copied(workshop, folder, store_device):
-            _ask(disks, folder, [file], file.node.file.size)
+    for folder, files in _to_place(workshop, planned).items():
+        if _is_copied(workshop, folder, store_device):
+            _ask(disks, folder, files, sum(file.node.file.size for file in files))
     return [
         (file, NoSpace(f"{disk.needed} bytes are to be written to `{disk.place}`, and {disk.free} are free there"))
         for disk in disks.values()
@@ -54,6 +53,15 @@ def _to_fetch(workshop: Workshop, planned: Plan) -> Iterable[FilePlan]:
             continue
         if file.action in FETCHING and not (sha256 is not None and workshop.store.holds(sha256)):
             yield file
+
+
+def _to_place(workshop: Workshop, planned: Plan) -> dict[Path, list[FilePlan]]:
+    """The files that are to come into each root, by its folder."""
+    files: dict[Path, list[FilePlan]] = {}
+    for file in planned.files:
+        if file.action not in _IN_PLACE:
+            files.setdefault(workshop.root(file.node.manifest.path).folder, []).append(file)
+    return files
 
 
 def _task(file: FilePlan) -> str:

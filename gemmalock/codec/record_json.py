@@ -29,7 +29,8 @@ def write_record(record: TaskRecord) -> bytes:
         "ranges": [list(pair) for pair in record.ranges],
         "begun": record.begun,
     }
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+    # On one line: one is written for every file, and the standard library indents slowly.
+    return (json.dumps(value, sort_keys=True) + "\n").encode()
 
 
 def read_record(text: bytes) -> TaskRecord | None:

@@ -7,10 +7,8 @@ kept connection that turned out to be closed, and no credential is sent.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from gemmalock.errors import (
     ConnectionFailed,
@@ -31,6 +29,7 @@ from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_ho
 from gemmalock.sources.wire import HttpLimits
 from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
+from gemmalock.version import VERSION
 
 __all__ = ["HttpAnswer", "HttpLimits", "HttpSource", "Policy"]
 
@@ -229,17 +228,9 @@ def _headers(ask: Ask, origin: str) -> dict[str, str]:
     return {
         "Accept": "*/*",
         "Accept-Encoding": "identity",
-        "User-Agent": _user_agent(),
+        "User-Agent": f"gemmalock/{VERSION}",
         **ranges.range_headers(ask, origin),
     }
-
-
-@lru_cache(maxsize=1)
-def _user_agent() -> str:
-    try:
-        return f"gemmalock/{importlib.metadata.version('gemmalock')}"
-    except importlib.metadata.PackageNotFoundError:
-        return "gemmalock"
 
 
 def _probed(reply: Reply) -> Probe:

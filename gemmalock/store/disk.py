@@ -142,7 +142,7 @@ class DiskStore:
         path = self.object_path(sha256)
         with _disk_errors(f"read `{path}`"):
             found = self._find(path)
-            sidecar = read_sidecar(path)
+            sidecar = None if found is None else read_sidecar(path)
             return found is not None and sidecar is not None and sidecar.holds(found)
 
     def staging(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -144,6 +145,12 @@ _ENTRIES = st.builds(
 @given(st.dictionaries(st.sampled_from(["a", "b/c", "größe", "x y.gguf"]), _ENTRIES))
 def test_a_ledger_is_read_as_it_was_written(entries: dict[str, LedgerEntry]) -> None:
     assert read_ledger(write_ledger(entries)) == entries
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b/c", "größe", "x y.gguf"]), _ENTRIES))
+def test_a_ledger_is_json_sorted_and_indented_by_1(entries: dict[str, LedgerEntry]) -> None:
+    value = {"ledger_version": 1, "files": {path: asdict(entry) for path, entry in entries.items()}}
+    assert write_ledger(entries).decode() == json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 def test_the_same_ledger_has_the_same_bytes() -> None:
