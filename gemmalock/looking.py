@@ -19,11 +19,11 @@ def look_at(node: Node, machine: Machine, *, verify: bool = False) -> Sight:
     """What is seen of one file. A failed look is a sight too (`unreadable`); only Interrupted is raised."""
     stands = machine.root(node.manifest.path).look(node.file, verify=verify)
     if stands.place is not Place.ABSENT:
-        return Sight(stands.place, stands.detail, sha256=stands.sha256)
+        return Sight(stands.place, stands.detail, sha256=stands.sha256, error=stands.error)
     try:
         return _elsewhere(node.file, machine)
     except FileError as error:
-        return Sight(Place.UNREADABLE, error.message)
+        return Sight(Place.UNREADABLE, error.message, error=error)
 
 
 def _elsewhere(file: LockedFile, machine: Machine) -> Sight:
