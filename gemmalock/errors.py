@@ -14,7 +14,7 @@
     ├── Interrupted         SIGINT or SIGTERM (exit 2)
     └── FileError           one file cannot be had, checked or placed (exit 1)
         ├── SourceError     NotFound, Unauthorized, Forbidden, Gated, RateLimited, ServerError, TimedOut,
-        │                   ConnectionFailed, TlsFailed, RedirectRefused, Offline, RangeRefused
+        │                   ConnectionFailed, TlsFailed, RedirectRefused, Offline, RangeRefused, CodingRefused
         ├── TransferError   UpstreamChanged, SizeMismatch, DigestMismatch
         ├── DiskError       NoSpace, PermissionRefused, ReadWriteFailed, UnsafePath, TaskTooNew
         ├── Busy
@@ -259,6 +259,13 @@ class RangeRefused(SourceError):
 
     code = "server_error"
     transient = True
+
+
+class CodingRefused(SourceError):
+    """The body comes in a coding that was not asked for: its bytes are not the file's. Asking again changes nothing."""
+
+    code = "server_error"
+    default_hint = "have the server, or the proxy on the way, send that file as it is, without compressing it"
 
 
 #: What the manifest declares is believed over the source: an upgrade of the lock alone would bring it back.

@@ -351,8 +351,11 @@ def _without_work(file: FilePlan) -> FileOutcome:
 def refused(file: FilePlan) -> FileError:
     """The error of a file that the disk would not show."""
     denied = "permission" in file.reason.lower() or "not permitted" in file.reason.lower()
-    kind = PermissionRefused if denied else ReadWriteFailed
-    return kind(file.reason, hint="nothing was changed; mend the disk or its permissions, then run it again")
+    kind: type[FileError] = PermissionRefused if denied else ReadWriteFailed
+    hint = "mend the disk or its permissions, then run it again"
+    if (seen := file.error) is not None:
+        kind, hint = type(seen), seen.hint or hint
+    return kind(file.reason, hint=f"nothing was changed; {hint}")
 
 
 def _cancelled(file: FilePlan) -> FileOutcome:

@@ -73,11 +73,11 @@ class _Reader:
 
 def _sight(node: Node, machine: Machine, stands: PlaceSight) -> Sight:
     if stands.place is not Place.ABSENT:
-        return Sight(stands.place, stands.detail, sha256=stands.sha256)
+        return Sight(stands.place, stands.detail, sha256=stands.sha256, error=stands.error)
     try:
         return _elsewhere(node.file, machine)
     except FileError as error:
-        return Sight(Place.UNREADABLE, error.message)
+        return Sight(Place.UNREADABLE, error.message, error=error)
 
 
 def _elsewhere(file: LockedFile, machine: Machine) -> Sight:

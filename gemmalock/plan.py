@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gemmalock.errors import FileError
 from gemmalock.lockfile import LockedFile, Node
 
 
@@ -93,13 +94,15 @@ class TaskSight:
 @dataclass(frozen=True, slots=True)
 class Sight:
     """Everything that was seen of one locked file. `detail` completes the reason where `place` needs one; `in_store` is
-    the sha256 under which the store has it, or None; `sha256` the one that it has in place by the ledger, or None."""
+    the sha256 under which the store has it, or None; `sha256` the one that it has in place by the ledger, or None;
+    `error` why the disk would not say, where that is known."""
 
     place: Place
     detail: str = ""
     in_store: str | None = None
     task: TaskSight = TaskSight()
     sha256: str | None = None
+    error: FileError | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class FilePlan:
     """What is to be done about one file, and why. `kept`: bytes that will not be fetched again; `sha256`: the digest
-    that the bytes are known to have that are in place, or in the store; None where there are none."""
+    that the bytes are known to have that are in place, or in the store; None where there are none; `error`: why it is
+    refused, where that is known."""
 
     node: Node
     resume_status: ResumeStatus
@@ -120,6 +124,7 @@ class FilePlan:
     reason: str
     kept: int = 0
     sha256: str | None = None
+    error: FileError | None = field(default=None, compare=False)
 
     @property
     def to_fetch(self) -> int:
@@ -160,7 +165,8 @@ def plan_file(node: Node, sight: Sight) -> FilePlan:
     """What the first row of TABLE that fits says of one file."""
     row = next(row for row in TABLE if row.fits(node.file, sight))
     kept = sight.task.kept if row.action is Action.RESUME else 0
-    return FilePlan(node, row.status, row.action, row.reason(node.file, sight), kept, sight.sha256 or sight.in_store)
+    known, error = sight.sha256 or sight.in_store, sight.error if row.action is Action.REFUSE else None
+    return FilePlan(node, row.status, row.action, row.reason(node.file, sight), kept, known, error)
 
 
 def task_doubt(file: LockedFile, task: TaskSight) -> str | None:
@@ -168,14 +174,14 @@ def task_doubt(file: LockedFile, task: TaskSight) -> str | None:
     record = task.record
     if record is None:
         return "the bytes that are here have no task record"
-    for field, recorded, locked in (
+    for what, recorded, locked in (
         ("size", record.size, file.size),
         ("ETag", record.etag, file.etag),
         ("digest", record.sha256, file.sha256),
     ):
         # A digest that the lock, or the task, has learned since is no contradiction.
-        if recorded != locked and not (field == "digest" and None in (recorded, locked)):
-            return f"the task record has {field} {_shown(recorded)}, the lock has {_shown(locked)}"
+        if recorded != locked and not (what == "digest" and None in (recorded, locked)):
+            return f"the task record has {what} {_shown(recorded)}, the lock has {_shown(locked)}"
     if not file.continuable:
         weak = "weak" if file.etag else "missing"
         return f"nothing could prove the bytes: the lock has no digest, and the ETag is {weak}"

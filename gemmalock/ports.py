@@ -5,10 +5,11 @@ implementation, the in-memory twins of the tests too, passes the conformance sui
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from gemmalock.errors import FileError
 from gemmalock.journal import Chunk
 from gemmalock.lockfile import LockedFile, Node
 from gemmalock.outcome import FileOutcome, Pruned, StrayKept
@@ -193,11 +194,12 @@ UNPROVABLE = "nothing could prove the bytes in place: the lock has no digest"
 @dataclass(frozen=True, slots=True)
 class PlaceSight:
     """What stands at a path of a root; `detail` as a sentence where there is something to say. `sha256`: the digest
-    that a KNOWN file has by the ledger."""
+    that a KNOWN file has by the ledger. `error`: why the disk would not say."""
 
     place: Place
     detail: str = ""
     sha256: str | None = None
+    error: FileError | None = field(default=None, compare=False)
 
 
 class Root(Protocol):

@@ -70,7 +70,7 @@ def run_verify(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
 
 
 def _verified(node: Node, sight: PlaceSight) -> FileOutcome:
-    status, error = _verdict(node, sight.place, sight.detail)
+    status, error = _verdict(node, sight)
     return FileOutcome.of_node(
         node,
         Outcome.DONE if error is None else Outcome.FAILED,
@@ -81,9 +81,9 @@ def _verified(node: Node, sight: PlaceSight) -> FileOutcome:
     )
 
 
-def _verdict(node: Node, place: Place, detail: str) -> tuple[ResumeStatus, FileError | None]:
-    path = node.path
-    match place:
+def _verdict(node: Node, sight: PlaceSight) -> tuple[ResumeStatus, FileError | None]:
+    path, detail = node.path, sight.detail
+    match sight.place:
         case Place.KNOWN | Place.MATCHING:
             return ResumeStatus.FILE_COMPLETE, None
         case Place.ABSENT:
@@ -92,7 +92,7 @@ def _verdict(node: Node, place: Place, detail: str) -> tuple[ResumeStatus, FileE
             hint = _HASH_HINT if detail == UNPROVABLE else "run `gemmalock sync --verify` to replace it"
             return ResumeStatus.MODIFIED, DigestMismatch(f"`{path}`: {detail}", hint=hint)
         case Place.UNREADABLE:
-            return ResumeStatus.UNREADABLE, ReadWriteFailed(detail or f"cannot read `{path}`")
+            return ResumeStatus.UNREADABLE, sight.error or ReadWriteFailed(detail or f"cannot read `{path}`")
 
 
 def run_list(workshop: Workshop, papers: Papers, selection: Selection) -> Report:

@@ -143,7 +143,8 @@ class Sync:
         if forbidden := self._forbidden(planned):
             done = {file.node.id: failed(file, error) for file, error in forbidden}
             return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
-        self._remember_roots()
+        if any(file.action not in (Action.SKIP, Action.REFUSE) for file in planned.files):
+            self._remember_roots()
         settings = self.workshop.settings
         crew = Crew(
             self.workshop,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import time
 from pathlib import Path
 
-from gemmalock.errors import DigestMismatch, ReadWriteFailed, SizeMismatch, UnsafePath
+from gemmalock.errors import DigestMismatch, DiskError, ReadWriteFailed, SizeMismatch, disk_error
 from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
 from gemmalock.paths import joined
@@ -40,10 +41,11 @@ class Looker:
         """What stands at the file's path. Raises nothing but Interrupted."""
         try:
             return self._look(file, verify, on_read)
-        except UnsafePath as error:
-            return PlaceSight(Place.UNREADABLE, error.message)
+        except DiskError as error:
+            return PlaceSight(Place.UNREADABLE, error.message, error=error)
         except OSError as error:
-            return PlaceSight(Place.UNREADABLE, f"cannot look at `{file.path}`: {error.strerror or error}")
+            refusal = disk_error(error, f"look at `{file.path}`")
+            return PlaceSight(Place.UNREADABLE, refusal.message, error=refusal)
 
     def proven(self, file: LockedFile) -> LedgerEntry:
         """The ledger entry of a file that is in place, its bytes having been hashed. Raises OSError, UnsafePath,
@@ -101,7 +103,10 @@ class Looker:
                 with opened(self._base, joined(self._root, folder)):
                     self._walked[folder] = now
             return os.lstat(self._prefix + path)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            self._refuse_a_root_that_is_no_folder()
             return None
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
@@ -109,6 +114,17 @@ class Looker:
         # The whole path is longer than one system call takes; its components are not.
         with opened(self._base, joined(self._root, folder)) as opened_folder:
             return lstat_at(opened_folder, name)
+
+    def _refuse_a_root_that_is_no_folder(self) -> None:
+        """Raise ReadWriteFailed where a file stands at the root itself: only what is below it may be cleared away."""
+        try:
+            with contextlib.suppress(FileNotFoundError), opened(self._base, self._root):
+                return
+        except NotADirectoryError:
+            raise ReadWriteFailed(
+                f"`{self._root}` is not a folder, and the root is to be there",
+                hint="move what is there away, or name another `root` in the manifest",
+            ) from None
 
     def _digest(
         self, path: str, *, again: bool, linked: bool = False, on_read: OnRead | None = None

@@ -20,7 +20,7 @@ import urllib3
 from gemmalock.errors import ConnectionFailed, TlsFailed
 from gemmalock.sources.bodies import Body, Chunked, Counted, UntilClose
 from gemmalock.sources.failures import FOREIGN, is_silence, source_error
-from gemmalock.sources.fields import shown_url
+from gemmalock.sources.fields import quoted, shown_url
 from gemmalock.sources.ranges import content_length
 from gemmalock.sources.wire import Call, HttpLimits, Pool, Response, SecurePool, shut_down
 from gemmalock.spec import scheme_of
@@ -194,15 +194,19 @@ def _framed(headers: Mapping[str, str], status: int, wire: Response) -> Body:
 
 def _checked(reply: Reply, url: str) -> Reply:
     """Refuse a head whose body nobody can delimit safely (RFC 9112, 6.1 to 6.3)."""
-    coding = reply.headers.get("transfer-encoding", "chunked").strip().lower()
-    length = reply.headers.get("content-length")
-    broken = reply.has_broken_lines
-    if coding == "chunked" and not broken and (length is None or _is_length(reply.headers)):
+    flaw = "lines that are no header fields" if reply.has_broken_lines else _unreadable(reply.headers)
+    if flaw is None:
         return reply
     reply.release()
-    what = "lines that are no header fields" if broken else f"an unreadable length (`{length}`, `{coding}`)"
-    raise ConnectionFailed(f"`{shown_url(url)}` answered with {what}")
+    raise ConnectionFailed(f"`{shown_url(url)}` answered with {flaw}")
 
 
-def _is_length(headers: Mapping[str, str]) -> bool:
-    return "transfer-encoding" in headers or content_length(headers) is not None
+def _unreadable(headers: Mapping[str, str]) -> str | None:
+    """The field that should say where the body ends, and does not, in words; None where none is at fault."""
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        return None if coding.strip().lower() == "chunked" else f"an unknown `Transfer-Encoding: {quoted(coding)}`"
+    length = headers.get("content-length")
+    if length is None or content_length(headers) is not None:
+        return None
+    return f"an unreadable `Content-Length: {quoted(length)}`"

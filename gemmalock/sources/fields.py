@@ -45,7 +45,8 @@ def status_error(status: int, url: str, headers: Mapping[str, str], now: datetim
     """The error of an answer that is neither a success nor a redirect; `now` is for a Retry-After that is a date."""
     kind = STATUS_ERRORS.get(status, ServerError if status >= 500 or status < 200 else SourceError)
     after = parse_retry_after(headers["retry-after"], now) if "retry-after" in headers else None
-    return kind(f"`{shown_url(url)}` answered {status}", hint=_STATUS_HINTS.get(status), after_seconds=after)
+    asked = "" if after is None else f", and asks to be left alone for {after:.0f} s"
+    return kind(f"`{shown_url(url)}` answered {status}{asked}", hint=_STATUS_HINTS.get(status), after_seconds=after)
 
 
 def parse_retry_after(text: str, now: datetime) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gemmalock.errors import ConnectionFailed, RangeRefused, ServerError, SizeMismatch, UpstreamChanged
+from gemmalock.errors import CodingRefused, ConnectionFailed, RangeRefused, ServerError, SizeMismatch, UpstreamChanged
 from gemmalock.lockfile import is_strong
 from gemmalock.ports import Ask
 from gemmalock.sources.fields import amount, quoted
@@ -91,7 +91,7 @@ def judge(ask: Ask, status: int, headers: Mapping[str, str], origin: str) -> Acc
 
     `headers` have lower-case names; `status` is a 2xx or 416. Raises RangeRefused when the range was not answered
     as asked, SizeMismatch or UpstreamChanged when the source has another file now, ServerError when there is no body
-    to be had, ConnectionFailed when somebody else seems to have answered.
+    to be had, CodingRefused when it is coded, ConnectionFailed when somebody else seems to have answered.
     """
     ranged = wants_range(ask, origin)
     if status == 416:
@@ -151,13 +151,15 @@ def _refuse_coding(headers: Mapping[str, str], *, ranged: bool) -> None:
     if not codings:
         return
     message = f"the server sent the coding `{quoted(headers['content-encoding'])}`, the plain bytes were asked for"
-    raise RangeRefused(message) if ranged else ConnectionFailed(message)
+    raise RangeRefused(message) if ranged else CodingRefused(message)
 
 
 def _judge_part(ask: Ask, headers: Mapping[str, str], origin: str) -> Accepted:
     sent = _part_range(headers)
     if ask.size is not None and sent.total not in (None, ask.size):
         raise SizeMismatch(_UPGRADE_SAYS.format(sent.total, ask.size))
+    if ask.size is not None and sent.total is None:
+        raise RangeRefused(f"the server's `Content-Range` tells no total, the lock says there are {ask.size} bytes")
     assert sent.start is not None
     assert sent.end is not None
     if sent.start != ask.start:

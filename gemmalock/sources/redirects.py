@@ -86,13 +86,18 @@ def _target(from_url: str, status: int, location: str | Sequence[str]) -> str:
     if len(set(given)) != 1 or not given[0].strip(" \t"):
         missing = "with several `Location`" if len(set(given)) > 1 else "without a `Location`"
         raise RedirectRefused(f"{where} {missing}")
-    text = given[0].strip(" \t")
+    # A space is percent-encoded, as curl does it; no URL has one, and many a server sends one.
+    text = given[0].strip(" \t").replace(" ", "%20")
     if _CONTROLS.search(text):
-        raise RedirectRefused(f"{where} with a `Location` that has control characters: `{quoted(text)}`")
+        raise RedirectRefused(f"{where} with a `Location` that has control characters or a backslash: `{quoted(text)}`")
     try:
         url = urljoin(from_url, text).partition("#")[0]
         parts = urlsplit(url)
-        usable = parts.port != 0 and (bool(parts.hostname) or parts.scheme not in ("http", "https"))
+        usable = (
+            parts.port != 0
+            and "%20" not in parts.netloc
+            and (bool(parts.hostname) or parts.scheme not in ("http", "https"))
+        )
     except ValueError:
         usable = False
     if not usable:

@@ -257,6 +257,38 @@ def test_a_wrong_manifest_is_told_before_a_missing_lock(desk: Desk, command: str
             getattr(gemmalock, verb)(desk.project.folder, **options)
 
 
+#: What stands in the way → the code, and what message and hint name.
+BLOCKED = {
+    "a link for the root": ("unsafe_path", "`models` is a symbolic link", "replace the link with a real folder"),
+    "a link for the model": ("unsafe_path", "`models/m` is a symbolic link", "replace the link with a real folder"),
+    "a file for the root": ("io_error", "`models` is not a folder", "move what is there away"),
+}
+
+
+@pytest.mark.parametrize("what", BLOCKED)
+def test_what_stands_in_the_way_of_a_root_is_named_with_its_cure(desk: Desk, what: str) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    root, elsewhere = desk.project.folder / "models", desk.project.folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    if what == "a link for the root":
+        root.symlink_to(elsewhere)
+    elif what == "a link for the model":
+        root.mkdir()
+        (root / "m").symlink_to(elsewhere)
+    else:
+        root.write_text("mine")
+    (seen,) = gemmalock.status(desk.project.folder).files
+    code, message, hint = BLOCKED[what]
+    assert (seen.resume_status, message in seen.reason) == (gemmalock.ResumeStatus.UNREADABLE, True)
+    for report in (desk.sync(adopt=True), desk.sync(no_prune=True), gemmalock.verify(desk.project.folder)):
+        (error,) = (file.error for file in report.files)
+        assert error is not None
+        assert (error.code, message in error.message, hint in error.hint) == (code, True, True)
+    assert list(elsewhere.iterdir()) == []
+    assert what != "a file for the root" or root.read_text() == "mine"
+
+
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     before = sorted(desk.project.folder.rglob("*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -275,6 +276,17 @@ def test_rot_in_the_store_is_found_once_and_put_aside(shop: Shop) -> None:
     assert [error["code"] for error in found["errors"]] == ["digest_mismatch"]
     assert len(found["facts"]["rotten"]) == 1
     assert shop.report("cache", "verify")["facts"]["rotten"] == []
+
+
+def test_the_store_says_how_many_objects_it_has_verified_and_how_long_that_took(shop: Shop) -> None:
+    synced(shop)
+    assert re.fullmatch(r"== 2 sound, 0 rotten in \d+\.\d\ds ==\n", shop.here("cache", "verify").out)
+    assert shop.report("cache", "verify")["summary"]["seconds"] > 0
+    objects = Path(os.environ["GEMMALOCK_STORE"]) / "objects"
+    victim = next(path for path in objects.rglob("*") if path.is_file() and path.suffix == "")
+    victim.chmod(0o644)
+    victim.write_bytes(victim.read_bytes()[::-1])
+    assert "== 1 sound, 1 rotten in " in shop.here("cache", "verify").out
 
 
 def test_every_problem_of_an_input_is_an_error_with_its_place(shop: Shop) -> None:

@@ -89,7 +89,7 @@ TABLE: tuple[tuple[Callable[[World], None], Place, str], ...] = (
     (a_foreign_link, Place.OTHER, "symbolic link that sync did not make"),
     (a_dangling_link, Place.OTHER, "symbolic link that sync did not make"),
     (a_file_for_a_folder, Place.ABSENT, ""),
-    (a_root_that_is_a_file, Place.ABSENT, ""),
+    (a_root_that_is_a_file, Place.UNREADABLE, "`models` is not a folder"),
     (other_bytes, Place.OTHER, f"the bytes have sha256 `{sha256_of(SAME_SIZE)[:12]}…`, the lock says `"),
     (another_size, Place.OTHER, f"5 bytes are in place, the lock says {len(BYTES)}"),
     (an_empty_file, Place.OTHER, f"0 bytes are in place, the lock says {len(BYTES)}"),

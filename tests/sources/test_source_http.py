@@ -212,6 +212,23 @@ def test_a_head_that_is_no_answer_is_an_error(brisk: HttpSource, script: Script,
     assert type(caught.value) is kind
 
 
+FLAWS: list[tuple[str, Script, str]] = [
+    ("a length that is none", lambda e: e.head(200, {"Content-Length": "-5"}), "an unreadable `Content-Length: -5`"),
+    ("an unknown coding", lambda e: e.head(200, {"Transfer-Encoding": "x"}), "an unknown `Transfer-Encoding: x`"),
+    ("a coded body", lambda e: e.answer(200, {"Content-Encoding": "gzip"}, BODY), "the server sent the coding `gzip`"),
+    ("a long wait", lambda e: e.answer(503, {"Retry-After": "99999"}), "asks to be left alone for 99999 s"),
+]
+
+
+@pytest.mark.parametrize(("script", "says"), [row[1:] for row in FLAWS], ids=[row[0] for row in FLAWS])
+def test_an_answer_that_cannot_be_used_is_told_as_it_is(brisk: HttpSource, script: Script, says: str) -> None:
+    with ScriptedServer(script) as server, pytest.raises(SourceError) as caught:
+        brisk.open(whole(server.url), Stop()).close()
+    assert says in caught.value.message
+    assert "chunked" not in caught.value.message
+    assert caught.value.transient == ("coding `gzip`" not in says)
+
+
 def test_a_storm_of_interim_answers_ends(brisk: HttpSource) -> None:
     """S17."""
 

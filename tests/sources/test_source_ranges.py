@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.errors import (
+    CodingRefused,
     ConnectionFailed,
     FileError,
     RangeRefused,
@@ -66,7 +67,6 @@ def test_a_range_is_asked_for_only_where_it_can_be_proved(ask: Ask, headers: dic
 ACCEPTED = [
     ("the range that was asked for", REST, 206, PART, (40, 100)),
     ("a shorter range (S06)", REST, 206, PART | {"content-range": "bytes 40-59/100", "content-length": "20"}, (40, 60)),
-    ("a total that is not told (S09)", REST, 206, PART | {"content-range": "bytes 40-99/*"}, (40, 100)),
     ("a range without a length", REST, 206, {"content-range": "bytes 40-99/100"}, (40, 100)),
     ("a unit in capitals", REST, 206, PART | {"content-range": "Bytes 40-99/100"}, (40, 100)),
     ("another ETag where the digest decides", replace(REST, validator=None), 206, PART | {"etag": '"b"'}, (40, 100)),
@@ -154,8 +154,9 @@ REFUSED = [
     ("another length", Ask(URL, 0, 100, 100), 200, {"content-length": "99"},
      SizeMismatch, "has 99 bytes, the lock says 100"),
     ("an empty answer for a file", Ask(URL, 0, 100, 100), 200, {"content-length": "0"}, SizeMismatch, "has 0 bytes"),
+    ("a total that is not told (S09)", REST, 206, PART | {"content-range": "bytes 40-99/*"}, RangeRefused, "no total"),
     ("a coded range (S22)", REST, 206, PART | {"content-encoding": "gzip"}, RangeRefused, "coding `gzip`"),
-    ("a coded file (S22)", Ask(URL), 200, WHOLE | {"content-encoding": "br"}, ConnectionFailed, "coding `br`"),
+    ("a coded file (S22)", Ask(URL), 200, WHOLE | {"content-encoding": "br"}, CodingRefused, "coding `br`"),
     ("fifty codings (S23)", REST, 200, WHOLE | {"content-encoding": ", ".join(["gzip"] * 50)}, RangeRefused, "coding"),
     ("416 (S13, S14)", REST, 416, {"content-range": "bytes */20"}, RangeRefused, "no bytes from 40 on (`bytes */20`)"),
     ("416 without a Content-Range (S15)", REST, 416, {},

@@ -53,6 +53,8 @@ REFUSED = [
     ("a unique local address (R12)", HUB, "https://[fd00::1]/x", "of this machine or network"),
     ("the wildcard (R12)", HUB, "https://0.0.0.0/x", "of this machine or network"),
     ("CR LF (R22)", HUB, "/x\r\nSet-Cookie: a", "control characters"),
+    ("a tab inside (R22)", HUB, "/x\ty", "control characters"),
+    ("a space in the host", HUB, "https://a .example/x", "is no URL"),
     ("a backslash", HUB, "https://a.example\\@b.example/", "control characters"),
     ("credentials", HUB, "https://user:secret@a.example/x", "user name"),
 ]
@@ -65,6 +67,11 @@ def test_a_redirect_is_refused(start: str, location: str, says: str) -> None:
     assert says in caught.value.message
     assert "secret" not in caught.value.message
     assert not caught.value.transient
+
+
+def test_a_space_is_percent_encoded() -> None:
+    assert next_hop(HUB, 302, "/a b?c d") == "https://hub.example.org/a%20b?c%20d"
+    assert next_hop(HUB, 302, " /a ") == "https://hub.example.org/a"
 
 
 def test_two_locations_are_refused_unless_they_agree() -> None:

@@ -17,7 +17,7 @@ from gemmalock.app.caring import (
 from gemmalock.cli.flags import flag, global_flags
 from gemmalock.cli.groups import NamedGroup
 from gemmalock.cli.render import shown_size
-from gemmalock.cli.running import finish
+from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
 from gemmalock.errors import UsageError
@@ -62,8 +62,12 @@ def cache_verify(state: State, /) -> int:
     """Hash every object; a rotten one goes into quarantine."""
     session = state.begin_anywhere({})
     with pausing(state.stop):
-        report = run_cache_verify(session.workshop)
-    return finish(state, report)
+        report = timed(lambda: run_cache_verify(session.workshop))
+    code = finish(state, report, summary=False)
+    if not state.json:
+        facts = dict(report.facts)
+        state.page.line(f"== {facts['sound']} sound, {len(report.errors)} rotten in {report.seconds:.2f}s ==")
+    return code
 
 
 @command.command("prune")
