@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gemmalock.roots import RootFolder
     from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
+    from gemmalock.transfer.blocks import Buffers
     from gemmalock.transfer.lanes import Lanes
     from gemmalock.transfer.pace import RateLimit
 
@@ -150,7 +151,7 @@ class Workshop:
         """Bring a file's bytes to the claim's folder."""
         from gemmalock.transfer.fetch import Terms, fetch
 
-        terms = Terms(delay=self._delay, limit=self._limit, connections=self.settings.connections, lanes=self._lanes)
+        terms = Terms(self._delay, self._limit, self.settings.connections, self._lanes, self._buffers)
         return fetch(node.file, claim, self.source(node.manifest.path), terms, self.stop, watch)
 
     @property
@@ -193,6 +194,13 @@ class Workshop:
 
         rate = self.settings.limit_rate
         return None if rate is None else self._once("limit", lambda: RateLimit(rate))
+
+    @property
+    def _buffers(self) -> Buffers:
+        """The memory that all transfers of this run use in turn."""
+        from gemmalock.transfer.blocks import Buffers
+
+        return self._once("buffers", Buffers)
 
     @property
     def _lanes(self) -> Lanes:

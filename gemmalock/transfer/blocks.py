@@ -1,6 +1,7 @@
 """The last blocks that were written, still in memory: the journal hashes them from there, without a read.
 
-Only an optimisation, and bounded: a block that is gone, or was never here, is read from the file.
+Only an optimisation, and bounded: a block that is gone, or was never here, is read from the file. The memory itself is
+shared by all files of a run, and used again: what is freed and asked for anew, by many threads, does not all come back.
 """
 
 from __future__ import annotations
@@ -14,13 +15,31 @@ from collections.abc import Iterator
 BLOCK = 512 * 1024
 
 
+class Buffers:
+    """Memory in pieces of BLOCK bytes, for all who receive, read or hash. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._spare: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        """A piece, with anything in it."""
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return memoryview(bytearray(BLOCK))
+
+    def give(self, buffer: memoryview) -> None:
+        """Nobody uses the piece any more."""
+        self._spare.append(buffer)
+
+
 class Block:
     """A buffer that holds the bytes of a file from `start` on, `length` of them so far."""
 
     __slots__ = ("buffer", "filling", "length", "readers", "start")
 
-    def __init__(self, size: int) -> None:
-        self.buffer = memoryview(bytearray(size))
+    def __init__(self, buffer: memoryview) -> None:
+        self.buffer = buffer
         self.start = self.length = self.readers = 0
         self.filling = False
 
@@ -36,12 +55,12 @@ class Block:
 
 
 class Blocks:
-    """At most about `count` blocks of `size` bytes. Safe to use from many threads."""
+    """At most about `count` blocks. Safe to use from many threads."""
 
-    def __init__(self, count: int, size: int = BLOCK) -> None:
+    def __init__(self, count: int, buffers: Buffers | None = None) -> None:
+        self.buffers = buffers or Buffers()
         self._most = count
-        self._size = size
-        self._made = 0
+        self._made: list[Block] = []
         #: Those that hold something, the oldest first, by the number of the block of the file.
         self._held: OrderedDict[int, list[Block]] = OrderedDict()
         self._lock = threading.Lock()
@@ -53,7 +72,7 @@ class Blocks:
                 done.filling = False
             block = self._free()
             block.start, block.length, block.filling = start, 0, True
-            self._held.setdefault(start // self._size, []).append(block)
+            self._held.setdefault(start // BLOCK, []).append(block)
             return block
 
     def done(self, block: Block) -> None:
@@ -69,8 +88,12 @@ class Blocks:
     def clear(self) -> None:
         """What they hold is no longer what is in the file."""
         with self._lock:
-            self._made = 0
             self._held.clear()
+            kept = [block for block in self._made if block.filling or block.readers]
+            for block in self._made:
+                if block not in kept:
+                    self.buffers.give(block.buffer)
+            self._made = kept
 
     @contextlib.contextmanager
     def reading(self, offset: int) -> Iterator[memoryview | None]:
@@ -86,7 +109,7 @@ class Blocks:
     def _pinned(self, offset: int) -> Block | None:
         with self._lock:
             # A block begins anywhere, so that it reaches into the next number too.
-            for number in (offset // self._size, offset // self._size - 1):
+            for number in (offset // BLOCK, offset // BLOCK - 1):
                 for block in self._held.get(number, ()):
                     if block.start <= offset < block.end:
                         block.readers += 1
@@ -94,7 +117,7 @@ class Blocks:
         return None
 
     def _free(self) -> Block:
-        if self._made >= self._most:
+        if len(self._made) >= self._most:
             for number, blocks in self._held.items():
                 for block in blocks:
                     if not block.filling and not block.readers:
@@ -102,5 +125,6 @@ class Blocks:
                         if not blocks:
                             del self._held[number]
                         return block
-        self._made += 1
-        return Block(self._size)
+        block = Block(self.buffers.take())
+        self._made.append(block)
+        return block

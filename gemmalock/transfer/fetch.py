@@ -64,7 +64,7 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
     stays there, journaled, for the next time. However it ends, `watch` is told last how many bytes were received.
     """
     with contextlib.ExitStack() as stack:
-        part = Part(claim.folder, file.size)
+        part = Part(claim.folder, file.size, terms.buffers)
         stack.callback(part.close)
         journal = JournalFile(claim.folder)
         stack.callback(journal.close)

@@ -31,7 +31,6 @@ class DigestFrontier:
         self._wake = threading.Condition()
         #: Held while a block is hashed.
         self._working = threading.Lock()
-        self._buffer: memoryview | None = None
 
     def advance(self, limit: int) -> None:
         """The bytes up to `limit` are in the file now, and stay as they are."""
@@ -93,9 +92,7 @@ class DigestFrontier:
 
     def _step(self) -> None:
         with self._working:
-            if self._buffer is None:
-                self._buffer = memoryview(bytearray(min(BLOCK, self._part.size)))
             bounds = self._hashed, min(self._hashed + BLOCK, self._limit)
-            if not self._part.hash_into(self._hasher, bounds, self._buffer):
+            if not self._part.hash_into(self._hasher, bounds):
                 raise ReadWriteFailed(f"cannot read `{self._part.path}`: another program cut it short")
             self._hashed = bounds[1]

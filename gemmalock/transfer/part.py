@@ -11,23 +11,23 @@ import stat
 from pathlib import Path
 
 from gemmalock.errors import ReadWriteFailed, UnsafePath, disk_error
-from gemmalock.transfer.blocks import BLOCK, Blocks
+from gemmalock.transfer.blocks import BLOCK, Blocks, Buffers
 from gemmalock.transfer.checks import Hasher
 from gemmalock.transfer.journalfile import datasync
 
 PART_NAME = "data.part"
 #: How many blocks stay in memory: as much as the journal and the digest may be behind, and some to be filled.
-_BLOCKS = 16
+_BLOCKS = 10
 
 
 class Part:
     """`data.part` of one task, open. Its methods may be called from many threads."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, buffers: Buffers | None = None) -> None:
         """Open it, or make it. Raises DiskError; a link, or what is no plain file, is UnsafePath."""
         self.path = folder / PART_NAME
         self.size = size
-        self.blocks = Blocks(_BLOCKS, max(1, min(BLOCK, size)))
+        self.blocks = Blocks(_BLOCKS, buffers)
         self._descriptor = self._open()
 
     @property
@@ -51,7 +51,7 @@ class Part:
         except OSError as error:
             raise disk_error(error, f"write `{self.path}`") from error
 
-    def hash_new(self, hasher: Hasher, bounds: tuple[int, int], buffer: memoryview) -> bool:
+    def hash_new(self, hasher: Hasher, bounds: tuple[int, int]) -> bool:
         """Feed bytes that were just written to `hasher`: from memory where they still are, else as `hash_into`."""
         offset, end = bounds
         while offset < end:
@@ -60,23 +60,26 @@ class Part:
                     hasher.update(here[: end - offset])
                     offset += min(len(here), end - offset)
                     continue
-            until = min(end, offset + len(buffer))
-            if not self.hash_into(hasher, (offset, until), buffer):
+            until = min(end, offset + BLOCK)
+            if not self.hash_into(hasher, (offset, until)):
                 return False
             offset = until
         return True
 
-    def hash_into(self, hasher: Hasher, bounds: tuple[int, int], buffer: memoryview) -> bool:
-        """Feed the bytes from bounds[0] to bounds[1] of the file to `hasher`, by way of `buffer`. False when the file
-        ends before that."""
+    def hash_into(self, hasher: Hasher, bounds: tuple[int, int]) -> bool:
+        """Feed the bytes from bounds[0] to bounds[1] of the file to `hasher`. False when the file ends before that."""
         offset, end = bounds
-        while offset < end:
-            count = self._read(buffer[: end - offset], offset)
-            if count == 0:
-                return False
-            hasher.update(buffer[:count])
-            offset += count
-        return True
+        buffer = self.blocks.buffers.take()
+        try:
+            while offset < end:
+                count = self._read(buffer[: end - offset], offset)
+                if count == 0:
+                    return False
+                hasher.update(buffer[:count])
+                offset += count
+            return True
+        finally:
+            self.blocks.buffers.give(buffer)
 
     def _read(self, buffer: memoryview, offset: int) -> int:
         try:
@@ -113,6 +116,7 @@ class Part:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
+        self.blocks.clear()
         try:
             os.close(descriptor)
         except OSError as error:

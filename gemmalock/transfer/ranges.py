@@ -49,7 +49,6 @@ class DurableRanges:
         self._proven = proven
         self._beat = beat
         self._beaten = 0.0
-        self._buffer = memoryview(bytearray(min(BLOCK, max(part.size, 1))))
         #: The digests of chunks that are there in part, to go on from: index → hasher.
         self._begun: dict[int, Hasher] = {}
         #: Chunks whose bytes are to be read again.
@@ -137,7 +136,7 @@ class DurableRanges:
             stop.check()
             chunk = self.chunks[index]
             hasher = check_like(chunk.sha256)
-            whole = self._part.hash_into(hasher, (chunk.start, chunk.end), self._buffer)
+            whole = self._part.hash_into(hasher, (chunk.start, chunk.end))
             if not whole or hasher.hexdigest() != chunk.sha256:
                 del self.chunks[index]
                 lost += chunk.length
@@ -274,7 +273,7 @@ class DurableRanges:
         while stretch.hashed < here:
             index = stretch.hashed // CHUNK
             end = min(here, (index + 1) * CHUNK)
-            if not self._part.hash_new(stretch.hasher, (stretch.hashed, end), self._buffer):
+            if not self._part.hash_new(stretch.hasher, (stretch.hashed, end)):
                 raise ReadWriteFailed(f"cannot read `{self._part.path}`: another program cut it short")
             found.append(Chunk(index, end - index * CHUNK, stretch.hasher.hexdigest(), stretch.validator))
             stretch.hashed = end

@@ -27,6 +27,7 @@ from gemmalock.journal import CHUNK, Validator
 from gemmalock.lockfile import LockedFile
 from gemmalock.ports import Answer, Ask, Source
 from gemmalock.stopping import Stop
+from gemmalock.transfer.blocks import Buffers
 from gemmalock.transfer.combine import clash, origin_of
 from gemmalock.transfer.lanes import Lanes
 from gemmalock.transfer.pace import RateLimit
@@ -60,8 +61,8 @@ class Terms:
     """How to work.
 
     `delay` says after how many seconds to try again after the n-th failure in a row (from 1), or None: give up.
-    `limit` and `lanes` are shared by all files of a run. `connections`: how many a file gets; None: as many as it
-    needs. `max_attempts_total` bounds the failures of one file, and `max_restarts` how often one URL may make it
+    `limit`, `lanes` and `buffers` are shared by all files of a run. `connections`: how many a file gets; None: as many
+    as it needs. `max_attempts_total` bounds the failures of one file, and `max_restarts` how often one URL may make it
     start again from zero.
     """
 
@@ -69,6 +70,7 @@ class Terms:
     limit: RateLimit | None = None
     connections: int | None = None
     lanes: Lanes = field(default_factory=Lanes)
+    buffers: Buffers = field(default_factory=Buffers)
     max_attempts_total: int = 100
     max_restarts: int = 2
 
