@@ -143,7 +143,8 @@ class _Transfer:
         if self._is_right(sha256):
             return sha256
         if lost := self._ranges.prove(self._stop):
-            self.kept -= lost
+            self.kept = max(0, self.kept - lost)
+            self._work.tally.lost(lost)
             self._note_lost(lost)
             sha256 = self._whole(url)
         if not self._is_right(sha256) and (self.kept or self._work.tally.answers > 1):

@@ -29,6 +29,11 @@ class Tally:
             self.have, self.answers = kept, 0
         self.watch.progress(kept)
 
+    def lost(self, count: int) -> None:
+        """So many bytes that were here have to come again."""
+        with self._lock:
+            self.have -= count
+
     def answered(self) -> None:
         """Another answer brings bytes."""
         with self._lock:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from gemmalock.journal import CHUNK
 from tests.e2e.conftest import Scene
 
-CHUNK = 4 * 1024 * 1024
 SIZE = 40 * 1024 * 1024 + 17
 #: What a server sends besides, at most: nothing, as of today.
 LITTLE = 64 * 1024
@@ -127,4 +127,4 @@ def test_the_line_of_the_run_says_what_was_kept_and_what_was_fetched(large: Scen
     flip(large.model, SIZE // 2, in_secret=True)
     done = large.run("sync", "--verify")
     assert done.code == 0, done.err
-    assert "RESUMED  gemmalock.yaml::gemma::model.gguf  36.0 MiB kept, 4.0 MiB fetched" in done.out
+    assert "RESUMED  gemmalock.yaml::gemma::model.gguf  39.0 MiB kept, 1.0 MiB fetched" in done.out
