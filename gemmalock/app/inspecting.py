@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from gemmalock.app.locking import Mode, ready_lock
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, pruning_warnings
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFailed, RunRefused
@@ -23,6 +21,10 @@ _UNCHANGED = LockChange(LOCK_NAME, changed=False)
 
 def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
     """What sync would do and why, a line a file. Asks no source."""
+    # What the others here have no use for; `verify` of a small model would mostly wait for it.
+    from gemmalock.app.locking import Mode, ready_lock
+    from gemmalock.app.pruning import Pruning, pruning_warnings
+
     ready = ready_lock(workshop, papers, Mode.AS_IS)
     workshop.lock = ready.lock
     nodes = selection.of(ready.lock.nodes())

@@ -125,7 +125,7 @@ class Part:
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            descriptor = os.open(self.path, flags, 0o600)
+            descriptor = self._open_writable(flags)
             seen = os.fstat(descriptor)
             if stat.S_ISREG(seen.st_mode) and seen.st_nlink > 1:
                 # A second name of these bytes is somebody's file: it must not change under their hands.
@@ -139,3 +139,18 @@ class Part:
             os.close(descriptor)
             raise UnsafePath(f"cannot open `{self.path}`: it is not a plain file")
         return descriptor
+
+    def _open_writable(self, flags: int) -> int:
+        try:
+            return os.open(self.path, flags, 0o600)
+        except PermissionError:
+            # A process that was killed while it gave a whole file to the store has left it read-only.
+            read_only = os.open(self.path, (flags | os.O_RDWR) & ~(os.O_RDWR | os.O_CREAT))
+            try:
+                if os.fstat(read_only).st_nlink == 1:
+                    os.fchmod(read_only, 0o600)
+                else:
+                    self.path.unlink()
+            finally:
+                os.close(read_only)
+            return os.open(self.path, flags, 0o600)
