@@ -161,11 +161,13 @@ class _Job:
     notes: list[str] = field(default_factory=list)
     bytes_kept: int = 0
     bytes_fetched: int = 0
+    bytes_here: int = 0
     sha256: str | None = None
     verb: str = ""
 
     def run(self) -> FileOutcome:
         began = time.monotonic()
+        self.bytes_kept = self.file.kept
         try:
             self._refuse_what_cannot_end_well()
             step = self.file
@@ -177,10 +179,10 @@ class _Job:
                     raise Busy("the file kept changing while it was put in place")
                 step = plan_file(step.node, look_at(step.node, self.crew.machine))
         except Interrupted:
-            self._count_what_is_kept()
+            self._count_what_is_here()
             return self._outcome(Outcome.CANCELLED, began, verb="CANCELLED")
         except FileError as error:
-            self._count_what_is_kept()
+            self._count_what_is_here()
             return failed(self.file, error, **self._figures(began))
         return self._outcome(Outcome.DONE, began, verb=self.verb)
 
@@ -263,7 +265,8 @@ class _Job:
         if step.action is Action.DISCARD:
             claim.drop_partial()
             self.notes.append(f"started again: {step.reason}")
-        self.crew.reporter.started(replace(step, kept=step.kept or self._seeded(claim, node.file)))
+        self.bytes_kept = step.kept or self._seeded(claim, node.file)
+        self.crew.reporter.started(replace(step, kept=self.bytes_kept))
         arrival = machine.fetch(node, claim, _FileWatch(self, node.id, node.file.size))
         self._take_figures(arrival, step)
         if not claim.still_held():
@@ -307,14 +310,16 @@ class _Job:
         else:
             self.verb = "DOWNLOADED"
 
-    def _count_what_is_kept(self) -> None:
+    def _count_what_is_here(self) -> None:
         """How far the file came, for the message that says how to go on."""
-        self.bytes_kept = self.crew.machine.registry.look(self.file.node.file).kept
+        self.bytes_here = self.crew.machine.registry.look(self.file.node.file).kept
+        self.bytes_kept = min(self.bytes_kept, self.bytes_here)
 
     def _figures(self, began: float) -> dict[str, object]:
         return {
             "bytes_kept": self.bytes_kept,
             "bytes_fetched": self.bytes_fetched,
+            "bytes_here": self.bytes_here,
             "seconds": time.monotonic() - began,
             "notes": tuple(self.notes),
         }
@@ -333,6 +338,8 @@ class _FileWatch:
     size: int
 
     def progress(self, have: int) -> None:
+        # What falls below what was kept was thrown away.
+        self.job.bytes_kept = min(self.job.bytes_kept, have)
         self.job.crew.reporter.progress(self.id, have, self.size)
 
     def fetched(self, count: int) -> None:
@@ -359,4 +366,4 @@ def refused(file: FilePlan) -> FileError:
 
 
 def _cancelled(file: FilePlan) -> FileOutcome:
-    return FileOutcome.of(file, Outcome.CANCELLED, verb="CANCELLED")
+    return FileOutcome.of(file, Outcome.CANCELLED, verb="CANCELLED", bytes_here=file.kept)

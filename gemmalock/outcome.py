@@ -59,8 +59,9 @@ class ErrorNote:
 class FileOutcome:
     """What came of one file. `path` is from the workspace root; sizes in bytes, `seconds` of wall time.
 
-    `resume_status`, `action` are None for commands that do not look at the disk. `verb` is the word that the line of a
-    run begins with, as `RESUMED`.
+    `bytes_kept` came in an earlier run and are used by this one; `bytes_here` are all that an unfinished file has on
+    the disk, for the next run to go on from. `resume_status`, `action` are None for commands that do not look at the
+    disk. `verb` is the word that the line of a run begins with, as `RESUMED`.
     """
 
     id: str
@@ -79,6 +80,7 @@ class FileOutcome:
     error: ErrorNote | None = None
     verb: str = ""
     notes: tuple[str, ...] = ()
+    bytes_here: int = 0
 
     @classmethod
     def of(cls, file: FilePlan, outcome: Outcome, **rest: object) -> FileOutcome:

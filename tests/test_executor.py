@@ -376,6 +376,38 @@ def test_wrong_bytes_are_never_placed_and_the_claim_is_given_up(bank: Bank) -> N
     assert all(task.holder is None for task in bank.registry.held.values())
 
 
+@pytest.mark.parametrize("here", [0, 1024 * 1024])
+def test_what_a_cancelled_file_kept_is_what_an_earlier_run_left(bank: Bank, here: int) -> None:
+    large = bytes(range(256)) * 60_000
+    node = bank.publish("a.gguf", large)
+    claim = bank.registry.claim(node, bank.lock_path)
+    put_partial(claim.folder, large[:here], etag=node.file.etag)
+    claim.release()
+    honest = bank.source.open
+
+    def stopped_half_way(ask: Ask, stop: Stop) -> Answer:
+        answer = honest(ask, stop)
+        read = answer.readinto
+
+        def readinto(buffer: memoryview) -> int:
+            if answer_has_sent[0] >= 4 * 1024 * 1024:
+                bank.stop.set()
+                stop.check()
+            answer_has_sent[0] += (count := read(buffer))
+            return count
+
+        answer.readinto = readinto  # type: ignore[method-assign]
+        return answer
+
+    answer_has_sent = [0]
+    bank.source.open = stopped_half_way  # type: ignore[method-assign]
+    outcome = bank.run(node)["m/a.gguf"]
+    assert outcome.outcome is Outcome.CANCELLED
+    assert outcome.bytes_kept == here
+    assert outcome.bytes_fetched >= 4 * 1024 * 1024
+    assert here < outcome.bytes_here <= here + outcome.bytes_fetched
+
+
 def test_a_stop_cancels_keeps_what_came_and_says_how_much(bank: Bank) -> None:
     large = bytes(range(256)) * 60_000
     nodes = [bank.publish(name, large + name.encode()) for name in ("a.gguf", "b.gguf", "c.gguf")]
@@ -385,7 +417,9 @@ def test_a_stop_cancels_keeps_what_came_and_says_how_much(bank: Bank) -> None:
     bank.diary.on_started = lambda file: bank.stop.set()
     outcomes = bank.run(*nodes, jobs=1)
     assert {outcome.outcome for outcome in outcomes.values()} == {Outcome.CANCELLED}
-    assert outcomes["m/a.gguf"].bytes_kept == 5 * 1024 * 1024
+    assert {outcomes[path].bytes_here for path in ("m/b.gguf", "m/c.gguf")} == {0}
+    begun = outcomes["m/a.gguf"]
+    assert (begun.bytes_kept, begun.bytes_here) == (5 * 1024 * 1024, 5 * 1024 * 1024)
     assert exit_code_of(outcomes.values()) == 2
     assert bank.memory.disk.files == {}
     bank.stop, bank.diary = Stop(), Diary()

@@ -119,8 +119,9 @@ def run_list(workshop: Workshop, papers: Papers, selection: Selection) -> Report
 
 
 def _card(node: Node) -> str:
-    parts = [node.model.license or "no licence stated", *(f"#{tag}" for tag in node.model.tags)]
-    return " ".join(parts)
+    license, tags = node.model.license, " ".join(f"#{tag}" for tag in node.model.tags)
+    stated = f"the licence is {license}" if license else "no licence is stated"
+    return f"{stated}, and the tags are {tags}" if tags else stated
 
 
 def find_path(workshop: Workshop, papers: Papers, wanted: str) -> tuple[Path, bool]:

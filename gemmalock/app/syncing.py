@@ -107,7 +107,7 @@ class Sync:
             pruned=pruned.pruned,
             strays_kept=pruned.kept,
             lock=LockChange(LOCK_NAME, changed),
-            errors=errors,
+            errors=errors or _interruption(code),
             warnings=(
                 *self._warnings(ready, nodes),
                 *_not_pruned(code, pruning),
@@ -259,6 +259,12 @@ def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
     if offline and file.node.file.needs_network and file.action in FETCHING:
         return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
     return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
+
+
+def _interruption(code: ExitCode) -> tuple[ErrorNote, ...]:
+    if code is not ExitCode.INTERRUPTED:
+        return ()
+    return (ErrorNote.of(Interrupted("interrupted: what came is kept", hint="run `gemmalock sync` again to go on")),)
 
 
 def _not_pruned(code: ExitCode, pruning: Pruning) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from gemmalock.errors import Interrupted
 from gemmalock.outcome import FileOutcome, Outcome, Pruned, Report, StrayKept
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -44,11 +45,11 @@ def _told(outcome: FileOutcome) -> str:
     size = outcome.size or 0
     if outcome.error is not None:
         # The message and its hint follow on standard error.
-        kept = f"  {shown_size(outcome.bytes_kept)} of {shown_size(size)} are kept" if outcome.bytes_kept else ""
+        kept = f"  {shown_size(outcome.bytes_here)} of {shown_size(size)} are kept" if outcome.bytes_here else ""
         return f"{outcome.error.code}{kept}"
     if outcome.outcome is Outcome.CANCELLED:
-        share = f" ({100 * outcome.bytes_kept // size} %)" if size else ""
-        return f"{shown_size(outcome.bytes_kept)} of {shown_size(size)} are kept{share}"
+        share = f" ({100 * outcome.bytes_here // size} %)" if size else ""
+        return f"{shown_size(outcome.bytes_here)} of {shown_size(size)} are kept{share}"
     if outcome.bytes_kept or outcome.bytes_fetched:
         if outcome.outcome is Outcome.PLANNED:
             return outcome.reason
@@ -83,8 +84,8 @@ def summary_line(report: Report) -> str:
     parts = [f"{counts[verb]} {verb}" for verb in order]
     if report.pruned:
         parts.append(f"{len(report.pruned)} {'to prune' if is_plan(report) else 'pruned'}")
-    if report.errors:
-        parts.append(f"{len(report.errors)} error{'s' if len(report.errors) > 1 else ''}")
+    if errors := sum(1 for error in report.errors if error.code != Interrupted.code):
+        parts.append(f"{errors} error{'s' if errors > 1 else ''}")
     if report.lock is not None and report.lock.changed:
         parts.append("lock written")
     return f"== {', '.join(parts) or 'nothing to do'} in {report.seconds:.2f}s =="

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 
 from gemmalock.cli.state import State
-from gemmalock.outcome import ExitCode, Report
+from gemmalock.outcome import Report
 
 
 def timed(work: Callable[[], Report]) -> Report:
@@ -26,9 +26,6 @@ def finish(state: State, report: Report, *, told: Container[str] = (), lines: bo
             page.outcome(outcome)
     page.report(report)
     page.failures(report)
-    if report.exit_code is ExitCode.INTERRUPTED and not report.errors:
-        page.say("error", "interrupted: what came is kept")
-        page.hint("run `gemmalock sync` again to go on")
     if summary:
         page.summary(report)
     return int(report.exit_code)

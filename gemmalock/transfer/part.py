@@ -145,7 +145,7 @@ class Part:
             return os.open(self.path, flags, 0o600)
         except PermissionError:
             # A process that was killed while it gave a whole file to the store has left it read-only.
-            read_only = os.open(self.path, (flags | os.O_RDWR) & ~(os.O_RDWR | os.O_CREAT))
+            read_only = os.open(self.path, flags & ~(os.O_RDWR | os.O_CREAT))
             try:
                 if os.fstat(read_only).st_nlink == 1:
                     os.fchmod(read_only, 0o600)

@@ -10,7 +10,9 @@ import pytest
 
 import gemmalock
 from gemmalock.app.caring import PruneOptions, run_prune
+from gemmalock.app.inspecting import run_list
 from gemmalock.app.session import Call, begin
+from gemmalock.stopping import Stop
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.servers.fileserver import Content
 
@@ -287,6 +289,33 @@ def test_what_stands_in_the_way_of_a_root_is_named_with_its_cure(desk: Desk, wha
         assert (error.code, message in error.message, hint in error.hint) == (code, True, True)
     assert list(elsewhere.iterdir()) == []
     assert what != "a file for the root" or root.read_text() == "mine"
+
+
+def test_the_report_of_an_interrupted_run_says_so(desk: Desk) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    stop = Stop()
+    desk.server.put("/large.gguf", Content(LARGE, etag=lambda: stop.set()))
+    report = desk.sync(stop=stop)
+    assert (report.exit_code, [error.code for error in report.errors]) == (2, ["interrupted"])
+    assert "again to go on" in report.errors[0].hint
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ("", "no licence is stated"),
+        ("    license: mit\n    tags: [a, b]\n", "the licence is mit, and the tags are #a #b"),
+    ],
+)
+def test_the_reason_of_a_listed_file_is_a_sentence(desk: Desk, extra: str, says: str) -> None:
+    desk.project.write_manifest(
+        f"version: 1\nmodels:\n  m:\n{extra}    files: [{{url: '{desk.server.origin}/small.json'}}]\n"
+    )
+    desk.lock()
+    session = begin(Call(desk.project.folder))
+    (listed,) = run_list(session.workshop, session.papers, session.selection).files
+    assert listed.reason == says
 
 
 def test_dry_runs_change_nothing_but_the_cache(desk: Desk) -> None:

@@ -87,9 +87,9 @@ def test_the_tree_shows_manifest_models_and_files(gemmalock: Gemmalock, weights:
     gemmalock("add", "two", "file://weights", "*.gguf")
     assert gemmalock("tree").out == (
         "gemmalock.yaml\n"
-        "├── one  10 B  no licence stated\n"
+        "├── one  10 B  no licence is stated\n"
         "│   └── a.gguf  10 B\n"
-        "└── two  30 B  no licence stated\n"
+        "└── two  30 B  no licence is stated\n"
         "    ├── a.gguf  10 B\n"
         "    └── b.gguf  20 B\n"
     )

@@ -70,6 +70,7 @@ def test_a_signal_keeps_what_came_and_says_how_to_go_on(
             out, err = process.communicate(timeout=30)
         assert process.returncode == 2, (out, err)
         assert "CANCELLED" in out
+        assert " error" not in out
         assert "run `gemmalock sync` again to go on" in err
         status = gemmalock("status", "--json").json()
         assert {file["resume_status"] for file in status["files"]} <= {"can_resume", "file_complete"}

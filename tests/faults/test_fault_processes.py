@@ -51,8 +51,9 @@ def test_p04_p05_signals_keep_what_came_and_say_how_to_go_on(stage: Stage, numbe
     assert "run `gemmalock sync` again to go on" in ran.err
     (file,) = ran.report["files"]
     assert file["outcome"] == "cancelled"
-    assert file["bytes_kept"] >= CHUNK // 2
-    survives(stage, ran, budget=2 * SIZE - file["bytes_kept"])
+    assert (file["bytes_kept"], file["bytes_fetched"] >= CHUNK // 2) == (0, True)
+    assert [error["code"] for error in ran.report["errors"]] == ["interrupted"]
+    survives(stage, ran, budget=2 * SIZE - CHUNK // 2)
 
 
 #: What can be seen from outside of how far a sync is, from its first line on.
