@@ -9,15 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from gemmalock.errors import FileError, Interrupted
+from gemmalock.errors import FileError, Interrupted, RateLimited, ServerError
 from gemmalock.journal import CHUNK
-from gemmalock.sources.http import HttpSource
+from gemmalock.ports import Ask
+from gemmalock.sources.http import HttpAnswer, HttpSource
 from gemmalock.stopping import Stop
 from gemmalock.transfer.lanes import Lanes
 from gemmalock.transfer.ranges import AHEAD
 from gemmalock.transfer.team import LARGE
 from tests.servers.fileserver import WEAK, Content, FileServer
-from tests.transfer.twins import Bench, digest, locked, patient, some_bytes
+from tests.transfer.twins import Bench, Reply, digest, locked, patient, some_bytes
 
 BODY = some_bytes(16 * CHUNK + 123_457)
 SLOW = 4 * CHUNK
@@ -123,6 +124,25 @@ def test_a_server_without_ranges_sends_the_whole_once(bench: Bench, server: File
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("connections", [1, 4, 8])
+def test_a_whole_file_in_the_place_of_a_part_is_never_written_at_an_offset(
+    bench: Bench, server: FileServer, connections: int
+) -> None:
+    class ThenWhole(HttpSource):
+        """What an edge does whose cache has just let go of the file."""
+
+        def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
+            answer = super().open(ask, stop)
+            server.files[URL].ranges = False
+            return answer
+
+    server.files[URL].throttle = 16 * CHUNK
+    file = locked(BODY, url=server.origin + URL, etag=None)
+    bench.partial(file, Reply(BODY), 2 * CHUNK)
+    fetched = over(bench, connections).fetch(file, ThenWhole())
+    assert (bench.bytes(), fetched.sha256) == (BODY, digest(BODY))
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_server_that_refuses_a_second_connection_is_not_asked_again(
     bench: Bench, server: FileServer, source: HttpSource, status: int
@@ -133,11 +153,9 @@ def test_a_server_that_refuses_a_second_connection_is_not_asked_again(
     class OneAtATime(HttpSource):
         """What nginx's `limit_conn 1` does."""
 
-        def open(self, ask, stop):  # type: ignore[no-untyped-def]
+        def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
             if not open_now.acquire(blocking=False):
                 refusals.append(status)
-                from gemmalock.errors import RateLimited, ServerError
-
                 raise (RateLimited if status == 429 else ServerError)(f"the server answered {status}")
             answer = super().open(ask, stop)
             close = answer.close
