@@ -31,7 +31,8 @@ from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
 from gemmalock.transfer.ranges import DurableRanges
 from gemmalock.transfer.tally import Tally
-from gemmalock.transfer.team import CONNECTIONS, Team, Terms, Work
+from gemmalock.transfer.team import CONNECTIONS, Team
+from gemmalock.transfer.work import Terms, Work
 
 __all__ = ["Fetched", "Terms", "fetch"]
 

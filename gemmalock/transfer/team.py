@@ -11,8 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from gemmalock.errors import (
     ConnectionFailed,
@@ -24,18 +23,12 @@ from gemmalock.errors import (
     SourceError,
 )
 from gemmalock.journal import CHUNK, Validator
-from gemmalock.lockfile import LockedFile
-from gemmalock.ports import Answer, Ask, Source
+from gemmalock.ports import Answer, Ask
 from gemmalock.stopping import Stop
-from gemmalock.transfer.blocks import Buffers
 from gemmalock.transfer.combine import clash, origin_of
-from gemmalock.transfer.lanes import Lanes
-from gemmalock.transfer.pace import RateLimit
-from gemmalock.transfer.part import Part
-from gemmalock.transfer.ranges import DurableRanges
 from gemmalock.transfer.segment import Segment, refuse_more
 from gemmalock.transfer.stretch import Stretch, split
-from gemmalock.transfer.tally import Tally
+from gemmalock.transfer.work import Judge, Work
 
 #: How many connections a file gets at most, where nobody says.
 CONNECTIONS = 8
@@ -54,48 +47,6 @@ _SHORT = 64 * 1024
 #: How long a request may go unanswered before somebody who has nothing to do takes its piece over, in seconds.
 _OVERDUE_SECONDS = 1.0
 _SLICE = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How to work.
-
-    `delay` says after how many seconds to try again after the n-th failure in a row (from 1), or None: give up.
-    `limit`, `lanes` and `buffers` are shared by all files of a run. `connections`: how many a file gets; None: as many
-    as it needs. `max_attempts_total` bounds the failures of one file, and `max_restarts` how often one URL may make it
-    start again from zero.
-    """
-
-    delay: Callable[[int, SourceError], float | None]
-    limit: RateLimit | None = None
-    connections: int | None = None
-    lanes: Lanes = field(default_factory=Lanes)
-    buffers: Buffers = field(default_factory=Buffers)
-    max_attempts_total: int = 100
-    max_restarts: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What all connections of a transfer share."""
-
-    file: LockedFile
-    source: Source
-    terms: Terms
-    part: Part
-    ranges: DurableRanges
-    tally: Tally
-
-
-class Judge(Protocol):
-    """Who knows what may stand in one file together. Asked by one connection at a time."""
-
-    def judge(self, answer: Answer, url: str) -> None:
-        """Raise RangeRefused when the answer may not be joined to what is here, TransferError when it is of another
-        file."""
-
-    def start_again(self, error: RangeRefused) -> None:
-        """Drop everything that is here, or raise the error when that has happened too often."""
 
 
 @dataclass(slots=True, eq=False)
