@@ -31,7 +31,7 @@ from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
 from gemmalock.transfer.ranges import DurableRanges
 from gemmalock.transfer.tally import Tally
-from gemmalock.transfer.team import CONNECTIONS, Team
+from gemmalock.transfer.team import CONNECTIONS, LARGE, Team
 from gemmalock.transfer.work import Terms, Work
 
 __all__ = ["Fetched", "Terms", "fetch"]
@@ -159,8 +159,6 @@ class _Transfer:
         """Fill every gap. The digest of what is there then."""
         self._fill(url)
         self._work.part.seal()
-        if self._file.size <= CHUNK:
-            return self._ranges.chunks[0].sha256
         return self._ranges.frontier.finish(self._stop)
 
     def _is_right(self, sha256: str) -> bool:
@@ -192,7 +190,10 @@ class _Transfer:
 
     @property
     def _width(self) -> int:
-        return min(self._work.terms.connections or CONNECTIONS, -(-self._file.size // CHUNK))
+        wanted = self._work.terms.connections
+        if wanted is None:
+            wanted = CONNECTIONS if self._file.size >= LARGE else 1
+        return min(wanted, -(-self._file.size // CHUNK))
 
     # --- as Judge has it -----------------------------------------------------------------------------------
 

@@ -60,6 +60,8 @@ class DurableRanges:
         self._failure: FileError | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
+        #: Somebody waits for the journal to catch up.
+        self._wanted = False
         self._wants_thread = part.size > _SMALL
 
     @property
@@ -124,6 +126,7 @@ class DurableRanges:
         lost = self._read_again(stop)
         if lost:
             self.frontier.reset()
+            self._part.blocks.clear()
             self._journal.rewrite(self.chunks[index] for index in sorted(self.chunks))
             with self._state:
                 self._prefix = 0
@@ -146,8 +149,7 @@ class DurableRanges:
         return lost
 
     def _new_check(self) -> Hasher:
-        # The digest of the only chunk is that of the file.
-        return new_check(proven=self._proven and self._part.size > CHUNK)
+        return new_check(proven=self._proven)
 
     def _is_complete(self, chunk: Chunk) -> bool:
         return chunk.end == min((chunk.index + 1) * CHUNK, self._part.size)
@@ -198,6 +200,8 @@ class DurableRanges:
                 if room >= min(_LEAST_ROOM, left):
                     return room
                 if self._thread is not None and self._thread.is_alive():
+                    self._wanted = True
+                    self._state.notify_all()
                     self._state.wait(_COMMIT_SECONDS)
                     continue
             self.commit()
@@ -242,6 +246,7 @@ class DurableRanges:
         with self._committing:
             with self._state:
                 self._check()
+                self._wanted = False
                 due = [(stretch, stretch.here) for stretch in self._stretches if stretch.here > stretch.safe]
             if not due:
                 return
@@ -324,7 +329,7 @@ class DurableRanges:
                 return
 
     def _is_due(self) -> bool:
-        return sum(stretch.here - stretch.safe for stretch in self._stretches) >= _COMMIT_BYTES
+        return self._wanted or sum(stretch.here - stretch.safe for stretch in self._stretches) >= _COMMIT_BYTES
 
     @property
     def _ahead(self) -> int:

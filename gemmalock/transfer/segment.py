@@ -16,13 +16,14 @@ from gemmalock.transfer.stretch import Stretch
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A receiver of answers. `came` is told of every piece."""
+    """A receiver of answers. `came` is told of every piece how many bytes were received, and
+    how many of them are of use."""
 
     ranges: DurableRanges
     blocks: Blocks
     stop: Stop
     limit: RateLimit | None
-    came: Callable[[int], None]
+    came: Callable[[int, int], None]
 
     def receive(self, answer: Answer, stretch: Stretch) -> None:
         """Write the body into the stretch until that is full, or the body ends, or the rest was stolen. Raises
@@ -40,8 +41,9 @@ class Segment:
                 count = answer.readinto(block.rest[:room])
                 if count == 0:
                     return
-                self.blocks.grow(block, self.ranges.write(stretch, block.rest[:count]))
-                self.came(count)
+                kept = self.ranges.write(stretch, block.rest[:count])
+                self.blocks.grow(block, kept)
+                self.came(count, kept)
                 if self.limit is not None:
                     self.limit.take(count, self.stop)
         finally:

@@ -12,6 +12,8 @@ from gemmalock.transfer.checks import Hasher
 
 #: Less than this is not worth a connection of its own.
 _WORTH = 2 * CHUNK
+#: How long a pace is looked at before it is one, in seconds.
+_LOOK = 0.25
 #: A rest that comes within so many seconds is left where it is: what a server has sent already would come twice.
 _SOON = 1.0
 
@@ -37,7 +39,8 @@ class Stretch:
 
     def crawls(self, now: float) -> bool:
         """Whether its rest, at the pace so far, is long in coming."""
-        return self.rest * (now - self.since) > _SOON * max(1, self.here - self.start)
+        seconds = now - self.since
+        return seconds > _LOOK and self.rest * seconds > _SOON * max(1, self.here - self.start)
 
 
 def steal(stretches: Iterable[Stretch], now: float) -> tuple[int, int] | None:

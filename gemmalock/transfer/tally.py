@@ -39,12 +39,12 @@ class Tally:
         with self._lock:
             self.answers += 1
 
-    def came(self, count: int) -> None:
-        """So many bytes were received."""
+    def came(self, count: int, kept: int) -> None:
+        """So many bytes were received, and so many of them are of use."""
         now = time.monotonic()
         with self._lock:
             self.fetched += count
-            self.have += count
+            self.have += kept
             if now - self._told < _TELL_SECONDS:
                 return
             self._told = now

@@ -51,12 +51,14 @@ _SLICE = 0.05
 
 @dataclass(slots=True, eq=False)
 class _Piece:
-    """A piece of the file that somebody asks for, and then writes; `taken`: somebody else does, for want of an
-    answer."""
+    """A piece of the file that somebody asks for, and then writes. For want of an answer somebody else may ask for it
+    too, its `taker`; whoever is answered first has it, and for the other it is `taken`."""
 
     bounds: tuple[int, int]
     since: float
     taken: bool = False
+    is_takeover: bool = False
+    taker: _Piece | None = None
     stretch: Stretch | None = None
 
     @property
@@ -102,6 +104,7 @@ class Team:
         self._stop = Stop()
         self._threads: list[threading.Thread] = []
         self._busy = 0
+        self._over = False
         self._grown = self._width == 1
         self._looked = (time.monotonic(), 0)
         self._changed = threading.Condition(threading.RLock())
@@ -117,7 +120,7 @@ class Team:
                 self._lead(stop)
             except Interrupted:
                 stop.check()
-                if self._failure is None:
+                if self._failure is None and not self._over:
                     raise
             except BaseException as error:
                 self._fail(error)
@@ -153,23 +156,37 @@ class Team:
                 self._busy -= 1
                 self._changed.notify_all()
 
-    def _take_part(self, came: Callable[[int], None], *, first: bool) -> None:
+    def _take_part(self, came: Callable[[int, int], None], *, first: bool) -> None:
         attempt = 0
-        while not self._stop.is_set() and (piece := self._next_piece()) is not None:
+        while not self._stop.is_set():
+            piece = self._next_piece()
+            if piece is None:
+                if first or not self._waited():
+                    return
+                continue
             try:
                 self._receive(piece, came)
                 attempt = 0
-            except RangeRefused:
-                raise
-            except _NotNow:
-                self._work.terms.lanes.whole_only(self._origin)
+            except (RangeRefused, _NotNow) as refusal:
+                # One odd answer beside good ones: only a connection that is alone lets it cost what is here.
+                if first and not self._busy and isinstance(refusal, RangeRefused):
+                    raise
                 if not first:
                     return
                 self._wait_for_the_others()
             except SourceError as error:
                 attempt = 1 if piece.came >= _PROGRESS else attempt + 1
+                if piece.taken and piece.stretch is None:
+                    continue
                 if not self._goes_on(error, attempt, first=first):
                     return
+
+    def _waited(self) -> bool:
+        """Wait a moment while others work: one of them may fail, crawl or get no answer. False when nobody works."""
+        with self._changed:
+            if self._open:
+                self._changed.wait(_SLICE)
+            return bool(self._open or self._todo)
 
     def _wait_for_the_others(self) -> None:
         with self._changed:
@@ -178,19 +195,28 @@ class Team:
 
     def _next_piece(self) -> _Piece | None:
         with self._changed:
-            bounds = self._todo.pop(0) if self._todo else self._work.ranges.steal() or self._overdue()
-            if bounds is None:
-                return None
-            piece = _Piece(bounds, time.monotonic())
-            self._open.append(piece)
+            piece = self._begun_piece()
+            if piece is not None:
+                self._open.append(piece)
             return piece
 
-    def _overdue(self) -> tuple[int, int] | None:
-        late = time.monotonic() - _OVERDUE_SECONDS
+    def _begun_piece(self) -> _Piece | None:
+        now = time.monotonic()
+        if self._todo:
+            return _Piece(self._todo.pop(0), now)
+        if not self._work.terms.lanes.splits(self._origin):
+            return None
+        stolen = self._work.ranges.steal()
+        return _Piece(stolen, now) if stolen is not None else self._takeover(now)
+
+    def _takeover(self, now: float) -> _Piece | None:
+        """A piece that somebody has waited for too long, to be asked for once more."""
         for piece in self._open:
-            if piece.since < late and not piece.taken and piece.stretch is None:
+            overdue = now - piece.since > _OVERDUE_SECONDS and piece.stretch is None
+            if overdue and not piece.taken and not piece.is_takeover:
                 piece.taken = True
-                return piece.bounds
+                piece.taker = _Piece(piece.bounds, now, is_takeover=True)
+                return piece.taker
         return None
 
     def _grow(self) -> None:
@@ -212,8 +238,8 @@ class Team:
                 self._busy += 1
                 self._threads.append(thread)
 
-    def _came_to_first(self, count: int) -> None:
-        self._work.tally.came(count)
+    def _came_to_first(self, count: int, kept: int) -> None:
+        self._work.tally.came(count, kept)
         if self._grown or self._work.terms.connections is not None or self._work.terms.limit is not None:
             return
         since, before = self._looked
@@ -259,7 +285,7 @@ class Team:
 
     # --- one answer ----------------------------------------------------------------------------------------
 
-    def _receive(self, piece: _Piece, came: Callable[[int], None]) -> None:
+    def _receive(self, piece: _Piece, came: Callable[[int, int], None]) -> None:
         try:
             with contextlib.closing(self._work.source.open(self._ask(piece.bounds), self._stop)) as answer:
                 self._write(piece, answer, came)
@@ -269,12 +295,25 @@ class Team:
                 if piece.left[0] < piece.left[1]:
                     self._todo.insert(0, piece.left)
                 self._changed.notify_all()
+                self._end_what_nobody_needs()
 
-    def _write(self, piece: _Piece, answer: Answer, came: Callable[[int], None]) -> None:
+    def _end_what_nobody_needs(self) -> None:
+        """Where every byte is here, nobody waits for an answer that has been taken over."""
+        if not self._todo and all(piece.taken and piece.stretch is None for piece in self._open):
+            self._over = True
+            self._stop.set()
+
+    def _is_first_answer(self, piece: _Piece) -> bool:
+        taker = piece.taker
+        if piece.taken and taker is not None and taker in self._open and taker.stretch is None:
+            piece.taken, taker.taken = False, True
+        return not piece.taken
+
+    def _write(self, piece: _Piece, answer: Answer, came: Callable[[int, int], None]) -> None:
         work = self._work
         with contextlib.ExitStack() as stack:
             with self._changed:
-                if piece.taken:
+                if not self._is_first_answer(piece):
                     return
                 bounds = self._accepted(piece, answer)
                 validator = Validator(answer.etag, answer.origin)
@@ -315,7 +354,7 @@ class Team:
         gap, size = piece.bounds, self._work.file.size
         self._judge.judge(answer, self._url)
         is_whole = answer.start == 0 and answer.end in (None, size) and gap != (0, size)
-        if is_whole and (answer.restarted is not None or gap[0] == 0):
+        if is_whole and all(validator.etag == answer.etag for validator in self._work.ranges.validators):
             self._work.terms.lanes.whole_only(self._origin)
         if answer.restarted is not None and gap[0] > 0:
             if len(self._open) > 1:

@@ -260,3 +260,59 @@ def test_all_connections_together_are_never_far_ahead_of_the_journal(
     bench.watch.progress = look  # type: ignore[method-assign]
     over(bench, 8).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
     assert max(seen[:-1], default=0) <= 2 * AHEAD
+
+
+def test_a_small_partial_whose_bytes_rotted_is_not_believed(
+    bench: Bench, server: FileServer, source: HttpSource
+) -> None:
+    """The journal has the right digest of the only chunk: what counts is what is in the file."""
+    body = BODY[: CHUNK // 3]
+    server.files[URL] = Content(body)
+    file = locked(body, url=server.origin + URL, etag=None)
+    bench.partial(file, Reply(body), CHUNK // 4)
+    bench.fetch(file, source)
+    rotten = bytearray(body)
+    rotten[77] ^= 1
+    bench.claim.part.write_bytes(rotten)
+    fetched = bench.fetch(file, source)
+    assert (bench.bytes(), fetched.sha256) == (body, digest(body))
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_who_is_answered_first_has_the_piece(bench: Bench, server: FileServer, proven: bool) -> None:
+    """A server that takes two seconds for every answer: nobody throws a good one away for one that is to come."""
+
+    class Late(HttpSource):
+        def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
+            stop.wait(1.6)
+            return super().open(ask, stop)
+
+    body = BODY[: 2 * CHUNK]
+    server.files[URL] = Content(body)
+    etag = server.files[URL].etag_now()
+    file = locked(body, url=server.origin + URL, etag=etag, proven=proven)
+    source = Late()
+    fetched = over(bench, 2).fetch(file, source)
+    source.close()
+    assert (bench.bytes(), fetched.sha256) == (body, digest(body))
+    assert len(server.requests) <= 4
+
+
+def test_a_request_that_nobody_needs_any_more_is_not_waited_for(bench: Bench, server: FileServer) -> None:
+    asked: list[Ask] = []
+
+    class Hanging(HttpSource):
+        """The second request is never answered."""
+
+        def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
+            asked.append(ask)
+            if len(asked) == 2:
+                stop.wait(3600)
+            return super().open(ask, stop)
+
+    body = BODY[: 4 * CHUNK]
+    server.files[URL] = Content(body)
+    source = Hanging()
+    fetched = over(bench, 2).fetch(locked(body, url=server.origin + URL, etag=None), source)
+    source.close()
+    assert (bench.bytes(), fetched.bytes_fetched) == (body, len(body))
