@@ -410,9 +410,9 @@ def test_an_interruption_outside_of_a_run_is_exit_code_2_and_no_traceback(shop: 
 def test_an_interrupted_verify_is_exit_code_2(shop: Shop) -> None:
     synced(shop)
     code = (
-        "import os, signal, sys, gemmalock.app.inspecting as inspecting\n"
-        "def interrupted(workshop, node):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n    workshop.stop.wait(60)\n"
+        "import os, signal, sys, time, gemmalock.app.inspecting as inspecting\n"
+        "def interrupted(node, sight):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
         "inspecting._verified = interrupted\n"
         "from gemmalock.cli import main\nmain(sys.argv[1:])\n"
     )

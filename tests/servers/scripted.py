@@ -172,8 +172,9 @@ class ScriptedServer:
                 wire.close()
                 return
             wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._start(self._converse, wire, self.connections)
+            # Counted before it is spoken to: whoever got an answer finds its connection in the count.
             self.connections += 1
+            self._start(self._converse, wire, self.connections - 1)
 
     def _converse(self, raw: socket.socket, connection: int) -> None:
         wire: socket.socket = raw
