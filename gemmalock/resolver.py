@@ -170,7 +170,8 @@ class _Wanted:
 def _wanted(path: str, manifest: Manifest, old: Lock | None, wish: Wish, asker: Asker) -> list[_Wanted]:
     """The models of the manifest at `path`; their sources are asked for what their globs match."""
     before = old.manifest(path) if old is not None else None
-    return [_Model(path, model, before, wish, asker).wanted() for model in manifest.models]
+    is_as_declared = before is not None and before.declared == manifest.declared
+    return [_Model(path, model, before, wish, asker, is_as_declared).wanted() for model in manifest.models]
 
 
 @dataclass
@@ -180,16 +181,24 @@ class _Model:
     before: LockedManifest | None
     wish: Wish
     asker: Asker
+    #: Whether the manifest says what it said when the old lock was made.
+    is_as_declared: bool
     failures: list[Pinned] = field(default_factory=list)
 
     def wanted(self) -> _Wanted:
         old = self.before.model(self.model.name) if self.before is not None else None
         keeps = old is not None and old.source == self.model.source and not self.wish.renews(self.model.name)
         revision = old.revision if keeps and old is not None else None
-        names = self._names()
+        names = self._listed_before(old) if keeps and old is not None and self.is_as_declared else self._names()
         files = [self._unlocked(name, source_url_of(self.model, revision, name), None) for name in names]
         files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
         return _Wanted(self.model, revision, tuple(files), tuple(self.failures))
+
+    def _listed_before(self, old: LockedModel) -> tuple[str, ...]:
+        """The names that the patterns selected when the source was last asked: what has come or gone there since is
+        upstream's move, and that is followed only when it is asked for."""
+        mapped = {spec.path for spec in self.model.files}
+        return tuple(file.name for file in old.files if file.name not in mapped)
 
     def _names(self) -> tuple[str, ...]:
         """The names inside the source that the patterns select."""

@@ -330,14 +330,30 @@ def test_a_glob_that_matches_nothing_names_what_is_there(project: Project, weigh
     assert not project.lock.exists()
 
 
-def test_a_new_file_in_the_folder_is_locked_when_it_is_asked_for_and_old_pins_stay(
-    project: Project, weights: Path
-) -> None:
+def test_what_comes_and_goes_in_a_folder_is_followed_only_when_it_is_asked_for(project: Project, weights: Path) -> None:
+    declared(project, '["*.gguf"]')
+    gemmalock.lock(project.folder)
+    before = project.lock.read_bytes()
+    (weights / "q4.gguf").write_text("changed")
+    (weights / "q2.gguf").write_text("new")
+    (weights / "q8.gguf").unlink()
+    assert gemmalock.lock(project.folder, check=True).ok
+    report = gemmalock.lock(project.folder)
+    assert {file.id.rpartition("::")[2]: file.outcome.value for file in report.files} == {
+        "q4.gguf": "skipped",
+        "q8.gguf": "skipped",
+    }
+    assert project.lock.read_bytes() == before
+    upgraded = {file.id.rpartition("::")[2]: file.sha256 for file in gemmalock.lock(project.folder, upgrade=True).files}
+    assert upgraded == {"q2.gguf": sha256(b"new"), "q4.gguf": sha256(b"changed")}
+
+
+def test_a_changed_declaration_lists_a_folder_anew_and_old_pins_stay(project: Project, weights: Path) -> None:
     declared(project, '["*.gguf"]')
     gemmalock.lock(project.folder)
     (weights / "q4.gguf").write_text("changed")
     (weights / "q2.gguf").write_text("new")
-    assert gemmalock.lock(project.folder, check=True).ok
+    declared(project, '["q*.gguf"]')
     outcomes = {file.id.rpartition("::")[2]: file.outcome.value for file in gemmalock.lock(project.folder).files}
     assert outcomes == {"q2.gguf": "done", "q4.gguf": "skipped", "q8.gguf": "skipped"}
 
