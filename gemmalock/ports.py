@@ -239,13 +239,14 @@ class Root(Protocol):
 class Stray:
     """A path in a root that the lock does not list. `keep` is why it stays, or None; size in bytes; `identity` is
     its stat (size, mtime_ns, inode), looked at again before it is touched. `sha256`: the digest that it has by the
-    ledger, where sync put it here and nobody changed it since; else None."""
+    ledger, where sync put it here and nobody changed it since; else None. `is_folder`: an empty folder."""
 
     path: str
     size: int
     identity: tuple[int, int, int]
     sha256: str | None
     keep: str | None = None
+    is_folder: bool = False
 
     @property
     def ours(self) -> bool:

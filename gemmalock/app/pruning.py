@@ -46,11 +46,11 @@ class Pruning:
         if not allow_empty and not any(True for _ in workshop.lock.nodes()):
             return cls(tuple(root.all_kept(_EMPTY) for root in pruning.roots))
         for root in pruning.roots:
-            leaving = [stray for stray in root.strays if stray.keep is None]
-            if leaving and not adopt and not workshop.root(root.manifest_path).has_ledger():
+            files = [stray for stray in root.strays if stray.keep is None and not stray.is_folder]
+            if files and not adopt and not workshop.root(root.manifest_path).has_ledger():
                 raise RunRefused(
-                    f"`{root.prefix}` has {len(leaving)} file(s) that the lock does not list, "
-                    f"such as `{leaving[0].path}`, and no ledger says that gemmalock put them there",
+                    f"`{root.prefix}` has {len(files)} file(s) that the lock does not list, "
+                    f"such as `{files[0].path}`, and no ledger says that gemmalock put them there",
                     hint="`--adopt` moves them to the trash; `--no-prune` leaves them",
                 )
         most = workshop.settings.max_delete

@@ -145,7 +145,10 @@ class RootFolder:
         if found.stat is None:
             return Stray(found.path, 0, (0, 0, 0), None, found.keep)
         keep = self._kept(found.path) or known.why_keep(found.path)
-        return Stray(found.path, found.stat.st_size, identity(found.stat), self._ours(found.path, found.stat), keep)
+        seen = identity(found.stat)
+        if found.is_folder:
+            return Stray(found.path, 0, seen, None, keep, is_folder=True)
+        return Stray(found.path, found.stat.st_size, seen, self._ours(found.path, found.stat), keep)
 
     def _kept(self, path: str) -> str | None:
         return "a `keep` setting names it" if any(matches(above, self._keep) for above in parents(path)) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,17 @@ from gemmalock.roots.walk import lstat_at, opened, split
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A path in a root, from that root. It has its lstat, or else `keep`: why it was not looked at."""
+    """A path in a root, from that root: a file, a link, or a folder that is empty. It has its lstat, or else `keep`:
+    why it was not looked at."""
 
     path: str
     stat: os.stat_result | None
     keep: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder; what is in it, if anything, was found by itself."""
+        return self.stat is not None and stat.S_ISDIR(self.stat.st_mode)
 
 
 @dataclass(slots=True)
@@ -31,6 +38,11 @@ class Scan:
     _found: list[Found] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _pending: list[str] = field(default_factory=lambda: [""])
+    #: The folders that locked files go into: they are not strays, though they may be empty for now.
+    _leading: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._leading = {folder for path in self.locked for folder in parents(split(path)[0])}
 
     def run(self) -> list[Found]:
         """Every path that is not locked, sorted. Links are found, never followed.
@@ -65,6 +77,8 @@ class Scan:
             listed = sorted(entries, key=lambda entry: entry.name)
             if folder and (owner := next((entry.name for entry in listed if _is_own(entry.name)), None)):
                 return self._keep(folder, f"it belongs to somebody else: there is a `{owner}` in it")
+            if folder and not listed and folder not in self._leading:
+                self._found.append(Found(folder, os.fstat(opened_folder)))
             for entry in listed:
                 if folder or not _is_own(entry.name):
                     self._judge(entry, joined(folder, entry.name))

@@ -50,15 +50,37 @@ def test_a_link_that_sync_made_goes_for_good_and_the_object_stays(world: World) 
     assert not (world.models / "m").exists()
 
 
-def test_folders_that_pruning_empties_go_and_those_that_were_empty_stay(world: World) -> None:
+def test_folders_that_pruning_empties_go_and_those_that_were_empty_too(world: World) -> None:
     world.put(world.open(), "m/a.bin", MINE)
     world.write("old/deep/x.bin", THEIRS)
     world.write("m/old/y.bin", THEIRS)
-    (world.models / "empty").mkdir()
+    (world.models / "empty/in/empty").mkdir(parents=True)
+    (world.models / "old/hollow").mkdir()
     root = world.open()
-    root.prune(root.strays(frozenset({"m/a.bin"})), nothing_in_store)
-    assert sorted(path.name for path in world.models.iterdir()) == [".gemmalock", "empty", "m"]
+    strays = root.strays(frozenset({"m/a.bin"}))
+    assert [(stray.path, stray.size, stray.is_folder) for stray in strays if stray.is_folder] == [
+        ("empty/in/empty", 0, True),
+        ("old/hollow", 0, True),
+    ]
+    result = root.prune(strays, nothing_in_store)
+    assert {gone.path: gone.to for gone in result.pruned}["empty/in/empty"] == "trash"
+    assert sorted(path.name for path in world.models.iterdir()) == [".gemmalock", "m"]
     assert [path.name for path in (world.models / "m").iterdir()] == ["a.bin"]
+
+
+def test_an_empty_folder_that_locked_files_go_into_is_no_stray(world: World) -> None:
+    (world.models / "m/onnx").mkdir(parents=True)
+    assert world.open().strays(frozenset({"m/onnx/deep/a.bin"})) == ()
+
+
+def test_a_folder_that_is_no_longer_empty_stays(world: World) -> None:
+    (world.models / "empty").mkdir(parents=True)
+    root = world.open()
+    strays = root.strays(frozenset())
+    world.write("empty/new.bin", THEIRS)
+    (kept,) = root.prune(strays, nothing_in_store).kept
+    assert kept.reason == "it changed since it was looked at"
+    assert (world.models / "empty/new.bin").read_bytes() == THEIRS
 
 
 def test_the_root_itself_stays_when_all_of_it_is_pruned(world: World) -> None:
