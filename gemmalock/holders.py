@@ -94,17 +94,22 @@ def mark() -> str:
 
 def is_dead_mark(name: str) -> bool:
     """Whether the process that gave this name is dead for sure; False too where it cannot be told."""
+    return life_of_mark(name) is Life.DEAD
+
+
+def life_of_mark(name: str) -> Life:
+    """What can be told from here of the process that gave this name; of what is no mark, nothing."""
     match = _MARK.fullmatch(name)
-    if match is None:
-        return False
     here = _place(os.getpid())
     host, boot, namespace = _short(here).split(".")
-    if match["host"] != host:
-        return False
+    if match is None or match["host"] != host:
+        return Life.UNKNOWN
     if match["boot"] != boot:
-        return True
+        return Life.DEAD
+    if match["namespace"] != namespace:
+        return Life.UNKNOWN
     started = "" if match["started"] == "0" else match["started"]
-    return match["namespace"] == namespace and not _lives(int(match["process"]), started)
+    return Life.ALIVE if _lives(int(match["process"]), started) else Life.DEAD
 
 
 _MARK = re.compile(

@@ -13,6 +13,8 @@ from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import (
+    Busy,
+    DiskError,
     FileError,
     Interrupted,
     LockInvalid,
@@ -21,7 +23,7 @@ from gemmalock.errors import (
     PolicyRefused,
     UsageError,
 )
-from gemmalock.executor import Crew, execute, refused
+from gemmalock.executor import POLL_SECONDS, Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
@@ -82,13 +84,18 @@ class Sync:
             files = outcomes_of(error.resolution, self.papers.manifest.root)
             return Report("sync", ExitCode.FAILED, files, lock=LockChange(LOCK_NAME, False), seconds=_since(began))
         self.workshop.lock = ready.lock
-        report = self._sync(ready)
+        try:
+            report = self._sync(ready)
+        finally:
+            self._leave()
         return replace(report, seconds=_since(began))
 
     def _sync(self, ready: Ready) -> Report:
         nodes = self.selection.of(ready.lock.nodes())
         pruning = self._pruning()
         planned = plan(nodes, self._look(nodes))
+        if self.options.acts and self._has_work(planned) and self._waited_for_other_stores(planned):
+            planned = plan(nodes, self._look(nodes))
         self.workshop.reporter.planned(planned)
         if not self.options.acts:
             return self._planned_report(ready, planned, pruning)
@@ -143,7 +150,7 @@ class Sync:
         if forbidden := self._forbidden(planned):
             done = {file.node.id: failed(file, error) for file, error in forbidden}
             return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
-        if any(file.action not in (Action.SKIP, Action.REFUSE) for file in planned.files):
+        if self._has_work(planned):
             self._remember_roots()
         settings = self.workshop.settings
         crew = Crew(
@@ -194,6 +201,36 @@ class Sync:
             return taught != lock and papers.write_lock(taught)
         except (LockInvalid, LockMissing):
             return False
+
+    @staticmethod
+    def _has_work(planned: Plan) -> bool:
+        return any(file.action not in (Action.SKIP, Action.REFUSE) for file in planned.files)
+
+    def _waited_for_other_stores(self, planned: Plan) -> bool:
+        """Enter the roots; whether others had to leave first, who may have put in place what is wanted here."""
+        waited = False
+        while (full := self._enter()) is not None:
+            waited = True
+            first = next((file for file in planned.files if file.node.manifest.path == full), planned.files[0])
+            self.workshop.reporter.waiting(first.node.id, "another process fills this root from another store")
+            self.workshop.stop.wait(POLL_SECONDS)
+        return waited
+
+    def _enter(self) -> str | None:
+        """Enter every root, or none: then the manifest of one in which another store is at work."""
+        for path, root in self.workshop.roots():
+            try:
+                entered = root.enter(self.workshop.store_folder)
+            except (DiskError, Busy):
+                continue  # what is wrong with this root is told of each file that is to go into it
+            if not entered:
+                self._leave()
+                return path
+        return None
+
+    def _leave(self) -> None:
+        for _, root in self.workshop.roots():
+            root.leave()
 
     def _save(self) -> None:
         for _, root in self.workshop.roots():

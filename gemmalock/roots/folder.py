@@ -6,6 +6,7 @@ or a store: whether the store still has some bytes is asked of the caller.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -19,6 +20,7 @@ from gemmalock.paths import matches
 from gemmalock.ports import PlaceSight, PruneResult, Stray
 from gemmalock.roots.book import OWN, Book
 from gemmalock.roots.digest import OnRead
+from gemmalock.roots.guests import Guests
 from gemmalock.roots.looker import Looker
 from gemmalock.roots.placing import Placer
 from gemmalock.roots.pruning import Pruner
@@ -55,6 +57,7 @@ class RootFolder:
         self._trash_days = trash_days
         self._book = Book(self._base, root, stop)
         self._trash = Trash(self._base, f"{root}/{OWN}/trash")
+        self._guests = Guests(self._base, root, self._book)
         self._looker = Looker(self._base, root, self._book, stop)
         self._placer = Placer(self._base, root, self._book, self._trash, stop)
         self._pruner = Pruner(self._base, root, self._book, self._trash, stop)
@@ -94,6 +97,19 @@ class RootFolder:
             self._placer.discard(file.path)
         except OSError as error:
             raise disk_error(error, f"move `{file.path}` to the trash") from error
+
+    def enter(self, store: Path) -> bool:
+        """Say that files are about to be put in place from this store; False while another process does so from
+        another store. Raises DiskError, Busy and Interrupted."""
+        try:
+            return self._guests.enter(store)
+        except OSError as error:
+            raise disk_error(error, f"write to `{self._root}/{OWN}`") from error
+
+    def leave(self) -> None:
+        """Say that no more files are put in place. Raises nothing: a mark of the dead counts for nothing."""
+        with contextlib.suppress(OSError, UnsafePath):
+            self._guests.leave()
 
     def has_ledger(self) -> bool:
         """Whether there is a readable ledger. A corrupt one is none."""

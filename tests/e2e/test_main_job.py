@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -320,3 +322,20 @@ def test_the_same_url_twice_is_fetched_once(scene: Scene) -> None:
     assert scene.run("sync").code == 0
     assert scene.server.bytes_served("/model.gguf") == SIZE
     assert (scene.project.folder / "models/b/model.gguf").read_bytes() == scene.content().body
+
+
+def test_processes_with_a_store_each_fetch_a_file_once_for_one_root(scene: Scene, tmp_path: Path) -> None:
+    """Promise 5: on one root, whatever the store."""
+    scene.run("lock")
+    scene.content().throttle = SIZE
+    stores = [tmp_path / f"store-{number}" for number in range(3)]
+    with contextlib.ExitStack() as stack:
+        crowd = [
+            stack.enter_context(scene.run.started("sync", "--progress", "plain", env={"GEMMALOCK_STORE": str(store)}))
+            for store in stores
+        ]
+        told = [process.communicate(timeout=60)[1] for process in crowd]
+        assert [process.returncode for process in crowd] == [0, 0, 0], told
+    assert scene.server.bytes_served("/model.gguf") == SIZE
+    assert hashlib.sha256(scene.model.read_bytes()).digest() == hashlib.sha256(scene.content().body).digest()
+    assert os.listdir(scene.project.folder / "models/.gemmalock/guests") == []
