@@ -55,7 +55,11 @@ class DurableRanges:
         self._unread: set[int] = set()
         self._stretches: list[Stretch] = []
         self._prefix = 0
-        self._state = threading.Condition()
+        self._state = threading.RLock()
+        #: The committer waits for work by the first, connections for the journal by the second: who waits for the
+        #: journal must not wake others who do.
+        self._work = threading.Condition(self._state)
+        self._committed = threading.Condition(self._state)
         self._committing = threading.Lock()
         self._failure: FileError | None = None
         self._thread: threading.Thread | None = None
@@ -201,8 +205,8 @@ class DurableRanges:
                     return room
                 if self._thread is not None and self._thread.is_alive():
                     self._wanted = True
-                    self._state.notify_all()
-                    self._state.wait(_COMMIT_SECONDS)
+                    self._work.notify()
+                    self._committed.wait(_COMMIT_SECONDS)
                     continue
             self.commit()
 
@@ -218,7 +222,7 @@ class DurableRanges:
             if self._thread is None and stretch.here < stretch.end and self._wants_thread:
                 self._start()
             if self._is_due():
-                self._state.notify_all()
+                self._work.notify()
             if stretch.start <= self._prefix:
                 self._move_prefix()
         return count
@@ -234,7 +238,7 @@ class DurableRanges:
         self.frontier.close()
         with self._state:
             self._closing = True
-            self._state.notify_all()
+            self._work.notify()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -258,7 +262,7 @@ class DurableRanges:
                 raise
             finally:
                 with self._state:
-                    self._state.notify_all()
+                    self._committed.notify_all()
 
     def _commit(self, due: list[tuple[Stretch, int]]) -> None:
         lines = [chunk for stretch, here in due for chunk in self._hash(stretch, here)]
@@ -319,7 +323,7 @@ class DurableRanges:
     def _follow(self) -> None:
         while True:
             with self._state:
-                self._state.wait_for(lambda: self._closing or self._is_due(), _COMMIT_SECONDS)
+                self._work.wait_for(lambda: self._closing or self._is_due(), _COMMIT_SECONDS)
                 if self._closing or self._failure is not None:
                     return
             try:

@@ -224,6 +224,48 @@ def test_many_stretches_are_written_at_once(tmp_path: Path) -> None:
     ranges.close()
 
 
+def test_connections_that_wait_for_the_journal_do_not_wake_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = some_bytes(16 * CHUNK)
+    ranges = ranges_of(tmp_path, len(body))
+    syncing, go_on = threading.Event(), threading.Event()
+    sync, wait = Part.sync_bytes, ranges._committed.wait
+    waits: list[int] = []
+
+    def slow(part: Part) -> None:
+        syncing.set()
+        go_on.wait(10)
+        sync(part)
+
+    def counted(timeout: float | None = None) -> bool:
+        waits.append(1)
+        if len(waits) == 4:
+            # All four wait now. Were one of them to wake another, all would go round until the sync ends.
+            threading.Timer(0.3, go_on.set).start()
+        return wait(timeout)
+
+    monkeypatch.setattr(Part, "sync_bytes", slow)
+    monkeypatch.setattr(ranges._committed, "wait", counted)
+
+    def write(index: int) -> None:
+        with ranges.writing((4 * index * CHUNK, 4 * (index + 1) * CHUNK), VALIDATOR) as stretch:
+            barrier.wait()
+            while stretch.here < stretch.end and not (len(waits) >= 4 and go_on.is_set()):
+                count = min(ranges.room(stretch), CHUNK // 2)
+                ranges.write(stretch, memoryview(body)[stretch.here : stretch.here + count])
+
+    barrier = threading.Barrier(4)
+    threads = [threading.Thread(target=write, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert syncing.is_set()
+    assert len(waits) < 20
+    ranges.close()
+
+
 def test_a_block_outside_of_the_file_is_not_written(tmp_path: Path) -> None:
     part = Part(tmp_path, 10)
     for offset in (-1, 6, 10):
