@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gemmalock.store.disk
+import gemmalock.store.objects
 from gemmalock.durable import open_folder
 from gemmalock.errors import Interrupted, PolicyRefused, RunRefused, SizeMismatch, UnsafePath
 from gemmalock.journal import Chunk, Validator
@@ -479,7 +479,7 @@ def test_a_store_can_be_entered_by_many_at_once(tmp_path: Path) -> None:
 def test_an_object_that_was_mended_while_it_was_hashed_stays(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     sha256, path = entered(store, BIG)
     rot_in_secret(path)
-    hash_object = gemmalock.store.disk.hash_object
+    hash_object = gemmalock.store.objects.hash_object
     rounds: list[str] = []
 
     def slowly(path: Path, stop: Stop) -> tuple[str, os.stat_result] | None:
@@ -492,7 +492,7 @@ def test_an_object_that_was_mended_while_it_was_hashed_stays(store: DiskStore, m
             entered(other, BIG)
         return hashed
 
-    monkeypatch.setattr(gemmalock.store.disk, "hash_object", slowly)
+    monkeypatch.setattr("gemmalock.store.disk.hash_object", slowly)
     assert store.verify().sound == 1
     assert path.read_bytes() == BIG
     assert rounds[0] != rounds[-1] == sha256
