@@ -22,7 +22,7 @@ from gemmalock.errors import (
     SizeMismatch,
     SourceError,
 )
-from gemmalock.journal import CHUNK, Validator
+from gemmalock.journal import CHUNK, Validator, chunk_size
 from gemmalock.ports import Answer, Ask
 from gemmalock.stopping import Stop
 from gemmalock.transfer.combine import clash, origin_of
@@ -114,7 +114,7 @@ class Team:
     def fill(self, stop: Stop) -> None:
         """Fetch every gap, however many attempts and connections that takes."""
         for gap in self._work.ranges.missing():
-            self._todo += split(gap, -(-(gap[1] - gap[0]) // self._piece))
+            self._todo += split(gap, -(-(gap[1] - gap[0]) // self._piece), chunk_size(self._work.file.size))
         with stop.closing(self._stop.set), self._work.terms.lanes.first(self._origin, stop):
             try:
                 self._lead(stop)

@@ -263,7 +263,7 @@ def test_chunks_are_found_also_where_a_crash_parted_them_from_their_object(store
     assert store.checked(sha256, 6) is None
     salvage = store.salvage(sha256)
     assert salvage is not None
-    assert [chunk.sha256 for chunk in salvage.chunks] == [sha256]
+    assert [chunk.check for chunk in salvage.chunks] == [sha256]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"size": 6, "mtime_ns": 1, "inode": 1, "chunks": []}'])
