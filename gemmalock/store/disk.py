@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import stat
 import threading
 import time
@@ -130,6 +129,8 @@ class DiskStore:
     def free_bytes(self) -> int:
         """Free space on the store's file system."""
         with _disk_errors(f"measure the disk of `{self.folder}`"):
+            import shutil
+
             for folder in (self.folder.absolute(), *self.folder.absolute().parents):
                 with suppress(FileNotFoundError, NotADirectoryError):
                     return shutil.disk_usage(folder).free
