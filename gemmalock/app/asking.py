@@ -98,7 +98,9 @@ class Questions:
         node = self._node(file, locked)
         claim = self._claimed(node)
         try:
-            sha256 = self._came(locked) or self._fetched(node, claim)
+            # A digest that is to be learned anew is not asked of those who learned it before.
+            again = self.wish.hash_all and self.wish.renews(node.model.name)
+            sha256 = (None if again else self._came(locked)) or self._fetched(node, claim)
             claim.finish()
             return Learned(size, sha256, etag)
         finally:

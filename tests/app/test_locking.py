@@ -262,6 +262,37 @@ def test_lock_hash_does_not_pin_another_upstream(desk: Desk) -> None:
     assert desk.files["large.gguf"]["sha256"] == sha256(bytes(len(LARGE)))
 
 
+def test_a_digest_that_was_learned_of_the_wrong_bytes_is_learned_anew_by_upgrade_and_hash(desk: Desk) -> None:
+    wrong = bytes(len(LARGE))
+    desk.server.put("/large.gguf", Content(wrong, etag='"one"'))
+    desk.declare("large.gguf")
+    desk.sync()
+    assert desk.files["large.gguf"]["sha256"] == sha256(wrong)
+    desk.server.put("/large.gguf", Content(LARGE, etag='"one"'))
+    # Nothing that can be asked for without the bytes has changed.
+    assert desk.lock(upgrade=True).lock == gemmalock.LockChange("gemmalock.lock", changed=False)
+    # The store of this machine still has what was learned.
+    assert desk.lock(upgrade=True, hash=True).ok
+    assert desk.files["large.gguf"]["sha256"] == sha256(LARGE)
+    assert desk.sync().ok
+    assert (desk.project.folder / "models/m/large.gguf").read_bytes() == LARGE
+
+
+def test_the_hint_of_a_digest_mismatch_names_the_cure_of_a_learned_digest(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.server.put("/large.gguf", Content(bytes(len(LARGE)), etag='"one"'))
+    desk.declare("large.gguf")
+    desk.sync()
+    desk.server.put("/large.gguf", Content(LARGE, etag='"one"'))
+    shutil.rmtree(desk.project.folder / "models")
+    monkeypatch.setenv("GEMMALOCK_STORE", str(tmp_path / "another store"))
+    (file,) = desk.sync().files
+    assert file.error is not None
+    assert file.error.code == "digest_mismatch"
+    assert "`gemmalock lock --upgrade --hash`" in file.error.hint
+
+
 def test_a_killed_lock_hash_goes_on_where_it_was(desk: Desk, gemmalock: Gemmalock) -> None:
     body = LARGE * 12 + b"end"
     desk.server.put("/large.gguf", Content(body, throttle=CHUNK * 2))
