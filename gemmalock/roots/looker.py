@@ -9,7 +9,15 @@ import stat
 import time
 from pathlib import Path
 
-from gemmalock.errors import DigestMismatch, DiskError, ReadWriteFailed, SizeMismatch, UnsafePath, disk_error
+from gemmalock.errors import (
+    DigestMismatch,
+    DiskError,
+    NotFound,
+    ReadWriteFailed,
+    SizeMismatch,
+    UnsafePath,
+    disk_error,
+)
 from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
 from gemmalock.paths import joined
@@ -17,7 +25,7 @@ from gemmalock.plan import Place
 from gemmalock.ports import PlaceSight
 from gemmalock.roots.book import Book
 from gemmalock.roots.digest import OnRead, digest_at, marks
-from gemmalock.roots.sight import ABSENT, SYMLINK, Doubt, identity, judge
+from gemmalock.roots.sight import ABSENT, SYMLINK, Doubt, identity, judge, other
 from gemmalock.roots.walk import lstat_at, opened, split
 from gemmalock.stopping import Stop
 
@@ -93,11 +101,11 @@ class Looker:
         if not stat.S_ISLNK(found.st_mode):
             return judge(file, found, entry, verify)
         if entry is None or entry.link != SYMLINK:
-            return PlaceSight(Place.OTHER, "a symbolic link that sync did not make is in place")
+            return other(UnsafePath, "a symbolic link that sync did not make is in place")
         try:
             target = os.stat(self._prefix + file.path)
         except (FileNotFoundError, NotADirectoryError):
-            return PlaceSight(Place.OTHER, "a symbolic link to nothing is in place")
+            return other(NotFound, "a symbolic link to nothing is in place")
         if target.st_ino != entry.inode:
             return PlaceSight(
                 Place.OTHER, "the symbolic link in place leads to another file than the one that sync linked"

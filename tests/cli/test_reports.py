@@ -247,7 +247,7 @@ FAILURES: list[tuple[str, Arrange, int, set[str]]] = [
     ("lock --upgrade", gone_upstream, 1, {"not_found"}),
     ("sync --offline", locked, 1, {"offline"}),
     ("sync --check", locked, 1, set()),
-    ("verify", modified, 1, {"digest_mismatch"}),
+    ("verify", modified, 1, {"size_mismatch"}),
     ("verify", locked, 1, {"not_found"}),
 ]
 

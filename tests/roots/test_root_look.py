@@ -81,32 +81,38 @@ def an_empty_file(world: World) -> None:
     world.write("m/a.bin", b"")
 
 
-TABLE: tuple[tuple[Callable[[World], None], Place, str], ...] = (
-    (nothing, Place.ABSENT, ""),
-    (a_folder, Place.OTHER, "a folder"),
-    (a_fifo, Place.OTHER, "a FIFO"),
-    (a_socket, Place.OTHER, "a socket"),
-    (a_foreign_link, Place.OTHER, "symbolic link that sync did not make"),
-    (a_dangling_link, Place.OTHER, "symbolic link that sync did not make"),
-    (a_file_for_a_folder, Place.ABSENT, ""),
-    (a_root_that_is_a_file, Place.UNREADABLE, "`models` is not a folder"),
-    (other_bytes, Place.OTHER, f"the bytes have sha256 `{sha256_of(SAME_SIZE)[:12]}…`, the lock says `"),
-    (another_size, Place.OTHER, f"5 bytes are in place, the lock says {len(BYTES)}"),
-    (an_empty_file, Place.OTHER, f"0 bytes are in place, the lock says {len(BYTES)}"),
-    (the_locked_bytes, Place.MATCHING, ""),
+TABLE: tuple[tuple[Callable[[World], None], Place, str, str], ...] = (
+    (nothing, Place.ABSENT, "", ""),
+    (a_folder, Place.OTHER, "a folder", "io_error"),
+    (a_fifo, Place.OTHER, "a FIFO", "io_error"),
+    (a_socket, Place.OTHER, "a socket", "io_error"),
+    (a_foreign_link, Place.OTHER, "symbolic link that sync did not make", "unsafe_path"),
+    (a_dangling_link, Place.OTHER, "symbolic link that sync did not make", "unsafe_path"),
+    (a_file_for_a_folder, Place.ABSENT, "", ""),
+    (a_root_that_is_a_file, Place.UNREADABLE, "`models` is not a folder", "io_error"),
+    (
+        other_bytes,
+        Place.OTHER,
+        f"the bytes have sha256 `{sha256_of(SAME_SIZE)[:12]}…`, the lock says `",
+        "digest_mismatch",
+    ),
+    (another_size, Place.OTHER, f"5 bytes are in place, the lock says {len(BYTES)}", "size_mismatch"),
+    (an_empty_file, Place.OTHER, f"0 bytes are in place, the lock says {len(BYTES)}", "size_mismatch"),
+    (the_locked_bytes, Place.MATCHING, "", ""),
 )
 
 
-@pytest.mark.parametrize(("make", "place", "detail"), TABLE, ids=[row[0].__name__ for row in TABLE])
+@pytest.mark.parametrize(("make", "place", "detail", "code"), TABLE, ids=[row[0].__name__ for row in TABLE])
 @pytest.mark.parametrize("verify", [False, True])
 def test_one_look_says_what_stands_there(
-    world: World, make: Callable[[World], None], place: Place, detail: str, verify: bool
+    world: World, make: Callable[[World], None], place: Place, detail: str, code: str, verify: bool
 ) -> None:
     make(world)
     before = sorted(path.as_posix() for path in world.base.rglob("*"))
     sight = world.open().look(locked("m/a.bin", BYTES), verify=verify)
     assert sight.place is place
     assert detail in sight.detail
+    assert (sight.error.code if sight.error is not None else "") == code
     assert sorted(path.as_posix() for path in world.base.rglob("*")) == before
 
 
