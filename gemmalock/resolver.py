@@ -100,11 +100,12 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The lock, or None where something failed; and every file's pin, in the lock's order."""
+    """The lock, or None where something failed; every file's pin, in the lock's order; and the lock before."""
 
     lock: Lock | None
     pins: tuple[Pinned, ...]
     warnings: tuple[str, ...] = ()
+    old: Lock | None = None
 
     @property
     def failures(self) -> tuple[Pinned, ...]:
@@ -132,7 +133,7 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
         resolved.append(LockedManifest(path, manifests[path].root, manifests[path].declared, _sorted(locked)))
     warnings = tuple(warning for pin in pins for warning in pin.warnings)
     failed = any(pin.error is not None for pin in pins)
-    return Resolution(None if failed else Lock(tuple(resolved)), _one_each(pins), warnings)
+    return Resolution(None if failed else Lock(tuple(resolved)), _one_each(pins), warnings, old)
 
 
 def _one_each(pins: Iterable[Pinned]) -> tuple[Pinned, ...]:

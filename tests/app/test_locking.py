@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gemmalock
+from gemmalock.codec.report_json import write_report
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import WEAK, Content, FileServer
@@ -375,7 +377,9 @@ def test_what_comes_and_goes_in_a_folder_is_followed_only_when_it_is_asked_for(p
         "q8.gguf": "skipped",
     }
     assert project.lock.read_bytes() == before
-    upgraded = {file.id.rpartition("::")[2]: file.sha256 for file in gemmalock.lock(project.folder, upgrade=True).files}
+    assert gemmalock.lock(project.folder, upgrade=True).ok
+    (model,) = json.loads(project.lock.read_text())["manifests"][0]["models"]
+    upgraded = {file["name"]: file["sha256"] for file in model["files"]}
     assert upgraded == {"q2.gguf": sha256(b"new"), "q4.gguf": sha256(b"changed")}
 
 
@@ -387,6 +391,85 @@ def test_a_changed_declaration_lists_a_folder_anew_and_old_pins_stay(project: Pr
     declared(project, '["q*.gguf"]')
     outcomes = {file.id.rpartition("::")[2]: file.outcome.value for file in gemmalock.lock(project.folder).files}
     assert outcomes == {"q2.gguf": "done", "q4.gguf": "skipped", "q8.gguf": "skipped"}
+
+
+# --- what an upgrade changes -------------------------------------------------------------------------------
+
+
+def told(report: gemmalock.Report) -> dict[str, tuple[str, str, str]]:
+    """Outcome, verb and reason of each file, by its name; the reason as `--json` has it."""
+    files = json.loads(write_report(report))["files"]
+    verbs = {file.id: file.verb for file in report.files}
+    return {file["id"].rpartition("::")[2]: (file["outcome"], verbs[file["id"]], file["reason"]) for file in files}
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "verbs", "code"),
+    [
+        ({"upgrade": True}, "done", ("LOCKED", "UPDATED", "REMOVED"), 0),
+        ({"upgrade": True, "dry_run": True}, "planned", ("WOULD LOCK", "WOULD UPDATE", "WOULD REMOVE"), 0),
+        ({"upgrade": True, "check": True}, "planned", ("WOULD LOCK", "WOULD UPDATE", "WOULD REMOVE"), 1),
+        ({"upgrade_model": ("m",)}, "done", ("LOCKED", "UPDATED", "REMOVED"), 0),
+    ],
+)
+def test_an_upgrade_tells_apart_what_is_new_changed_gone_and_the_same(
+    project: Project, weights: Path, options: dict[str, Any], outcome: str, verbs: tuple[str, ...], code: int
+) -> None:
+    declared(project, '["*.gguf", README.md]')
+    gemmalock.lock(project.folder)
+    (weights / "q2.gguf").write_text("new")
+    (weights / "q4.gguf").write_text("it changed")
+    (weights / "q8.gguf").unlink()
+    report = gemmalock.lock(project.folder, **options)
+    assert report.exit_code == code
+    new, changed, gone = verbs
+    digests = sha256(b"q4.gguf"), sha256(b"it changed")
+    assert told(report) == {
+        "README.md": ("skipped", "UNCHANGED", "asked for anew, and the same"),
+        "q2.gguf": (outcome, new, "it was not in the lock before"),
+        "q4.gguf": (
+            outcome,
+            changed,
+            f"it is pinned otherwise than before; its size was 7, and is 10; "
+            f'its ETag was `"{digests[0]}"`, and is `"{digests[1]}"`; '
+            f"its sha256 was `{digests[0]}`, and is `{digests[1]}`",
+        ),
+        "q8.gguf": (outcome, gone, "it is no longer among the files of the manifest and its sources"),
+    }
+    facts = {name: [id.rpartition("::")[2] for id in ids] for name, ids in dict(report.facts).items()}  # type: ignore[attr-defined]
+    assert facts == {"added": ["q2.gguf"], "changed": ["q4.gguf"], "removed": ["q8.gguf"]}
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}, {"check": True}])
+def test_an_upgrade_that_changes_nothing_says_so_of_every_file(desk: Desk, options: dict[str, bool]) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    report = desk.lock(upgrade=True, **options)
+    assert report.ok
+    assert {(file.outcome.value, file.verb) for file in report.files} == {("skipped", "UNCHANGED")}
+
+
+def test_a_check_that_fails_says_in_what_where_no_file_differs(desk: Desk) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    text = desk.project.manifest.read_text()
+    desk.project.write_manifest(text.replace("  m:\n", "  m:\n    license: mit\n"))
+    report = desk.lock(upgrade=True, check=True)
+    assert report.exit_code is gemmalock.ExitCode.FAILED
+    assert {file.verb for file in report.files} == {"UNCHANGED"}
+    assert ["license is `mit`" in note.message for note in report.errors] == [True]
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}, {"upgrade": True}])
+def test_every_reason_of_a_lock_is_a_sentence(desk: Desk, options: dict[str, bool]) -> None:
+    desk.declare("large.gguf", "small.json")
+    assert all(file.reason for file in desk.lock(**options).files)
+    desk.declare("large.gguf", "small.json", "gone.bin")
+    failed = desk.lock(**options)
+    assert not failed.ok
+    assert all(file.reason for file in failed.files)
+    (gone,) = (file for file in failed.files if file.error is not None)
+    assert "gone.bin" in gone.reason
 
 
 # --- mirrors -----------------------------------------------------------------------------------------------
