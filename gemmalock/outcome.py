@@ -82,6 +82,12 @@ class FileOutcome:
     notes: tuple[str, ...] = ()
     bytes_here: int = 0
 
+    @property
+    def told(self) -> str:
+        """The reason and what was noted on the way, as one: what a note repeats is said once."""
+        parts = tuple(dict.fromkeys(part for part in (self.reason, *self.notes) if part))
+        return "; ".join(part for part in parts if not any(other.endswith(f": {part}") for other in parts))
+
     @classmethod
     def of(cls, file: FilePlan, outcome: Outcome, **rest: object) -> FileOutcome:
         """The outcome of a planned file; `rest` are further fields."""

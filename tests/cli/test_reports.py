@@ -14,7 +14,7 @@ import pytest
 
 from gemmalock.cli.program import COMMANDS
 from gemmalock.codec.report_json import report_problems
-from tests.cli.conftest import LARGE, Here, Shop
+from tests.cli.conftest import LARGE, SMALL, Here, Shop
 from tests.running import Finished, Gemmalock, Project, environment
 
 Arrange = Callable[[Shop], object]
@@ -268,6 +268,14 @@ def test_a_failure_is_a_report_with_codes_and_a_message_for_people(
     assert plain.code == code
     assert "Traceback" not in plain.out + plain.err
     assert not codes or "error: " in plain.err
+
+
+def test_the_reason_of_a_replaced_file_says_each_thing_once(shop: Shop) -> None:
+    synced(shop)
+    (shop.project.folder / "models/gemma/tokenizer.json").unlink()
+    (shop.project.folder / "models/gemma/tokenizer.json").write_bytes(b"short")
+    reasons = [file["reason"] for file in shop.report("sync")["files"] if file["path"].endswith(".json")]
+    assert reasons == [f"moved to the trash: 5 bytes are in place, the lock says {len(SMALL)}"]
 
 
 def test_rot_in_the_store_is_found_once_and_put_aside(shop: Shop) -> None:
