@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.errors import GemmalockError, LockOutdated, UsageError
+from gemmalock.errors import FileError, GemmalockError, LockOutdated, UsageError
 from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.resolver import Pinned, Resolution, Wish, resolve
@@ -206,10 +206,16 @@ def _outcome(pin: Pinned, before: Node | None, root: str) -> FileOutcome:
         reason=reason,
         action=None,
         outcome=outcome,
-        error=ErrorNote.of(pin.error) if pin.error is not None else None,
+        error=_note(pin, pin.error) if pin.error is not None else None,
         verb=verb,
         notes=notes,
     )
+
+
+def _note(pin: Pinned, error: FileError) -> ErrorNote:
+    """The note of an error; an upgrade is no cure where it is what was wanted."""
+    kept = pin.file.pinned is not None and pin.file.spec is None
+    return ErrorNote.of_pin(error, pin.file.id.split("::")[1], in_source=kept)
 
 
 def _changes(old: LockedFile, new: LockedFile) -> Iterable[str]:

@@ -383,6 +383,50 @@ def test_what_comes_and_goes_in_a_folder_is_followed_only_when_it_is_asked_for(p
     assert upgraded == {"q2.gguf": sha256(b"new"), "q4.gguf": sha256(b"changed")}
 
 
+def test_the_cure_of_a_file_that_is_gone_from_its_folder_cures(project: Project, weights: Path) -> None:
+    declared(project, '["*.gguf"]')
+    gemmalock.lock(project.folder)
+    (weights / "q8.gguf").unlink()
+    (error,) = (file.error for file in gemmalock.sync(project.folder).files if file.error is not None)
+    assert error.code == "not_found"
+    assert "run `gemmalock lock --upgrade-model m`" in error.hint
+    assert gemmalock.lock(project.folder).lock == gemmalock.LockChange("gemmalock.lock", changed=False)
+    assert gemmalock.lock(project.folder, upgrade_model=("m",)).ok
+    assert gemmalock.sync(project.folder).ok
+
+
+@pytest.mark.parametrize("options", [{}, {"upgrade": True}])
+def test_a_name_that_is_gone_is_to_be_changed_in_the_manifest(
+    project: Project, weights: Path, options: dict[str, Any]
+) -> None:
+    declared(project, "[q4.gguf]")
+    gemmalock.lock(project.folder)
+    (weights / "q4.gguf").unlink()
+    report = gemmalock.lock(project.folder, **options) if options else gemmalock.sync(project.folder)
+    (error,) = (file.error for file in report.files if file.error is not None)
+    assert error.code == "not_found"
+    assert "change" in error.hint
+    assert "manifest" in error.hint
+    assert ("--upgrade-model" in error.hint) == (not options)
+
+
+@pytest.mark.parametrize("in_source", [True, False])
+def test_a_file_that_is_gone_from_a_server_names_the_upgrade_if_it_is_of_a_source(desk: Desk, in_source: bool) -> None:
+    lines = (
+        f"source: {desk.server.origin}\n    files: [large.gguf]"
+        if in_source
+        else (f"files: [{{url: '{desk.server.origin}/large.gguf'}}]")
+    )
+    desk.project.write_manifest(f"version: 1\nmodels:\n  m:\n    {lines}\n")
+    desk.lock()
+    del desk.server.files["/large.gguf"]
+    for report in (desk.sync(), desk.lock(hash=True)):
+        (error,) = (file.error for file in report.files)
+        assert error is not None
+        assert error.code == "not_found"
+        assert ("`gemmalock lock --upgrade-model m`" in error.hint) == in_source
+
+
 def test_a_changed_declaration_lists_a_folder_anew_and_old_pins_stay(project: Project, weights: Path) -> None:
     declared(project, '["*.gguf"]')
     gemmalock.lock(project.folder)
