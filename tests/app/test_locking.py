@@ -427,6 +427,33 @@ def test_a_file_that_is_gone_from_a_server_names_the_upgrade_if_it_is_of_a_sourc
         assert ("`gemmalock lock --upgrade-model m`" in error.hint) == in_source
 
 
+@pytest.mark.parametrize("files", ["[link.gguf]", '["link*"]', "[folder/x.gguf]", '["folder/*"]'])
+@pytest.mark.parametrize("leads_out", [True, False])
+def test_a_name_and_a_glob_follow_the_same_links(project: Project, weights: Path, files: str, leads_out: bool) -> None:
+    behind = weights.parent / "elsewhere" if leads_out else weights / "deep"
+    behind.mkdir()
+    (behind / "x.gguf").write_text("x")
+    (weights / "link.gguf").symlink_to(behind / "x.gguf")
+    (weights / "folder").symlink_to(behind)
+    declared(project, files)
+    report = gemmalock.lock(project.folder)
+    assert report.ok != leads_out
+    assert project.lock.exists() != leads_out
+    if leads_out:
+        (error,) = (file.error for file in report.files)
+        assert error is not None
+        assert error.code == ("not_found" if "*" in files else "unsafe_path")
+        assert "symbolic link" in error.message + error.hint
+
+
+def test_a_source_that_is_a_link_itself_is_its_folder(project: Project, weights: Path) -> None:
+    (weights.parent / "real").mkdir()
+    weights.rename(weights.parent / "real/weights")
+    weights.symlink_to("real/weights")
+    declared(project, '[q4.gguf, "onnx/*"]')
+    assert gemmalock.lock(project.folder).ok
+
+
 def test_a_changed_declaration_lists_a_folder_anew_and_old_pins_stay(project: Project, weights: Path) -> None:
     declared(project, '["*.gguf"]')
     gemmalock.lock(project.folder)
