@@ -21,6 +21,8 @@ _TOLD = (
     ("etag", "ETag"),
     ("sha256", "sha256"),
 )
+#: How many characters of a long digest or ETag are shown.
+_SHOWN = 12
 #: The verb of what was done → that of what would be.
 _WOULD = {"LOCKED": "WOULD LOCK", "UPDATED": "WOULD UPDATE", "REMOVED": "WOULD REMOVE"}
 
@@ -223,13 +225,17 @@ def _changes(old: LockedFile, new: LockedFile) -> Iterable[str]:
     for name, words in _TOLD:
         was, now = getattr(old, name), getattr(new, name)
         if was != now:
-            yield f"its {words} was {_shown(was)}, and is {_shown(now)}"
+            # A digest is told by its beginning, unless that is what two have in common.
+            cut = name in ("etag", "sha256") and str(was)[:_SHOWN] != str(now)[:_SHOWN]
+            yield f"its {words} was {_shown(was, cut)}, and is {_shown(now, cut)}"
     if old.mirrors != new.mirrors:
         yield "its mirrors changed"
 
 
-def _shown(value: object) -> str:
-    return "none" if value is None else f"`{value}`" if isinstance(value, str) else str(value)
+def _shown(value: object, cut: bool) -> str:
+    if not isinstance(value, str):
+        return "none" if value is None else str(value)
+    return f"`{value[:_SHOWN]}…`" if cut and len(value) > 2 * _SHOWN else f"`{value}`"
 
 
 def _removed(node: Node) -> FileOutcome:

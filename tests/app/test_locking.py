@@ -502,13 +502,29 @@ def test_an_upgrade_tells_apart_what_is_new_changed_gone_and_the_same(
             outcome,
             changed,
             f"it is pinned otherwise than before; its size was 7, and is 10; "
-            f'its ETag was `"{digests[0]}"`, and is `"{digests[1]}"`; '
-            f"its sha256 was `{digests[0]}`, and is `{digests[1]}`",
+            f'its ETag was `"{digests[0][:11]}…`, and is `"{digests[1][:11]}…`; '
+            f"its sha256 was `{digests[0][:12]}…`, and is `{digests[1][:12]}…`",
         ),
         "q8.gguf": (outcome, gone, "it is no longer among the files of the manifest and its sources"),
     }
     facts = {name: [id.rpartition("::")[2] for id in ids] for name, ids in dict(report.facts).items()}  # type: ignore[attr-defined]
     assert facts == {"added": ["q2.gguf"], "changed": ["q4.gguf"], "removed": ["q8.gguf"]}
+
+
+@pytest.mark.parametrize(
+    ("etags", "says"),
+    [
+        (('"one"', '"two"'), 'its ETag was `"one"`, and is `"two"`'),
+        (('"one"', None), 'its ETag was `"one"`, and is none'),
+        ((f'"{"0" * 40}1"', f'"{"0" * 40}2"'), f'its ETag was `"{"0" * 40}1"`, and is `"{"0" * 40}2"`'),
+    ],
+)
+def test_an_etag_is_shown_as_far_as_it_tells_two_apart(desk: Desk, etags: tuple[str, str | None], says: str) -> None:
+    desk.declare("large.gguf")
+    for etag in etags:
+        desk.server.put("/large.gguf", Content(LARGE, etag=etag))
+        report = desk.lock(upgrade=True)
+    assert told(report) == {"large.gguf": ("done", "UPDATED", f"it is pinned otherwise than before; {says}")}
 
 
 @pytest.mark.parametrize("options", [{}, {"dry_run": True}, {"check": True}])
