@@ -273,6 +273,8 @@ _REPLACED = (
     "if the publisher replaced the file, change its `sha256` and `size` where the manifest declares them, "
     "and run `gemmalock lock --upgrade`"
 )
+#: And a digest that was learned stays as long as URL, size and ETag do.
+_NOT_THOSE = f"{_REPLACED}; where it declares none, `gemmalock lock --upgrade --hash` learns the digest anew"
 
 
 class TransferError(FileError):
@@ -297,7 +299,7 @@ class DigestMismatch(TransferError):
     """The bytes that arrived do not have the locked digest."""
 
     code = "digest_mismatch"
-    default_hint = _REPLACED
+    default_hint = _NOT_THOSE
 
 
 class DiskError(FileError):

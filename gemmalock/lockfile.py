@@ -299,15 +299,17 @@ def quoted(name: str) -> str:
 
 def _model_drift(where: str, model: ModelSpec, pinned: LockedModel) -> Iterator[Drift]:
     if model.source != pinned.source:
-        yield Drift(DriftKind.SOURCE, where, f"source is `{model.source}`, and `{pinned.source}` in the lock")
+        yield Drift(
+            DriftKind.SOURCE, where, f"source is {_shown(model.source)}, and {_shown(pinned.source)} in the lock"
+        )
         return
     if model.license is not None and model.license != pinned.license:
-        yield Drift(DriftKind.LICENSE, where, f"license is `{model.license}`, and `{pinned.license}` in the lock")
+        yield Drift(DriftKind.LICENSE, where, f"license is `{model.license}`, and {_shown(pinned.license)} in the lock")
     if sorted(model.tags) != sorted(pinned.tags):
         yield Drift(DriftKind.TAGS, where, "its tags changed")
     wanted = (model.source or "").rpartition("@")[2]
     if _COMMIT.fullmatch(wanted) and pinned.revision != wanted:
-        says = f"the source names commit `{wanted}`, and the lock has `{pinned.revision}`"
+        says = f"the source names commit `{wanted}`, and the lock has {_shown(pinned.revision)}"
         yield Drift(DriftKind.REVISION, where, says)
     names = {file.name for file in pinned.files}
     for name in (*model.names, *(spec.path for spec in model.files)):
@@ -323,9 +325,13 @@ def _declared_drift(where: str, spec: FileSpec, file: LockedFile) -> Iterator[Dr
     if spec.mirrors != file.mirrors:
         yield Drift(DriftKind.MIRRORS, where, "its mirrors changed")
     if spec.sha256 is not None and spec.sha256 != file.sha256:
-        yield Drift(DriftKind.DIGEST, where, f"sha256 is `{spec.sha256}`, and `{file.sha256}` in the lock")
+        yield Drift(DriftKind.DIGEST, where, f"sha256 is `{spec.sha256}`, and {_shown(file.sha256)} in the lock")
     if spec.size is not None and spec.size != file.size:
         yield Drift(DriftKind.SIZE, where, f"size is {spec.size}, and {file.size} in the lock")
+
+
+def _shown(value: str | None) -> str:
+    return "none" if value is None else f"`{value}`"
 
 
 @dataclass(frozen=True, slots=True)

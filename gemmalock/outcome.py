@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gemmalock.errors import FileError, GemmalockError, InputError, Problem
-from gemmalock.lockfile import Node
+from gemmalock.errors import FileError, GemmalockError, InputError, NotFound, Problem
+from gemmalock.lockfile import Node, follows
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 
 REPORT_VERSION = 1
@@ -34,6 +34,13 @@ class Outcome(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+#: The cure of a file that the lock has, and its model's source has not: a glob forgets it, a name has to be changed.
+_GONE = (
+    "if it is gone from there, run `gemmalock lock --upgrade-model {}`; where `files` of the manifest has its very "
+    "name, change that first"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorNote:
     """An error as data: a stable code, what happened, what to do about it, and where (a place in a file)."""
@@ -47,6 +54,15 @@ class ErrorNote:
     def of(cls, error: GemmalockError) -> ErrorNote:
         """The note of an error."""
         return cls(error.code, error.message, error.hint)
+
+    @classmethod
+    def of_pin(cls, error: GemmalockError, model: str, *, in_source: bool) -> ErrorNote:
+        """The note of an error with a model's locked file; `in_source`: the manifest has it by a name or a glob in the
+        model's source. One that is gone from there is not to be looked for in the manifest alone."""
+        note = cls.of(error)
+        if not in_source or not isinstance(error, NotFound) or error.hint != NotFound.default_hint:
+            return note
+        return replace(note, hint=_GONE.format(model))
 
     @classmethod
     def of_problem(cls, error: InputError, problem: Problem) -> ErrorNote:
@@ -81,6 +97,12 @@ class FileOutcome:
     verb: str = ""
     notes: tuple[str, ...] = ()
     bytes_here: int = 0
+
+    @property
+    def told(self) -> str:
+        """The reason and what was noted on the way, as one: what a note repeats is said once."""
+        parts = tuple(dict.fromkeys(part for part in (self.reason, *self.notes) if part))
+        return "; ".join(part for part in parts if not any(other.endswith(f": {part}") for other in parts))
 
     @classmethod
     def of(cls, file: FilePlan, outcome: Outcome, **rest: object) -> FileOutcome:
@@ -198,4 +220,8 @@ def exit_code_of(outcomes: Iterable[FileOutcome]) -> ExitCode:
 
 def failed(file: FilePlan, error: FileError, **rest: object) -> FileOutcome:
     """The outcome of a planned file that could not be had."""
-    return FileOutcome.of(file, Outcome.FAILED, error=ErrorNote.of(error), verb="FAILED", **rest)
+    node = file.node
+    source, name = node.model.source, node.file.name
+    in_source = source is not None and follows(node.file.url, source, node.model.revision, name)
+    note = ErrorNote.of_pin(error, node.model.name, in_source=in_source)
+    return FileOutcome.of(file, Outcome.FAILED, error=note, verb="FAILED", **rest)

@@ -220,6 +220,12 @@ def _says(otherwise: str) -> Callable[[LockedFile, Sight], str]:
     return lambda file, sight: sight.detail or otherwise
 
 
+def _matches(file: LockedFile, sight: Sight) -> str:
+    if file.sha256 is None:
+        return "in place with the digest that the ledger has of it, and not with the stat"
+    return "in place with the locked digest, and not in the ledger as it stands"
+
+
 def _doubtful(file: LockedFile, sight: Sight) -> bool:
     return sight.task.has_bytes and task_doubt(file, sight.task) is not None
 
@@ -258,7 +264,7 @@ TABLE: tuple[Row, ...] = (
         Action.ADOPT,
         "enter it in the ledger, no download",
         _at(Place.MATCHING),
-        _says("in place with the locked digest, and not in the ledger as it stands"),
+        _matches,
     ),
     Row(
         "in place but other bytes",

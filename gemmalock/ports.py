@@ -194,7 +194,8 @@ UNPROVABLE = "nothing could prove the bytes in place: the lock has no digest"
 @dataclass(frozen=True, slots=True)
 class PlaceSight:
     """What stands at a path of a root; `detail` as a sentence where there is something to say. `sha256`: the digest
-    that a KNOWN file has by the ledger. `error`: why the disk would not say."""
+    that a KNOWN file has by the ledger. `error`: why the disk would not say; of OTHER, the detail as the kind of error
+    that it is."""
 
     place: Place
     detail: str = ""

@@ -22,7 +22,7 @@ from gemmalock.errors import (
 from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, is_strong, source_url
 from gemmalock.paths import clashes, matches, path_problem
 from gemmalock.ports import Listing, Probe
-from gemmalock.spec import FileSpec, Manifest, ModelSpec
+from gemmalock.spec import LOCAL_SCHEMES, FileSpec, Manifest, ModelSpec, scheme_of
 
 #: Below this many bytes a file without a published digest is fetched and hashed by `lock`.
 SMALL = 1024 * 1024
@@ -74,8 +74,8 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:
-    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay;
-    `before` the same, also where it is to be asked for anew."""
+    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay; `before` the
+    same, also where it is to be asked for anew; `source` is the one that it is a name in, if it has no `spec`."""
 
     id: str
     name: str
@@ -85,6 +85,7 @@ class Unlocked:
     pinned: LockedFile | None
     mirrors: tuple[str, ...] = ()
     before: LockedFile | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,12 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The lock, or None where something failed; and every file's pin, in the lock's order."""
+    """The lock, or None where something failed; every file's pin, in the lock's order; and the lock before."""
 
     lock: Lock | None
     pins: tuple[Pinned, ...]
     warnings: tuple[str, ...] = ()
+    old: Lock | None = None
 
     @property
     def failures(self) -> tuple[Pinned, ...]:
@@ -132,7 +134,7 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
         resolved.append(LockedManifest(path, manifests[path].root, manifests[path].declared, _sorted(locked)))
     warnings = tuple(warning for pin in pins for warning in pin.warnings)
     failed = any(pin.error is not None for pin in pins)
-    return Resolution(None if failed else Lock(tuple(resolved)), _one_each(pins), warnings)
+    return Resolution(None if failed else Lock(tuple(resolved)), _one_each(pins), warnings, old)
 
 
 def _one_each(pins: Iterable[Pinned]) -> tuple[Pinned, ...]:
@@ -224,7 +226,8 @@ class _Model:
         mirrors = spec.mirrors if spec is not None else ()
         before = self._pinned(name, path, url, spec)
         pinned = None if self.wish.renews(self.model.name) else before
-        return Unlocked(f"{self._id}::{name}", name, path, url, spec, pinned, mirrors, before)
+        source = self.model.source if spec is None else None
+        return Unlocked(f"{self._id}::{name}", name, path, url, spec, pinned, mirrors, before, source)
 
     def _pinned(self, name: str, path: str, url: str, spec: FileSpec | None) -> LockedFile | None:
         """What the old lock has of this URL, if digest and size are still the declared ones."""
@@ -338,7 +341,10 @@ def _matches_nothing(glob: str, source: str, names: tuple[str, ...]) -> NotFound
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     there = f"there is {shown}{more}" if names else "it is empty"
     message = f"`{glob}` matches nothing in `{source}`; {there}"
-    return NotFound(message, hint="change `files` or `exclude` in the manifest")
+    hint = "change `files` or `exclude` in the manifest"
+    if scheme_of(source) in LOCAL_SCHEMES:
+        hint = f"{hint}; symbolic links that lead out of the folder are left out"
+    return NotFound(message, hint=hint)
 
 
 def _clashing(path: str, models: list[LockedModel]) -> Iterable[Pinned]:

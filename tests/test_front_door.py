@@ -150,8 +150,8 @@ def test_the_options_are_the_flags_of_the_command(project: Project, server: File
     assert gemmalock.sync(project.folder, no_prune=True).pruned == ()
     assert [gone.path for gone in gemmalock.sync(project.folder, frozen=True).pruned] == ["models/notes.txt"]
     assert gemmalock.lock(project.folder, check=True).ok
-    assert gemmalock.lock(project.folder, upgrade_model="gemma").summary.done == 2
-    assert gemmalock.lock(project.folder, upgrade_model=["gemma"], dry_run=True).summary.planned == 2
+    assert gemmalock.lock(project.folder, upgrade_model="gemma").summary.skipped == 2
+    assert gemmalock.lock(project.folder, upgrade_model=["gemma"], dry_run=True).summary.skipped == 2
 
 
 CALLS: dict[str, Callable[..., object]] = {

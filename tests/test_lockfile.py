@@ -113,6 +113,11 @@ DRIFTS: dict[str, tuple[Manifest, LockedManifest | None, str]] = {
         LOCKED,
         "gemmalock.yaml::gemma: license is `mit`, and `gemma` in the lock",
     ),
+    "a license where there was none": (
+        _gemma(license="mit"),
+        replace(LOCKED, models=(LOCKED_EMBEDDER, replace(LOCKED_GEMMA, license=None))),
+        "gemmalock.yaml::gemma: license is `mit`, and none in the lock",
+    ),
     "another tag": (_gemma(tags=("llm", "mobile")), LOCKED, "gemmalock.yaml::gemma: its tags changed"),
     "a name more": (
         _gemma(patterns=("*.gguf", "README.md", "LICENSE")),

@@ -52,6 +52,29 @@ def test_an_outcome_of_a_plan_says_all_that_the_plan_said() -> None:
     assert (seen.bytes_kept, seen.bytes_fetched, seen.error) == (40, 0, None)
 
 
+@pytest.mark.parametrize(
+    ("reason", "notes", "told"),
+    [
+        ("nothing is here yet", (), "nothing is here yet"),
+        ("", ("a note",), "a note"),
+        (
+            "5 bytes are in place",
+            ("moved to the trash: 5 bytes are in place",),
+            "moved to the trash: 5 bytes are in place",
+        ),
+        ("nothing proves it", ("started again: nothing proves it", "lost"), "started again: nothing proves it; lost"),
+        (
+            "nothing is here yet",
+            ("moved to the trash: other bytes",),
+            "nothing is here yet; moved to the trash: other bytes",
+        ),
+        ("it rotted", ("it rotted", "it rotted"), "it rotted"),
+    ],
+)
+def test_what_is_told_is_told_once(reason: str, notes: tuple[str, ...], told: str) -> None:
+    assert FileOutcome.of_node(NODE, Outcome.DONE, reason=reason, notes=notes).told == told
+
+
 def test_a_failure_keeps_the_errors_code_and_cure() -> None:
     seen = failed(PLAN, DigestMismatch("other bytes came"), bytes_fetched=60)
     assert seen.outcome is Outcome.FAILED

@@ -14,12 +14,13 @@ from gemmalock.app.affording import affordable
 from gemmalock.app.wiring import Workshop
 from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
-from gemmalock.errors import Busy, disk_error
+from gemmalock.errors import Busy, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 from gemmalock.ports import Answer, Ask, Claim, Listing, Probe, Source
 from gemmalock.resolver import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
+from gemmalock.spec import scheme_of
 
 _Answer = TypeVar("_Answer")
 _BUFFER = 1024 * 1024
@@ -37,7 +38,9 @@ class Questions:
     _learned: Shared[Learned] = field(default_factory=Shared)
 
     def probe(self, file: Unlocked) -> Probe:
-        """Size, ETag and published digest."""
+        """Size, ETag and published digest. Raises UnsafePath for a name that leads out of its source."""
+        if file.source is not None and scheme_of(file.source) == "file":
+            self._refuse_a_way_out(file, file.source)
         return self._retried(file.id, lambda: self._source.probe(file.url, self.workshop.stop))
 
     def list(self, id: str, source: str) -> Listing:
@@ -55,6 +58,18 @@ class Questions:
         if all(file.pinned is not None for file in listed) and not self.wish.hash_all:
             return [self._pin(file) for file in listed]
         return at_once(self._pin, listed, affordable(ASKERS), self.workshop.stop)
+
+    def _refuse_a_way_out(self, file: Unlocked, source: str) -> None:
+        """A name is followed as far as a glob would: through links, and not out of the folder."""
+        from gemmalock.sources.file import FileSource
+
+        files = FileSource(self.workshop.project.folder / self.manifest_path.rpartition("/")[0])
+        home, place = Path(os.path.realpath(files.path_of(source))), Path(os.path.realpath(files.path_of(file.url)))
+        if home not in place.parents:
+            hint = "name the file by its own `url`, or give the folder that it is really in as `source`"
+            raise UnsafePath(
+                f"`{file.name}` is a symbolic link, or behind one, that leads out of `{source}`", hint=hint
+            )
 
     def _pin(self, file: Unlocked) -> Pinned:
         return pin(file, self.wish, self)
@@ -98,7 +113,9 @@ class Questions:
         node = self._node(file, locked)
         claim = self._claimed(node)
         try:
-            sha256 = self._came(locked) or self._fetched(node, claim)
+            # A digest that is to be learned anew is not asked of those who learned it before.
+            again = self.wish.hash_all and self.wish.renews(node.model.name)
+            sha256 = (None if again else self._came(locked)) or self._fetched(node, claim)
             claim.finish()
             return Learned(size, sha256, etag)
         finally:

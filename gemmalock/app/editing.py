@@ -10,7 +10,7 @@ from gemmalock.app.wiring import Workshop
 from gemmalock.errors import UsageError, disk_error
 from gemmalock.outcome import ExitCode, Report
 from gemmalock.resolver import Wish
-from gemmalock.spec import MODEL_NAME, name_in_url, scheme_of
+from gemmalock.spec import MODEL_NAME, SCHEMES, name_in_url, scheme_of
 
 
 def run_add(workshop: Workshop, papers: Papers, name: str, source: str, files: tuple[str, ...]) -> Report:
@@ -19,6 +19,7 @@ def run_add(workshop: Workshop, papers: Papers, name: str, source: str, files: t
 
     if not MODEL_NAME.fullmatch(name):
         raise UsageError(f"`{name}` cannot be a model's name", hint="letters, digits, `.`, `_`, `+` and `-`")
+    _refuse_what_is_no_place(source)
     model = _declared(source, files)
     if papers.manifest.model(name) is not None:
         raise UsageError(f"there is a model `{name}` already", hint="`gemmalock remove` takes it out")
@@ -32,6 +33,14 @@ def run_remove(workshop: Workshop, papers: Papers, name: str) -> Report:
     if papers.manifest.model(name) is None:
         raise UsageError(f"there is no model `{name}`", hint="`gemmalock list` shows what there is")
     return _edited(workshop, papers, remove_model(papers.manifest_bytes, name), "remove")
+
+
+def _refuse_what_is_no_place(source: str) -> None:
+    """Raise UsageError for what no manifest could have as a source or a URL."""
+    from gemmalock.codec.url_rules import url_wrongs
+
+    for wrong in url_wrongs(source, SCHEMES):
+        raise UsageError(wrong.message, hint=wrong.hint)
 
 
 def _declared(source: str, files: tuple[str, ...]) -> dict[str, object]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFailed, RunRefused
+from gemmalock.errors import DigestMismatch, FileError, NotFound, PolicyRefused, ReadWriteFailed, RunRefused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Action, FilePlan, Place, ResumeStatus, plan
-from gemmalock.ports import UNPROVABLE, PlaceSight, PruneResult
+from gemmalock.ports import PlaceSight, PruneResult
 
 _HASH_HINT = "run `gemmalock lock --hash` to have its digest in the lock"
 _UNCHANGED = LockChange(LOCK_NAME, changed=False)
@@ -77,10 +77,15 @@ def _verified(node: Node, sight: PlaceSight) -> FileOutcome:
         node,
         Outcome.DONE if error is None else Outcome.FAILED,
         resume_status=status,
-        reason=sight.detail or "in place, and the digest agrees" if error is None else error.message,
+        sha256=node.file.sha256 or sight.sha256,
+        reason=f"in place, and its digest is {_teller(node)}" if error is None else error.message,
         error=ErrorNote.of(error) if error is not None else None,
         verb="VERIFIED" if error is None else "FAILED",
     )
+
+
+def _teller(node: Node) -> str:
+    return "the lock's" if node.file.sha256 is not None else "the ledger's; the lock has none"
 
 
 def _verdict(node: Node, sight: PlaceSight) -> tuple[ResumeStatus, FileError | None]:
@@ -91,8 +96,9 @@ def _verdict(node: Node, sight: PlaceSight) -> tuple[ResumeStatus, FileError | N
         case Place.ABSENT:
             return ResumeStatus.FILE_NOT_FOUND, NotFound(f"`{path}` is not in place", hint="run `gemmalock sync`")
         case Place.OTHER:
-            hint = _HASH_HINT if detail == UNPROVABLE else "run `gemmalock sync --verify` to replace it"
-            return ResumeStatus.MODIFIED, DigestMismatch(f"`{path}`: {detail}", hint=hint)
+            kind = type(sight.error) if sight.error is not None else DigestMismatch
+            hint = _HASH_HINT if kind is PolicyRefused else "run `gemmalock sync --verify` to replace it"
+            return ResumeStatus.MODIFIED, kind(f"`{path}`: {detail}", hint=hint)
         case Place.UNREADABLE:
             return ResumeStatus.UNREADABLE, sight.error or ReadWriteFailed(detail or f"cannot read `{path}`")
 

@@ -8,15 +8,23 @@ from dataclasses import dataclass, replace
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.errors import GemmalockError, LockOutdated, UsageError
+from gemmalock.errors import FileError, GemmalockError, LockOutdated, UsageError
 from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.resolver import Pinned, Resolution, Wish, resolve
 
-#: How it ends for a file that was asked for: its outcome, and the verb of its line.
-_LOCKED = (Outcome.DONE, "LOCKED")
-_WOULD_LOCK = (Outcome.PLANNED, "WOULD LOCK")
-_NOT_LOCKED = (Outcome.PLANNED, "NOT LOCKED")
+#: What is to be told of a pin that is not the one before: (name of a field, what people call it).
+_TOLD = (
+    ("path", "path"),
+    ("url", "URL"),
+    ("size", "size"),
+    ("etag", "ETag"),
+    ("sha256", "sha256"),
+)
+#: How many characters of a long digest or ETag are shown.
+_SHOWN = 12
+#: The verb of what was done → that of what would be.
+_WOULD = {"LOCKED": "WOULD LOCK", "UPDATED": "WOULD UPDATE", "REMOVED": "WOULD REMOVE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,10 @@ def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report
     resolution = resolve_papers(workshop, papers, options.wish)
     if resolution.lock is None:
         return lock_report(papers, resolution, ExitCode.FAILED)
-    differs = difference(papers.old_lock or Lock(), resolution.lock) or papers.old_lock != resolution.lock
     if options.check or options.dry_run:
-        code = ExitCode.FAILED if options.check and differs else ExitCode.OK
-        return lock_report(papers, resolution, code, planned=True)
+        notes = _stale(papers, resolution.lock) if options.check else ()
+        code = ExitCode.FAILED if options.check and papers.old_lock != resolution.lock else ExitCode.OK
+        return replace(lock_report(papers, resolution, code, planned=True), errors=notes)
     changed = papers.write_lock(resolution.lock)
     return lock_report(papers, resolution, ExitCode.OK, changed=changed)
 
@@ -150,30 +158,45 @@ def lock_report(
     papers: Papers, resolution: Resolution, code: ExitCode, *, changed: bool = False, planned: bool = False
 ) -> Report:
     """The report of a resolution: `changed`, the lock was written; `planned`, it is not to be."""
+    facts: tuple[tuple[str, object], ...] = ()
+    if resolution.lock is not None:
+        found = difference(resolution.old or Lock(), resolution.lock)
+        facts = (("added", list(found.added)), ("changed", list(found.changed)), ("removed", list(found.removed)))
     return Report(
         "lock",
         code,
         files=outcomes_of(resolution, papers.manifest.root, planned=planned),
         lock=LockChange(LOCK_NAME, changed),
         warnings=resolution.warnings,
+        facts=facts,
     )
 
 
 def outcomes_of(resolution: Resolution, folder_root: str, *, planned: bool = False) -> tuple[FileOutcome, ...]:
-    """What locking came to, a file each: where one failed, there is no lock, and none of the others is done."""
-    ending = _NOT_LOCKED if resolution.lock is None else _WOULD_LOCK if planned else _LOCKED
-    return tuple(_outcome(pin, folder_root, ending) for pin in resolution.pins)
+    """What locking came to, a file each, those that go at the end. Where one failed, there is no lock, and none of the
+    others is done."""
+    before = {node.id: node for node in (resolution.old or Lock()).nodes()}
+    outcomes = [_outcome(pin, before.get(pin.file.id), folder_root) for pin in resolution.pins]
+    if resolution.lock is None:
+        return tuple(_not_locked(outcome) for outcome in outcomes)
+    stays = {node.id for node in resolution.lock.nodes()}
+    outcomes += [_removed(node) for id, node in before.items() if id not in stays]
+    return tuple(_planned(outcome) for outcome in outcomes) if planned else tuple(outcomes)
 
 
-def _outcome(pin: Pinned, root: str, ending: tuple[Outcome, str]) -> FileOutcome:
-    locked = pin.locked
-    kept = locked is not None and not pin.asked
+def _outcome(pin: Pinned, before: Node | None, root: str) -> FileOutcome:
+    """What locking came to for a file that was in the lock as `before`, or was not."""
+    locked, notes = pin.locked, tuple[str, ...]()
     if pin.error is not None:
-        outcome, verb = Outcome.FAILED, "FAILED"
-    elif kept:
-        outcome, verb = Outcome.SKIPPED, "UNCHANGED"
+        outcome, verb, reason = Outcome.FAILED, "FAILED", pin.error.message
+    elif before is None:
+        outcome, verb, reason = Outcome.DONE, "LOCKED", "it was not in the lock before"
+    elif locked == before.file:
+        why = "asked for anew, and the same" if pin.asked else "pinned before, and still follows from the manifest"
+        outcome, verb, reason = Outcome.SKIPPED, "UNCHANGED", why
     else:
-        outcome, verb = ending
+        outcome, verb, reason = Outcome.DONE, "UPDATED", "it is pinned otherwise than before"
+        notes = tuple(_changes(before.file, locked)) if locked is not None else ()
     return FileOutcome(
         id=pin.file.id,
         model=pin.file.id.split("::")[1],
@@ -182,12 +205,66 @@ def _outcome(pin: Pinned, root: str, ending: tuple[Outcome, str]) -> FileOutcome
         size=locked.size if locked else None,
         sha256=locked.sha256 if locked else None,
         resume_status=None,
-        reason="pinned before, and still follows from the manifest" if kept else "",
+        reason=reason,
         action=None,
         outcome=outcome,
-        error=ErrorNote.of(pin.error) if pin.error is not None else None,
+        error=_note(pin, pin.error) if pin.error is not None else None,
         verb=verb,
+        notes=notes,
     )
+
+
+def _note(pin: Pinned, error: FileError) -> ErrorNote:
+    """The note of an error; an upgrade is no cure where it is what was wanted."""
+    kept = pin.file.pinned is not None and pin.file.spec is None
+    return ErrorNote.of_pin(error, pin.file.id.split("::")[1], in_source=kept)
+
+
+def _changes(old: LockedFile, new: LockedFile) -> Iterable[str]:
+    """In what two pins of one file differ, a sentence each."""
+    for name, words in _TOLD:
+        was, now = getattr(old, name), getattr(new, name)
+        if was != now:
+            # A digest is told by its beginning, unless that is what two have in common.
+            cut = name in ("etag", "sha256") and str(was)[:_SHOWN] != str(now)[:_SHOWN]
+            yield f"its {words} was {_shown(was, cut)}, and is {_shown(now, cut)}"
+    if old.mirrors != new.mirrors:
+        yield "its mirrors changed"
+
+
+def _shown(value: object, cut: bool) -> str:
+    if not isinstance(value, str):
+        return "none" if value is None else str(value)
+    return f"`{value[:_SHOWN]}…`" if cut and len(value) > 2 * _SHOWN else f"`{value}`"
+
+
+def _removed(node: Node) -> FileOutcome:
+    reason = "it is no longer among the files of the manifest and its sources"
+    return FileOutcome.of_node(node, Outcome.DONE, reason=reason, verb="REMOVED")
+
+
+def _planned(outcome: FileOutcome) -> FileOutcome:
+    """The outcome of a run that only says what it would do."""
+    if outcome.outcome is not Outcome.DONE:
+        return outcome
+    return replace(outcome, outcome=Outcome.PLANNED, verb=_WOULD[outcome.verb])
+
+
+def _not_locked(outcome: FileOutcome) -> FileOutcome:
+    """The outcome of a run in which another file failed."""
+    if outcome.outcome is not Outcome.DONE:
+        return outcome
+    reason = "nothing is written: another file could not be locked"
+    return replace(outcome, outcome=Outcome.PLANNED, verb="NOT LOCKED", reason=reason, notes=())
+
+
+def _stale(papers: Papers, lock: Lock) -> tuple[ErrorNote, ...]:
+    """In what else than its files the lock is not the one that was resolved: `--check` has to say it."""
+    if papers.old_lock is None or papers.old_lock == lock or difference(papers.old_lock, lock):
+        return ()
+    drifts = [str(drifted) for drifted in papers.drifts()]
+    said = drifts or [f"`{LOCK_NAME}` has another revision, licence or declaration than the sources say"]
+    return tuple(ErrorNote("lock_outdated", each, "run `gemmalock lock --upgrade`") for each in said)
 
 
 def _check(papers: Papers) -> Report:

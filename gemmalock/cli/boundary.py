@@ -23,8 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     code = _ended(state, arguments)
     sys.stdout.flush()
     if out is not None and out.failure is not None:
-        lost = disk_error(out.failure, "write to standard output")
-        return _told(state, lost) if code == 0 else code
+        return _told(state, _lost(out.failure)) if code == 0 else code
     return code
 
 
@@ -42,6 +41,13 @@ def _ended(state: State, arguments: Sequence[str]) -> int:
         return _told(state, error)
     except Exception:
         return _bug(state)
+
+
+def _lost(failure: OSError) -> GemmalockError:
+    """What did not get out through standard output. It is not the store's disk that is in the way."""
+    lost = disk_error(failure, "write to standard output")
+    lost.hint = "what was to be done is done; send standard output to where there is room for it"
+    return lost
 
 
 def _told(state: State, error: GemmalockError, code: ExitCode | None = None) -> int:

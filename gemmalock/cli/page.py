@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from gemmalock.cli.render import file_line, pruned_line, stray_line, summary_line, verb_color
-from gemmalock.errors import GemmalockError, InputError
+from gemmalock.errors import GemmalockError, InputError, Problem
 from gemmalock.escaping import escaped
 from gemmalock.outcome import FileOutcome, Outcome, Report
 
@@ -77,19 +77,24 @@ class Page:
 
     def error(self, error: GemmalockError) -> None:
         """An error that ended the run."""
-        if isinstance(error, InputError) and error.problems:
-            for problem in error.problems:
-                if str(problem) != error.message:
-                    click.echo(escaped(str(problem)), err=True)
-                if problem.excerpt:
-                    # Behind a bar: a line that begins with `::` would drive a CI runner.
-                    click.echo("\n".join(f"  | {escaped(line)}" for line in problem.excerpt.split("\n")), err=True)
-                if problem.hint:
-                    self.hint(problem.hint)
+        problems = error.problems if isinstance(error, InputError) else ()
+        for problem in problems:
+            if str(problem) != error.message:
+                click.echo(escaped(str(problem)), err=True)
+                self._place_and_cure(problem)
         self.say("error", error.message)
+        for problem in problems:
+            if str(problem) == error.message:
+                self._place_and_cure(problem)
         for drift in getattr(error, "drifts", ()):
             click.echo(f"  {escaped(str(drift))}", err=True)
         self.hint(error.hint)
+
+    def _place_and_cure(self, problem: Problem) -> None:
+        if problem.excerpt:
+            # Behind a bar: a line that begins with `::` would drive a CI runner.
+            click.echo("\n".join(f"  | {escaped(line)}" for line in problem.excerpt.split("\n")), err=True)
+        self.hint(problem.hint)
 
     def warning(self, message: str) -> None:
         """A warning."""

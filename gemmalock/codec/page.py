@@ -62,6 +62,11 @@ class Page:
             return ""
         return _pointed_at(redacted(line), place.column - 1)
 
+    def end(self) -> Place:
+        """Behind the last line that is not blank."""
+        last = max((number for number, line in enumerate(self.lines, 1) if line.strip()), default=1)
+        return Place(last, len(self.lines[last - 1].rstrip()) + 1)
+
     def place(self, offset: int) -> Place:
         """The place of a character of the text."""
         before = _BREAK.split(self.text[:offset])

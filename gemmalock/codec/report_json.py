@@ -50,7 +50,7 @@ def _file(file: FileOutcome) -> dict[str, object]:
         "size": file.size,
         "sha256": file.sha256,
         "resume_status": file.resume_status.value if file.resume_status is not None else None,
-        "reason": "; ".join(part for part in (file.reason, *file.notes) if part),
+        "reason": file.told,
         "action": file.action.value if file.action is not None else None,
         "outcome": file.outcome.value,
         "bytes_kept": file.bytes_kept,

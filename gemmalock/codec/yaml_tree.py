@@ -249,6 +249,9 @@ _SYNTAX_HINTS = (
 )
 
 
+_CUT_OFF = "the file ends here: is it whole? a `{` or a `[` that is opened has to be closed"
+
+
 def _syntax_problem(page: Page, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(0, 0)
@@ -259,4 +262,12 @@ def _syntax_problem(page: Page, error: yaml.MarkedYAMLError) -> Problem:
     if "cannot start any token" in said and line[place.column - 1 : place.column] == "\t":
         return page.problem(place, "not YAML: a tab cannot indent", "indent with spaces")
     hint = next((hint for part, hint in _SYNTAX_HINTS if part in said), "")
+    if place.line and not any(rest.strip() for rest in _from(page, place)):
+        place, hint = page.end(), hint or _CUT_OFF
     return page.problem(place, f"not YAML: {shown(said)}", hint)
+
+
+def _from(page: Page, place: Place) -> Iterator[str]:
+    """What stands at a place, and the lines below it."""
+    yield from (line[place.column - 1 :] for line in page.lines[place.line - 1 : place.line])
+    yield from page.lines[place.line :]

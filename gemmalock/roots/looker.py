@@ -9,7 +9,15 @@ import stat
 import time
 from pathlib import Path
 
-from gemmalock.errors import DigestMismatch, DiskError, ReadWriteFailed, SizeMismatch, disk_error
+from gemmalock.errors import (
+    DigestMismatch,
+    DiskError,
+    NotFound,
+    ReadWriteFailed,
+    SizeMismatch,
+    UnsafePath,
+    disk_error,
+)
 from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
 from gemmalock.paths import joined
@@ -17,7 +25,7 @@ from gemmalock.plan import Place
 from gemmalock.ports import PlaceSight
 from gemmalock.roots.book import Book
 from gemmalock.roots.digest import OnRead, digest_at, marks
-from gemmalock.roots.sight import ABSENT, SYMLINK, Doubt, identity, judge
+from gemmalock.roots.sight import ABSENT, SYMLINK, Doubt, identity, judge, other
 from gemmalock.roots.walk import lstat_at, opened, split
 from gemmalock.stopping import Stop
 
@@ -50,10 +58,13 @@ class Looker:
     def proven(self, file: LockedFile) -> LedgerEntry:
         """The ledger entry of a file that is in place, its bytes having been hashed. Raises OSError, UnsafePath,
         SizeMismatch, DigestMismatch, and ReadWriteFailed where nothing could prove the bytes."""
-        sha256, found = self._digest(file.path, again=False)
+        recorded = self._book.entry(file.path)
+        linked = recorded is not None and recorded.link == SYMLINK and self._is_link(file.path)
+        sha256, found = self._digest(file.path, again=False, linked=linked)
+        if linked and recorded is not None and found.st_ino != recorded.inode:
+            raise UnsafePath(f"the symbolic link `{file.path}` leads to another file than the one that sync linked")
         if found.st_size != file.size:
             raise SizeMismatch(f"`{file.path}` has {found.st_size} bytes, the lock says {file.size}")
-        recorded = self._book.entry(file.path)
         expected = file.sha256
         if expected is None and recorded is not None and recorded.task_id == file.task_id:
             expected = recorded.sha256
@@ -61,7 +72,11 @@ class Looker:
             raise ReadWriteFailed(f"nothing could prove the bytes of `{file.path}`: the lock has no digest")
         if sha256 != expected:
             raise DigestMismatch(f"`{file.path}` has sha256 `{sha256}`, not `{expected}`")
-        return LedgerEntry(*identity(found), sha256, file.task_id, "copy")
+        return LedgerEntry(*identity(found), sha256, file.task_id, SYMLINK if linked else "copy")
+
+    def _is_link(self, path: str) -> bool:
+        found = self._lstat(path)
+        return found is not None and stat.S_ISLNK(found.st_mode)
 
     def _look(self, file: LockedFile, verify: bool, on_read: OnRead | None) -> PlaceSight:
         found = self._lstat(file.path)
@@ -86,14 +101,16 @@ class Looker:
         if not stat.S_ISLNK(found.st_mode):
             return judge(file, found, entry, verify)
         if entry is None or entry.link != SYMLINK:
-            return PlaceSight(Place.OTHER, "a symbolic link that sync did not make is in place")
+            return other(UnsafePath, "a symbolic link that sync did not make is in place")
         try:
             target = os.stat(self._prefix + file.path)
         except (FileNotFoundError, NotADirectoryError):
-            return PlaceSight(Place.OTHER, "a symbolic link to nothing is in place")
-        if identity(target) != (entry.size, entry.mtime_ns, entry.inode):
-            return PlaceSight(Place.OTHER, "the symbolic link in place leads to something else than sync linked")
-        return judge(file, target, entry, verify)
+            return other(NotFound, "a symbolic link to nothing is in place")
+        if target.st_ino != entry.inode:
+            return PlaceSight(
+                Place.OTHER, "the symbolic link in place leads to another file than the one that sync linked"
+            )
+        return judge(file, target, entry, verify, linked=True)
 
     def _lstat(self, path: str) -> os.stat_result | None:
         folder, name = split(path)

@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gemmalock
+from gemmalock.codec.report_json import write_report
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import WEAK, Content, FileServer
@@ -262,6 +264,37 @@ def test_lock_hash_does_not_pin_another_upstream(desk: Desk) -> None:
     assert desk.files["large.gguf"]["sha256"] == sha256(bytes(len(LARGE)))
 
 
+def test_a_digest_that_was_learned_of_the_wrong_bytes_is_learned_anew_by_upgrade_and_hash(desk: Desk) -> None:
+    wrong = bytes(len(LARGE))
+    desk.server.put("/large.gguf", Content(wrong, etag='"one"'))
+    desk.declare("large.gguf")
+    desk.sync()
+    assert desk.files["large.gguf"]["sha256"] == sha256(wrong)
+    desk.server.put("/large.gguf", Content(LARGE, etag='"one"'))
+    # Nothing that can be asked for without the bytes has changed.
+    assert desk.lock(upgrade=True).lock == gemmalock.LockChange("gemmalock.lock", changed=False)
+    # The store of this machine still has what was learned.
+    assert desk.lock(upgrade=True, hash=True).ok
+    assert desk.files["large.gguf"]["sha256"] == sha256(LARGE)
+    assert desk.sync().ok
+    assert (desk.project.folder / "models/m/large.gguf").read_bytes() == LARGE
+
+
+def test_the_hint_of_a_digest_mismatch_names_the_cure_of_a_learned_digest(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.server.put("/large.gguf", Content(bytes(len(LARGE)), etag='"one"'))
+    desk.declare("large.gguf")
+    desk.sync()
+    desk.server.put("/large.gguf", Content(LARGE, etag='"one"'))
+    shutil.rmtree(desk.project.folder / "models")
+    monkeypatch.setenv("GEMMALOCK_STORE", str(tmp_path / "another store"))
+    (file,) = desk.sync().files
+    assert file.error is not None
+    assert file.error.code == "digest_mismatch"
+    assert "`gemmalock lock --upgrade --hash`" in file.error.hint
+
+
 def test_a_killed_lock_hash_goes_on_where_it_was(desk: Desk, gemmalock: Gemmalock) -> None:
     body = LARGE * 12 + b"end"
     desk.server.put("/large.gguf", Content(body, throttle=CHUNK * 2))
@@ -344,8 +377,81 @@ def test_what_comes_and_goes_in_a_folder_is_followed_only_when_it_is_asked_for(p
         "q8.gguf": "skipped",
     }
     assert project.lock.read_bytes() == before
-    upgraded = {file.id.rpartition("::")[2]: file.sha256 for file in gemmalock.lock(project.folder, upgrade=True).files}
+    assert gemmalock.lock(project.folder, upgrade=True).ok
+    (model,) = json.loads(project.lock.read_text())["manifests"][0]["models"]
+    upgraded = {file["name"]: file["sha256"] for file in model["files"]}
     assert upgraded == {"q2.gguf": sha256(b"new"), "q4.gguf": sha256(b"changed")}
+
+
+def test_the_cure_of_a_file_that_is_gone_from_its_folder_cures(project: Project, weights: Path) -> None:
+    declared(project, '["*.gguf"]')
+    gemmalock.lock(project.folder)
+    (weights / "q8.gguf").unlink()
+    (error,) = (file.error for file in gemmalock.sync(project.folder).files if file.error is not None)
+    assert error.code == "not_found"
+    assert "run `gemmalock lock --upgrade-model m`" in error.hint
+    assert gemmalock.lock(project.folder).lock == gemmalock.LockChange("gemmalock.lock", changed=False)
+    assert gemmalock.lock(project.folder, upgrade_model=("m",)).ok
+    assert gemmalock.sync(project.folder).ok
+
+
+@pytest.mark.parametrize("options", [{}, {"upgrade": True}])
+def test_a_name_that_is_gone_is_to_be_changed_in_the_manifest(
+    project: Project, weights: Path, options: dict[str, Any]
+) -> None:
+    declared(project, "[q4.gguf]")
+    gemmalock.lock(project.folder)
+    (weights / "q4.gguf").unlink()
+    report = gemmalock.lock(project.folder, **options) if options else gemmalock.sync(project.folder)
+    (error,) = (file.error for file in report.files if file.error is not None)
+    assert error.code == "not_found"
+    assert "change" in error.hint
+    assert "manifest" in error.hint
+    assert ("--upgrade-model" in error.hint) == (not options)
+
+
+@pytest.mark.parametrize("in_source", [True, False])
+def test_a_file_that_is_gone_from_a_server_names_the_upgrade_if_it_is_of_a_source(desk: Desk, in_source: bool) -> None:
+    lines = (
+        f"source: {desk.server.origin}\n    files: [large.gguf]"
+        if in_source
+        else (f"files: [{{url: '{desk.server.origin}/large.gguf'}}]")
+    )
+    desk.project.write_manifest(f"version: 1\nmodels:\n  m:\n    {lines}\n")
+    desk.lock()
+    del desk.server.files["/large.gguf"]
+    for report in (desk.sync(), desk.lock(hash=True)):
+        (error,) = (file.error for file in report.files)
+        assert error is not None
+        assert error.code == "not_found"
+        assert ("`gemmalock lock --upgrade-model m`" in error.hint) == in_source
+
+
+@pytest.mark.parametrize("files", ["[link.gguf]", '["link*"]', "[folder/x.gguf]", '["folder/*"]'])
+@pytest.mark.parametrize("leads_out", [True, False])
+def test_a_name_and_a_glob_follow_the_same_links(project: Project, weights: Path, files: str, leads_out: bool) -> None:
+    behind = weights.parent / "elsewhere" if leads_out else weights / "deep"
+    behind.mkdir()
+    (behind / "x.gguf").write_text("x")
+    (weights / "link.gguf").symlink_to(behind / "x.gguf")
+    (weights / "folder").symlink_to(behind)
+    declared(project, files)
+    report = gemmalock.lock(project.folder)
+    assert report.ok != leads_out
+    assert project.lock.exists() != leads_out
+    if leads_out:
+        (error,) = (file.error for file in report.files)
+        assert error is not None
+        assert error.code == ("not_found" if "*" in files else "unsafe_path")
+        assert "symbolic link" in error.message + error.hint
+
+
+def test_a_source_that_is_a_link_itself_is_its_folder(project: Project, weights: Path) -> None:
+    (weights.parent / "real").mkdir()
+    weights.rename(weights.parent / "real/weights")
+    weights.symlink_to("real/weights")
+    declared(project, '[q4.gguf, "onnx/*"]')
+    assert gemmalock.lock(project.folder).ok
 
 
 def test_a_changed_declaration_lists_a_folder_anew_and_old_pins_stay(project: Project, weights: Path) -> None:
@@ -356,6 +462,101 @@ def test_a_changed_declaration_lists_a_folder_anew_and_old_pins_stay(project: Pr
     declared(project, '["q*.gguf"]')
     outcomes = {file.id.rpartition("::")[2]: file.outcome.value for file in gemmalock.lock(project.folder).files}
     assert outcomes == {"q2.gguf": "done", "q4.gguf": "skipped", "q8.gguf": "skipped"}
+
+
+# --- what an upgrade changes -------------------------------------------------------------------------------
+
+
+def told(report: gemmalock.Report) -> dict[str, tuple[str, str, str]]:
+    """Outcome, verb and reason of each file, by its name; the reason as `--json` has it."""
+    files = json.loads(write_report(report))["files"]
+    verbs = {file.id: file.verb for file in report.files}
+    return {file["id"].rpartition("::")[2]: (file["outcome"], verbs[file["id"]], file["reason"]) for file in files}
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "verbs", "code"),
+    [
+        ({"upgrade": True}, "done", ("LOCKED", "UPDATED", "REMOVED"), 0),
+        ({"upgrade": True, "dry_run": True}, "planned", ("WOULD LOCK", "WOULD UPDATE", "WOULD REMOVE"), 0),
+        ({"upgrade": True, "check": True}, "planned", ("WOULD LOCK", "WOULD UPDATE", "WOULD REMOVE"), 1),
+        ({"upgrade_model": ("m",)}, "done", ("LOCKED", "UPDATED", "REMOVED"), 0),
+    ],
+)
+def test_an_upgrade_tells_apart_what_is_new_changed_gone_and_the_same(
+    project: Project, weights: Path, options: dict[str, Any], outcome: str, verbs: tuple[str, ...], code: int
+) -> None:
+    declared(project, '["*.gguf", README.md]')
+    gemmalock.lock(project.folder)
+    (weights / "q2.gguf").write_text("new")
+    (weights / "q4.gguf").write_text("it changed")
+    (weights / "q8.gguf").unlink()
+    report = gemmalock.lock(project.folder, **options)
+    assert report.exit_code == code
+    new, changed, gone = verbs
+    digests = sha256(b"q4.gguf"), sha256(b"it changed")
+    assert told(report) == {
+        "README.md": ("skipped", "UNCHANGED", "asked for anew, and the same"),
+        "q2.gguf": (outcome, new, "it was not in the lock before"),
+        "q4.gguf": (
+            outcome,
+            changed,
+            f"it is pinned otherwise than before; its size was 7, and is 10; "
+            f'its ETag was `"{digests[0][:11]}…`, and is `"{digests[1][:11]}…`; '
+            f"its sha256 was `{digests[0][:12]}…`, and is `{digests[1][:12]}…`",
+        ),
+        "q8.gguf": (outcome, gone, "it is no longer among the files of the manifest and its sources"),
+    }
+    facts = {name: [id.rpartition("::")[2] for id in ids] for name, ids in dict(report.facts).items()}  # type: ignore[attr-defined]
+    assert facts == {"added": ["q2.gguf"], "changed": ["q4.gguf"], "removed": ["q8.gguf"]}
+
+
+@pytest.mark.parametrize(
+    ("etags", "says"),
+    [
+        (('"one"', '"two"'), 'its ETag was `"one"`, and is `"two"`'),
+        (('"one"', None), 'its ETag was `"one"`, and is none'),
+        ((f'"{"0" * 40}1"', f'"{"0" * 40}2"'), f'its ETag was `"{"0" * 40}1"`, and is `"{"0" * 40}2"`'),
+    ],
+)
+def test_an_etag_is_shown_as_far_as_it_tells_two_apart(desk: Desk, etags: tuple[str, str | None], says: str) -> None:
+    desk.declare("large.gguf")
+    for etag in etags:
+        desk.server.put("/large.gguf", Content(LARGE, etag=etag))
+        report = desk.lock(upgrade=True)
+    assert told(report) == {"large.gguf": ("done", "UPDATED", f"it is pinned otherwise than before; {says}")}
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}, {"check": True}])
+def test_an_upgrade_that_changes_nothing_says_so_of_every_file(desk: Desk, options: dict[str, bool]) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    report = desk.lock(upgrade=True, **options)
+    assert report.ok
+    assert {(file.outcome.value, file.verb) for file in report.files} == {("skipped", "UNCHANGED")}
+
+
+def test_a_check_that_fails_says_in_what_where_no_file_differs(desk: Desk) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    text = desk.project.manifest.read_text()
+    desk.project.write_manifest(text.replace("  m:\n", "  m:\n    license: mit\n"))
+    report = desk.lock(upgrade=True, check=True)
+    assert report.exit_code is gemmalock.ExitCode.FAILED
+    assert {file.verb for file in report.files} == {"UNCHANGED"}
+    assert ["license is `mit`" in note.message for note in report.errors] == [True]
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}, {"upgrade": True}])
+def test_every_reason_of_a_lock_is_a_sentence(desk: Desk, options: dict[str, bool]) -> None:
+    desk.declare("large.gguf", "small.json")
+    assert all(file.reason for file in desk.lock(**options).files)
+    desk.declare("large.gguf", "small.json", "gone.bin")
+    failed = desk.lock(**options)
+    assert not failed.ok
+    assert all(file.reason for file in failed.files)
+    (gone,) = (file for file in failed.files if file.error is not None)
+    assert "gone.bin" in gone.reason
 
 
 # --- mirrors -----------------------------------------------------------------------------------------------

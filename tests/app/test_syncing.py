@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -221,9 +222,11 @@ def test_a_declared_digest_that_the_source_contradicts_is_to_be_changed_in_the_m
 
 #: What was done to a file whose lock has no digest → what `verify` says of it, and what to do.
 DOUBTS = {
-    "no ledger": ("nothing could prove the bytes in place: the lock has no digest", "gemmalock lock --hash"),
-    "other bytes": ("the ledger says", "gemmalock sync --verify"),
-    "other size": ("1 bytes are in place, the lock says", "gemmalock sync --verify"),
+    "no ledger": ("policy", "nothing could prove the bytes in place: the lock has no digest", "gemmalock lock --hash"),
+    "other bytes": ("digest_mismatch", "the ledger says", "gemmalock sync --verify"),
+    "other size": ("size_mismatch", "1 bytes are in place, the lock says", "gemmalock sync --verify"),
+    "a folder": ("io_error", "a folder is in place", "gemmalock sync --verify"),
+    "a link": ("unsafe_path", "a symbolic link that sync did not make", "gemmalock sync --verify"),
 }
 
 
@@ -234,15 +237,35 @@ def test_verify_says_who_knows_a_digest_and_where_nobody_does(desk: Desk, what: 
     desk.sync(locked=True)
     placed = desk.project.folder / "models/m/large.gguf"
     placed.unlink()
-    placed.write_bytes({"no ledger": LARGE, "other bytes": LARGE[::-1], "other size": b"x"}[what])
+    if what == "a folder":
+        placed.mkdir()
+    elif what == "a link":
+        placed.symlink_to("elsewhere")
+    else:
+        placed.write_bytes({"no ledger": LARGE, "other bytes": LARGE[::-1], "other size": b"x"}[what])
     if what == "no ledger":
         (desk.project.folder / "models/.gemmalock/ledger.json").unlink()
     (error,) = (file.error for file in gemmalock.verify(desk.project.folder).files)
-    message, hint = DOUBTS[what]
+    code, message, hint = DOUBTS[what]
     assert error is not None
+    assert error.code == code
     assert message in error.message
-    assert "has other bytes" not in error.message
     assert hint in error.hint
+
+
+@pytest.mark.parametrize(("hashed", "teller"), [(True, "the lock's"), (False, "the ledger's; the lock has none")])
+def test_verify_says_whose_digest_agreed(desk: Desk, hashed: bool, teller: str) -> None:
+    desk.declare("large.gguf")
+    desk.lock(hash=hashed)
+    desk.sync(locked=True)
+    (file,) = gemmalock.verify(desk.project.folder).files
+    assert file.reason == f"in place, and its digest is {teller}"
+    assert file.sha256 == hashlib.sha256(LARGE).hexdigest()
+    os.utime(desk.project.folder / "models/m/large.gguf")
+    (touched,) = gemmalock.verify(desk.project.folder).files
+    assert touched.reason == file.reason
+    (seen,) = gemmalock.status(desk.project.folder).files
+    assert ("the ledger has" if not hashed else "the locked digest") in seen.reason
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,15 @@ def test_a_broken_settings_file_keeps_nobody_from_help_and_stops_a_run(shop: Sho
     assert "`gemmalock.toml` is not TOML" in done.err
 
 
+def test_an_error_comes_before_its_hint(shop: Shop) -> None:
+    (shop.project.folder / "gemmalock.toml").write_text("jbos = 3\n")
+    done = shop.here("sync")
+    assert done.err.splitlines() == [
+        "error: gemmalock.toml: unknown setting `jbos`",
+        "hint: did you mean `jobs`?",
+    ]
+
+
 def test_settings_are_read_where_the_project_is(shop: Shop, tmp_path: Path) -> None:
     shop.here("lock")
     (shop.project.folder / "gemmalock.toml").write_text("dry-run = true\noffline = true\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 
 from gemmalock.cli.program import COMMANDS
 from gemmalock.codec.report_json import report_problems
-from tests.cli.conftest import LARGE, Here, Shop
-from tests.running import Finished, Gemmalock, Project, environment
+from tests.cli.conftest import LARGE, SMALL, Here, Shop
+from tests.running import TIMEOUT_SECONDS, Finished, Gemmalock, Project, environment
 
 Arrange = Callable[[Shop], object]
 
@@ -247,7 +248,7 @@ FAILURES: list[tuple[str, Arrange, int, set[str]]] = [
     ("lock --upgrade", gone_upstream, 1, {"not_found"}),
     ("sync --offline", locked, 1, {"offline"}),
     ("sync --check", locked, 1, set()),
-    ("verify", modified, 1, {"digest_mismatch"}),
+    ("verify", modified, 1, {"size_mismatch"}),
     ("verify", locked, 1, {"not_found"}),
 ]
 
@@ -268,6 +269,14 @@ def test_a_failure_is_a_report_with_codes_and_a_message_for_people(
     assert plain.code == code
     assert "Traceback" not in plain.out + plain.err
     assert not codes or "error: " in plain.err
+
+
+def test_the_reason_of_a_replaced_file_says_each_thing_once(shop: Shop) -> None:
+    synced(shop)
+    (shop.project.folder / "models/gemma/tokenizer.json").unlink()
+    (shop.project.folder / "models/gemma/tokenizer.json").write_bytes(b"short")
+    reasons = [file["reason"] for file in shop.report("sync")["files"] if file["path"].endswith(".json")]
+    assert reasons == [f"moved to the trash: 5 bytes are in place, the lock says {len(SMALL)}"]
 
 
 def test_rot_in_the_store_is_found_once_and_put_aside(shop: Shop) -> None:
@@ -320,6 +329,46 @@ def test_a_report_of_json_leaves_all_else_to_stderr(shop: Shop) -> None:
     assert report_problems(done.out) == []
     assert "DOWNLOADED  gemmalock.yaml::gemma::model.gguf" in done.err
     assert done.err.splitlines()[-1].startswith("== ")
+
+
+@pytest.mark.parametrize("line", ["--help", "list", "list --json", "--version"])
+def test_standard_output_that_is_full_is_not_the_store_that_is_full(shop: Shop, line: str) -> None:
+    locked(shop)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            shop.run.command(*line.split()),
+            cwd=shop.project.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "error: cannot write to standard output: No space left on device" in done.stderr
+    assert "send standard output to where there is room" in done.stderr
+    assert "cache prune" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (["ftp://x/y.gguf"], "`ftp://` is not a scheme that is known"),
+        (["ftp://x", "y.gguf"], "`ftp://` is not a scheme that is known"),
+        (["y.gguf"], "`y.gguf` has no scheme"),
+        (["https://user:password@models.example.org/y.gguf"], "has credentials in it"),
+        (["hf://owner/name"], "which files of `hf://owner/name`"),
+    ],
+)
+def test_what_cannot_be_a_source_is_told_as_such(shop: Shop, source: list[str], says: str) -> None:
+    before = shop.project.manifest.read_bytes()
+    done = shop.here("add", "q", *source)
+    assert done.code == 4
+    assert says in done.err
+    assert "password" not in done.err
+    assert shop.project.manifest.read_bytes() == before
 
 
 # --- 2 and 3 -----------------------------------------------------------------------------------------------

@@ -143,12 +143,32 @@ def test_the_caret_stands_under_its_place(text: str, column: int) -> None:
         (b"a: 1\nb: \xff", "m.yaml:2:4: the file is not UTF-8: byte 0xff"),
         (b"\x7fELF\x02", "m.yaml:1:1: the file has a character that is not text: U+007F"),
         ("a: \u2028b".encode(), "m.yaml:1:4: the file has a character that is not text: U+2028"),
-        (b"a: [1\n", "m.yaml:2:1: not YAML"),
         (b"a:\n\tb: 1\n", "m.yaml:2:1: not YAML: a tab cannot indent"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text: bytes, said: str) -> None:
     assert _only_problem(text).startswith(said)
+
+
+#: A text that is cut off → the last line that has something in it, and how many columns that has.
+CUT_OFF = {
+    "in a mapping": ("a: 1\nb: {c: 1,\n", 2, "b: {c: 1,"),
+    "in a mapping, without a newline": ("a: 1\nb: {c: 1", 2, "b: {c: 1"),
+    "in a list, with blank lines behind": ("a: [1,\n\n  \n", 1, "a: [1,"),
+    "in a quote": ("a: 1\nb: 'c\n", 2, "b: 'c"),
+    "in a key": ("a: 1\nmod", 2, "mod"),
+    "behind a comment": ("a: [1, # one\n", 1, "a: [1, # one"),
+    "with other line ends": ("a: 1\r\nb: [1,\r\n", 2, "b: [1,"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "last"), CUT_OFF.values(), ids=CUT_OFF.keys())
+def test_a_text_that_is_cut_off_is_shown_where_it_ends(text: str, line: int, last: str) -> None:
+    (problem,) = _read(text).problems
+    assert problem.message.startswith("not YAML")
+    assert (problem.line, problem.column) == (line, len(last) + 1)
+    assert problem.excerpt == f"{last}\n{' ' * len(last)}^"
+    assert problem.hint
 
 
 def test_a_hundred_megabytes_are_not_looked_at() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gemmalock.errors import Interrupted
+from gemmalock.errors import FileError, Interrupted
 from gemmalock.links import LinkMode
 from gemmalock.plan import Place
 from gemmalock.stopping import Stop
@@ -81,32 +81,38 @@ def an_empty_file(world: World) -> None:
     world.write("m/a.bin", b"")
 
 
-TABLE: tuple[tuple[Callable[[World], None], Place, str], ...] = (
-    (nothing, Place.ABSENT, ""),
-    (a_folder, Place.OTHER, "a folder"),
-    (a_fifo, Place.OTHER, "a FIFO"),
-    (a_socket, Place.OTHER, "a socket"),
-    (a_foreign_link, Place.OTHER, "symbolic link that sync did not make"),
-    (a_dangling_link, Place.OTHER, "symbolic link that sync did not make"),
-    (a_file_for_a_folder, Place.ABSENT, ""),
-    (a_root_that_is_a_file, Place.UNREADABLE, "`models` is not a folder"),
-    (other_bytes, Place.OTHER, f"the bytes have sha256 `{sha256_of(SAME_SIZE)[:12]}…`, the lock says `"),
-    (another_size, Place.OTHER, f"5 bytes are in place, the lock says {len(BYTES)}"),
-    (an_empty_file, Place.OTHER, f"0 bytes are in place, the lock says {len(BYTES)}"),
-    (the_locked_bytes, Place.MATCHING, ""),
+TABLE: tuple[tuple[Callable[[World], None], Place, str, str], ...] = (
+    (nothing, Place.ABSENT, "", ""),
+    (a_folder, Place.OTHER, "a folder", "io_error"),
+    (a_fifo, Place.OTHER, "a FIFO", "io_error"),
+    (a_socket, Place.OTHER, "a socket", "io_error"),
+    (a_foreign_link, Place.OTHER, "symbolic link that sync did not make", "unsafe_path"),
+    (a_dangling_link, Place.OTHER, "symbolic link that sync did not make", "unsafe_path"),
+    (a_file_for_a_folder, Place.ABSENT, "", ""),
+    (a_root_that_is_a_file, Place.UNREADABLE, "`models` is not a folder", "io_error"),
+    (
+        other_bytes,
+        Place.OTHER,
+        f"the bytes have sha256 `{sha256_of(SAME_SIZE)[:12]}…`, the lock says `",
+        "digest_mismatch",
+    ),
+    (another_size, Place.OTHER, f"5 bytes are in place, the lock says {len(BYTES)}", "size_mismatch"),
+    (an_empty_file, Place.OTHER, f"0 bytes are in place, the lock says {len(BYTES)}", "size_mismatch"),
+    (the_locked_bytes, Place.MATCHING, "", ""),
 )
 
 
-@pytest.mark.parametrize(("make", "place", "detail"), TABLE, ids=[row[0].__name__ for row in TABLE])
+@pytest.mark.parametrize(("make", "place", "detail", "code"), TABLE, ids=[row[0].__name__ for row in TABLE])
 @pytest.mark.parametrize("verify", [False, True])
 def test_one_look_says_what_stands_there(
-    world: World, make: Callable[[World], None], place: Place, detail: str, verify: bool
+    world: World, make: Callable[[World], None], place: Place, detail: str, code: str, verify: bool
 ) -> None:
     make(world)
     before = sorted(path.as_posix() for path in world.base.rglob("*"))
     sight = world.open().look(locked("m/a.bin", BYTES), verify=verify)
     assert sight.place is place
     assert detail in sight.detail
+    assert (sight.error.code if sight.error is not None else "") == code
     assert sorted(path.as_posix() for path in world.base.rglob("*")) == before
 
 
@@ -139,18 +145,55 @@ def test_a_linked_file_is_known_by_its_target(world: World) -> None:
     assert (world.models / "m/a.bin").is_symlink()
     assert root.look(file).place is Place.KNOWN
     assert root.look(file, verify=True).place is Place.KNOWN
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_linked_file_that_was_only_touched_is_adopted_as_the_link_that_it_is(world: World, digest: bool) -> None:
+    root = world.open(link_mode=LinkMode.SYMLINK)
+    file = world.put(root, "m/a.bin", BYTES, digest=digest)
     os.utime(world.object(BYTES), ns=(5, 5))
-    assert root.look(file).place is Place.OTHER
+    assert root.look(file).place is Place.MATCHING
+    assert root.adopt(file) == sha256_of(BYTES)
+    assert root.look(file).place is Place.KNOWN
+    assert (world.models / "m/a.bin").is_symlink()
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (SAME_SIZE, f"leads to changed: its bytes have sha256 `{sha256_of(SAME_SIZE)[:12]}…`, the lock says"),
+        (BYTES[:3], f"leads to has 3 bytes, the lock says {len(BYTES)}"),
+    ],
+)
+def test_a_link_whose_file_changed_is_told_from_one_that_leads_elsewhere(
+    world: World, content: bytes, says: str, verify: bool
+) -> None:
+    root = world.open(link_mode=LinkMode.SYMLINK)
+    file = world.put(root, "m/a.bin", BYTES)
+    world.object(BYTES).chmod(0o644)
+    world.object(BYTES).write_bytes(content)
+    os.utime(world.object(BYTES), ns=(5, 5))
+    sight = root.look(file, verify=verify)
+    assert sight.place is Place.OTHER
+    assert says in sight.detail
 
 
 def test_a_linked_file_that_leads_elsewhere_now_is_another(world: World) -> None:
     root = world.open(link_mode=LinkMode.SYMLINK)
     file = world.put(root, "m/a.bin", BYTES)
     link = world.models / "m/a.bin"
-    for target in (world.write("theirs", BYTES), world.base / "nowhere"):
+    for target, says in (
+        (world.write("theirs", BYTES), "leads to another file than the one that sync linked"),
+        (world.base / "nowhere", "a symbolic link to nothing"),
+    ):
         link.unlink()
         link.symlink_to(target)
-        assert root.look(file).place is Place.OTHER
+        sight = root.look(file)
+        assert sight.place is Place.OTHER
+        assert says in sight.detail
+        with pytest.raises(FileError):
+            root.adopt(file)
 
 
 def test_a_link_in_the_place_of_a_file_that_sync_put_there_is_another(world: World) -> None:

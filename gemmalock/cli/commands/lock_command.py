@@ -17,10 +17,12 @@ from gemmalock.errors import UsageError
 @click.command("lock")
 @selectors
 @flag("--check", "Change nothing; exit 1 if the lock does not follow from the manifest. Asks no source.")
-@flag("--upgrade", "Ask for everything anew, instead of keeping what is pinned.")
+@flag("--upgrade", "Ask for everything anew, instead of keeping what is pinned. A learned digest stays as long as URL, "
+      "size and ETag do, unless --hash is given.")  # fmt: skip
 @click.option("--upgrade-model", multiple=True, metavar="NAME", envvar="GEMMALOCK_UPGRADE_MODEL",
               help="Ask for this model anew; may be repeated.")  # fmt: skip
-@flag("--hash", "Fetch and hash every file whose digest no one published.")
+@flag("--hash", "Fetch and hash every file whose digest no one published; with --upgrade also those whose digest was "
+      "learned before.")  # fmt: skip
 @flag("--dry-run", "Show what would be locked, and write nothing.")
 @setting("--offline", "Use no network.", is_flag=True)
 @global_flags
