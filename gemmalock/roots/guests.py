@@ -34,13 +34,15 @@ class Guests:
         and Interrupted."""
         name = f"{_short(store)}-{mark()}"
         with self._book.locked(), opened(self._base, self._path, make=True) as guests:
+            taken = False
             for other in os.listdir(guests):
                 theirs, _, maker = other.partition("-")
                 life = life_of_mark(maker)
+                taken = taken or (life is Life.ALIVE and theirs != _short(store))
                 if life is Life.DEAD or (life is Life.UNKNOWN and is_old(guests, other)):
                     drop_at(guests, other)
-                elif life is Life.ALIVE and theirs != _short(store):
-                    return False
+            if taken:
+                return False
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=guests))
         self._mine = name
         return True

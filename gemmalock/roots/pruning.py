@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -61,6 +62,8 @@ class Pruner:
                 if found is not None and identity(found) != stray.identity:
                     return "it changed since it was looked at"
                 entry = self.book.entry(stray.path) if stray.ours else None
+                if stray.is_folder:
+                    return self._take_empty(folder, name, stray)
                 run = self.trash.take(folder, name, stray.path)
             if run is None:
                 return None
@@ -73,6 +76,17 @@ class Pruner:
         except (OSError, UnsafePath) as error:
             return f"it cannot be moved to the trash: {reason_of(error)}"
         return Pruned(stray.path, stray.size, "trash")
+
+    def _take_empty(self, folder: int, name: str, stray: Stray) -> Pruned | str:
+        """Not by a rename: another process may just be putting a file into it, and would put it into the trash."""
+        try:
+            os.rmdir(name, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return "it changed since it was looked at"
+        self.trash.note_empty(stray.path)
+        return Pruned(stray.path, 0, "trash")
 
     def _is_spare(self, run: str, stray: Stray, entry: LedgerEntry) -> bool:
         """Whether what is in the trash now can go: nobody changed it since it was looked at, and its bytes stay, under

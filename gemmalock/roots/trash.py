@@ -50,6 +50,13 @@ class Trash:
             self._run = run
             return run if taken else None
 
+    def note_empty(self, path: str) -> None:
+        """Make an empty folder in the trash as `path`, for one that was removed. Raises OSError."""
+        with self._lock:
+            self._run = self._run or _run_name(time.time())
+            with opened(self._base, f"{self._path}/{self._run}/{path}", make=True):
+                return
+
     def drop(self, run: str, path: str) -> None:
         """Unlink what `take` moved here as `path`, and the folders that it leaves empty."""
         folder_path, name = split(path)
