@@ -23,7 +23,7 @@ from gemmalock.errors import (
     SourceError,
 )
 from gemmalock.journal import CHUNK, Validator
-from gemmalock.ports import Answer, Ask
+from gemmalock.ports import Answer, Ask, Restarted
 from gemmalock.stopping import Stop
 from gemmalock.transfer.combine import clash, origin_of
 from gemmalock.transfer.segment import Segment, refuse_more
@@ -287,8 +287,9 @@ class Team:
 
     def _receive(self, piece: _Piece, came: Callable[[int, int], None]) -> None:
         try:
-            with contextlib.closing(self._work.source.open(self._ask(piece.bounds), self._stop)) as answer:
-                self._write(piece, answer, came)
+            ask = self._ask(piece.bounds)
+            with contextlib.closing(self._work.source.open(ask, self._stop)) as answer:
+                self._write(piece, ask, answer, came)
         finally:
             with self._changed:
                 self._open.remove(piece)
@@ -309,13 +310,13 @@ class Team:
             piece.taken, taker.taken = False, True
         return not piece.taken
 
-    def _write(self, piece: _Piece, answer: Answer, came: Callable[[int, int], None]) -> None:
+    def _write(self, piece: _Piece, ask: Ask, answer: Answer, came: Callable[[int, int], None]) -> None:
         work = self._work
         with contextlib.ExitStack() as stack:
             with self._changed:
                 if not self._is_first_answer(piece):
                     return
-                bounds = self._accepted(piece, answer)
+                bounds = self._accepted(piece, ask, answer)
                 validator = Validator(answer.etag, answer.origin)
                 piece.stretch = stack.enter_context(work.ranges.writing(bounds, validator))
             work.tally.answered()
@@ -348,18 +349,18 @@ class Team:
             proven=file.sha256 is not None,
         )
 
-    def _accepted(self, piece: _Piece, answer: Answer) -> tuple[int, int]:
+    def _accepted(self, piece: _Piece, ask: Ask, answer: Answer) -> tuple[int, int]:
         """Where the answer's bytes go: all of the file, where it brings all of it anew. Raises RangeRefused when it
         may not be joined to what is here, and TransferError when it is of another file."""
         gap, size = piece.bounds, self._work.file.size
         self._judge.judge(answer, self._url)
         is_whole = answer.start == 0 and answer.end in (None, size) and gap != (0, size)
-        if is_whole and all(validator.etag == answer.etag for validator in self._work.ranges.validators):
+        if answer.restarted is Restarted.IGNORED:
             self._work.terms.lanes.whole_only(self._origin)
         if answer.restarted is not None and gap[0] > 0:
             if len(self._open) > 1:
                 raise _NotNow
-            self._judge.start_again(RangeRefused(answer.restarted))
+            self._judge.start_again(RangeRefused(answer.restarted.told(ask, answer)))
             is_whole, gap = True, (0, size)
         if is_whole and len(self._open) == 1 and not self._work.ranges.kept:
             self._todo.clear()
