@@ -121,6 +121,7 @@ class Sync:
                 *pruning_warnings(pruning),
                 *untidy,
                 *root_warnings(self.workshop),
+                *self.workshop.warnings,
             ),
         )
 

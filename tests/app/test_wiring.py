@@ -22,7 +22,7 @@ PARTS: list[Callable[[Workshop], object]] = [
     lambda workshop: workshop.store_folder,
     lambda workshop: workshop.store,
     lambda workshop: workshop.registry,
-    lambda workshop: workshop._limit,
+    lambda workshop: workshop._terms,
     lambda workshop: workshop.adapter("https", Path()),
 ]
 
@@ -37,7 +37,7 @@ def often() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("often")
-@pytest.mark.parametrize("part", PARTS, ids=["store_folder", "store", "registry", "limit", "source"])
+@pytest.mark.parametrize("part", PARTS, ids=["store_folder", "store", "registry", "terms", "source"])
 def test_what_many_ask_for_at_once_is_made_once(tmp_path: Path, part: Callable[[Workshop], object]) -> None:
     for _ in range(50):
         workshop = Workshop(Project(tmp_path), Settings(limit_rate=1000))
