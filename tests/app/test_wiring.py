@@ -14,7 +14,7 @@ from gemmalock.at_once import at_once
 from gemmalock.collect import Project
 from gemmalock.errors import PolicyRefused
 from gemmalock.ports import Ask
-from gemmalock.settings import Settings
+from gemmalock.settings import Settings, load_settings
 from gemmalock.stopping import Stop
 
 THREADS = 8
@@ -69,3 +69,21 @@ def test_allowed_hosts_say_nothing_of_files(tmp_path: Path) -> None:
     with pytest.raises(PolicyRefused, match="allowed-hosts"):
         workshop.source("gemmalock.yaml").probe("http://127.0.0.1:9/a.gguf", Stop())
     workshop.close()
+
+
+def test_the_twins_of_the_flags_reach_every_transfer_of_a_run(tmp_path: Path) -> None:
+    environ = {"GEMMALOCK_LIMIT_RATE": "20M", "GEMMALOCK_CONNECTIONS": "3", "GEMMALOCK_JOBS": "2"}
+    settings = load_settings(tmp_path, environ, {})
+    workshop = Workshop(Project(tmp_path), settings, environ)
+    terms = workshop._terms
+    assert terms.limit is not None
+    assert (terms.limit.bytes_per_second, terms.connections, settings.jobs) == (20_000_000, 3, 2)
+    assert workshop._terms is terms
+    assert Workshop(Project(tmp_path), Settings())._terms.limit is None
+
+
+def test_a_workshop_that_transferred_nothing_warns_of_nothing(tmp_path: Path) -> None:
+    workshop = Workshop(Project(tmp_path), Settings())
+    assert workshop.warnings == ()
+    workshop._terms.mistrusted.drop("https://mirror.example.net/x")
+    assert len(workshop.warnings) == 1
