@@ -12,7 +12,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -197,7 +196,7 @@ def _named_beside(folder: int, name: str, file: _WholeFile) -> str:
 def _whole(folder: int, data: bytes, mode: int, synced: bool) -> Iterator[_WholeFile]:
     """A new file with all of `data`. A name that it was given for want of a better one is gone afterwards."""
     number = _open_unnamed(folder, mode)
-    name = f".{secrets.token_hex(8)}{BESIDE}" if number is None else None
+    name = f".{os.urandom(8).hex()}{BESIDE}" if number is None else None
     if name is not None:
         number = os.open(name, _NEW, mode, dir_fd=folder)
     assert number is not None

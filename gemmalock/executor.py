@@ -53,7 +53,7 @@ def execute(plan: Plan, crew: Crew) -> tuple[FileOutcome, ...]:
     outcomes: dict[str, FileOutcome] = {}
     work: list[list[FilePlan]] = []
     for group in _groups(plan.files):
-        idle = [file for file in group if file.action in (Action.SKIP, Action.REFUSE)]
+        idle = [file for file in group if not file.has_work]
         for file in idle:
             outcomes[file.node.id] = _without_work(file)
         if busy := [file for file in group if file not in idle]:

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -46,7 +45,7 @@ class Holder:
     def here(cls) -> Holder:
         """This process, with a new token."""
         place = _place(os.getpid())
-        return cls(place.host, place.boot, place.namespace, place.process, place.started, secrets.token_hex(16))
+        return cls(place.host, place.boot, place.namespace, place.process, place.started, os.urandom(16).hex())
 
     @property
     def words(self) -> str:
@@ -89,7 +88,7 @@ _FIELDS = tuple(field.name for field in fields(Holder))
 def mark() -> str:
     """A name that no other process gives, and that tells whether its maker still lives."""
     here = _place(os.getpid())
-    return f"{_short(here)}.{here.process}.{here.started or 0}.{secrets.token_hex(6)}"
+    return f"{_short(here)}.{here.process}.{here.started or 0}.{os.urandom(6).hex()}"
 
 
 def is_dead_mark(name: str) -> bool:

@@ -127,6 +127,11 @@ class FilePlan:
     error: FileError | None = field(default=None, compare=False)
 
     @property
+    def has_work(self) -> bool:
+        """Whether anything is to be done: it is neither in place nor refused."""
+        return self.action not in (Action.SKIP, Action.REFUSE)
+
+    @property
     def to_fetch(self) -> int:
         """How many bytes have to come from a source."""
         return self.node.file.size - self.kept if self.action in FETCHING else 0

@@ -7,7 +7,6 @@ Nothing here knows what a setting is for; whoever uses one does.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -143,6 +142,8 @@ def _flags(flags: Mapping[str, object]) -> list[tuple[str, tuple[str, object]]]:
 
 
 def _suggestion(name: str) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, [*_READERS, *FLAGS], n=1)
     return f"did you mean `{_written(close[0])}`?" if close else ""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.journal import CHUNK, Chunk, Validator, joined_ranges, read_journal, write_chunk
+from gemmalock.journal import CHUNK, Chunk, Validator, chunk_size, joined_ranges, read_journal, write_chunk
 
 SIZE = 5 * CHUNK + 77
 VALIDATORS = st.builds(Validator, st.none() | st.text(max_size=20), st.text(max_size=20))
@@ -81,6 +81,31 @@ def test_reading_never_fails(text: bytes) -> None:
 )
 def test_a_chunk_that_the_file_cannot_have_vouches_for_nothing(chunk: Chunk) -> None:
     assert read_journal(write_chunk(chunk), SIZE).chunks == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "unit"),
+    [(0, 1), (1, 1), (16 * 2**30, 1), (16 * 2**30 + 1, 2), (40 * 2**30, 4), (10**12, 64), (2**40 + 1, 128)],
+)
+def test_chunks_are_larger_where_a_file_would_have_too_many(size: int, unit: int) -> None:
+    assert chunk_size(size) == unit * CHUNK
+
+
+@given(st.integers(0, 2**50))
+def test_no_file_has_more_chunks_than_memory_is_flat_for(size: int) -> None:
+    assert size <= 16 * 1024 * chunk_size(size)
+
+
+def test_the_chunks_of_a_very_large_file_are_read_where_they_were_written() -> None:
+    size = 10**12
+    unit = chunk_size(size)
+    chunks = {index: Chunk(index, unit - index, "00" * 32, Validator('"v"', "o"), unit) for index in (0, 3, 14_000)}
+    text = text_of(list(chunks.values()))
+    journal = read_journal(text, size)
+    assert journal.chunks == chunks
+    assert journal.chunks[3].start == 3 * 64 * CHUNK
+    assert journal.chunks[0].validator is journal.chunks[3].validator
+    assert read_journal(text, SIZE).chunks == {}
 
 
 def test_a_block_of_zeros_in_the_middle_costs_the_lines_it_hit() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +83,8 @@ def _measured(place: Path) -> tuple[int, int]:
     """The device of a path, or of the nearest folder above it that is there, and the bytes that are free on it."""
     for folder in (place, *place.parents):
         try:
+            import shutil
+
             return os.stat(folder).st_dev, shutil.disk_usage(folder).free
         except (FileNotFoundError, NotADirectoryError):
             continue

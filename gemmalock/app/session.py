@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -75,6 +74,8 @@ def settings_of(command: str, given: Mapping[str, object], own: Iterable[str] = 
     known = {field.name for field in fields(Settings)}
     for name in given:
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, [*known, *own], n=1)
             hint = f"did you mean `{close[0]}`?" if close else "its options are the flags of that command"
             raise UsageError(f"`{command}` has no option `{name}`", hint=hint)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from gemmalock.app.affording import affordable
+from gemmalock.app.entering import enter_roots, leave_roots
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots, pruning_warnings, root_warnings
@@ -13,17 +14,16 @@ from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import (
-    Busy,
-    DiskError,
     FileError,
     Interrupted,
     LockInvalid,
     LockMissing,
     Offline,
     PolicyRefused,
+    RunRefused,
     UsageError,
 )
-from gemmalock.executor import POLL_SECONDS, Crew, execute, refused
+from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
@@ -87,19 +87,22 @@ class Sync:
         try:
             report = self._sync(ready)
         finally:
-            self._leave()
+            leave_roots(self.workshop)
         return replace(report, seconds=_since(began))
 
     def _sync(self, ready: Ready) -> Report:
-        nodes = self.selection.of(ready.lock.nodes())
         pruning = self._pruning()
+        changed = False
+        if self.options.acts and self.options.mode is Mode.DEFAULT:
+            changed = self._write_lock(ready.lock)
+            if self.workshop.lock != ready.lock:
+                ready = replace(ready, lock=self.workshop.lock)
+                pruning = self._pruning()
+        nodes = self.selection.of(ready.lock.nodes())
         planned = plan(nodes, self._look(nodes))
-        if self.options.acts and self._has_work(planned) and self._waited_for_other_stores(planned):
-            planned = plan(nodes, self._look(nodes))
         self.workshop.reporter.planned(planned)
         if not self.options.acts:
             return self._planned_report(ready, planned, pruning)
-        changed = self.options.mode is Mode.DEFAULT and self.papers.write_lock(ready.lock)
         try:
             outcomes = self._carry_out(planned)
         finally:
@@ -151,7 +154,11 @@ class Sync:
         if forbidden := self._forbidden(planned):
             done = {file.node.id: failed(file, error) for file, error in forbidden}
             return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
-        if self._has_work(planned):
+        if any(file.has_work for file in planned.files):
+            if enter_roots(self.workshop, planned):
+                nodes = tuple(file.node for file in planned.files)
+                planned = plan(nodes, self._look(nodes))
+                self.workshop.reporter.planned(planned)
             self._remember_roots()
         settings = self.workshop.settings
         crew = Crew(
@@ -200,38 +207,20 @@ class Sync:
             lock = papers.required_lock()
             taught = with_digests(lock, outcomes)
             return taught != lock and papers.write_lock(taught)
-        except (LockInvalid, LockMissing):
+        except (LockInvalid, LockMissing, RunRefused):
+            return False  # whoever wrote that lock has learned the same, or the next sync will
+
+    def _write_lock(self, lock: Lock) -> bool:
+        """Write the lock; whether it was written. Where another run has locked meanwhile, its lock is the one to go by
+        if it follows from the manifest; else RunRefused is raised."""
+        try:
+            return self.papers.write_lock(lock)
+        except RunRefused:
+            papers = Papers(self.papers.project, self.papers.settings)
+            if papers.drifts():
+                raise
+            self.papers, self.workshop.lock = papers, papers.required_lock()
             return False
-
-    @staticmethod
-    def _has_work(planned: Plan) -> bool:
-        return any(file.action not in (Action.SKIP, Action.REFUSE) for file in planned.files)
-
-    def _waited_for_other_stores(self, planned: Plan) -> bool:
-        """Enter the roots; whether others had to leave first, who may have put in place what is wanted here."""
-        waited = False
-        while (full := self._enter()) is not None:
-            waited = True
-            first = next((file for file in planned.files if file.node.manifest.path == full), planned.files[0])
-            self.workshop.reporter.waiting(first.node.id, "another process fills this root from another store")
-            self.workshop.stop.wait(POLL_SECONDS)
-        return waited
-
-    def _enter(self) -> str | None:
-        """Enter every root, or none: then the manifest of one in which another store is at work."""
-        for path, root in self.workshop.roots():
-            try:
-                entered = root.enter(self.workshop.store_folder)
-            except (DiskError, Busy):
-                continue  # what is wrong with this root is told of each file that is to go into it
-            if not entered:
-                self._leave()
-                return path
-        return None
-
-    def _leave(self) -> None:
-        for _, root in self.workshop.roots():
-            root.leave()
 
     def _save(self) -> None:
         for _, root in self.workshop.roots():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -60,6 +58,8 @@ def _told(state: State, error: GemmalockError, code: ExitCode | None = None) -> 
 
 def _bug(state: State) -> int:
     """Keep the traceback in a file for us, and tell the user where it is."""
+    import traceback
+
     kind, error, _ = sys.exc_info()
     message = f"a bug in gemmalock: {kind.__name__ if kind else 'error'}: {error}"
     log = _kept(traceback.format_exc())
@@ -69,6 +69,8 @@ def _bug(state: State) -> int:
 
 def _kept(text: str) -> str | None:
     """The file that `text` was written to, or None where there is no place for it."""
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile("wb", prefix="gemmalock-", suffix=".log", delete=False) as log:
             log.write(text.encode("utf-8", "backslashreplace"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
 from gemmalock.cli.state import State
@@ -18,6 +16,8 @@ class NamedGroup(click.Group):
         """The command of the first word. Raises UsageError for one that there is not, with the nearest there is."""
         name, known = args[0], self.list_commands(ctx)
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, n=1)
             raise click.UsageError(
                 f"no such command `{name}`" + (f"; did you mean `{close[0]}`?" if close else ""), ctx

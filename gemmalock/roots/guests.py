@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gemmalock.holders import Life, life_of_mark, mark
 from gemmalock.roots.book import OWN, Book
+from gemmalock.roots.staging import is_old
 from gemmalock.roots.walk import drop_at, opened
 
 _GUESTS = "guests"
@@ -36,7 +37,7 @@ class Guests:
             for other in os.listdir(guests):
                 theirs, _, maker = other.partition("-")
                 life = life_of_mark(maker)
-                if life is Life.DEAD:
+                if life is Life.DEAD or (life is Life.UNKNOWN and is_old(guests, other)):
                     drop_at(guests, other)
                 elif life is Life.ALIVE and theirs != _short(store):
                     return False

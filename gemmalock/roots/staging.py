@@ -24,12 +24,13 @@ def sweep(base: Path, path: str) -> int:
     swept = 0
     with contextlib.suppress(OSError), opened(base, path) as staging:
         for name in os.listdir(staging):
-            if is_dead_mark(name) or _is_old(staging, name):
+            if is_dead_mark(name) or is_old(staging, name):
                 drop_at(staging, name)
                 swept += 1
     return swept
 
 
-def _is_old(staging: int, name: str) -> bool:
-    found = lstat_at(staging, name)
+def is_old(folder: int, name: str) -> bool:
+    """Whether what is called `name` in a folder is so old that nobody works on it any more."""
+    found = lstat_at(folder, name)
     return found is not None and time.time() - found.st_ctime > KEPT_SECONDS

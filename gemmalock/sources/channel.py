@@ -72,7 +72,7 @@ class Reply:
 
     def wait_at_most(self, seconds: float) -> None:
         """From now on, silence for so long is too long."""
-        self._wire.connection.settimeout(seconds)
+        self._wire.wire.wait_at_most(seconds)
 
     def release(self) -> None:
         """Let go of the connection: for the next request when the body's end was seen, else for good. Never raises."""

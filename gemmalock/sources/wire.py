@@ -10,6 +10,8 @@ import contextlib
 import http.client
 import io
 import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -27,6 +29,10 @@ from gemmalock.stopping import Stop
 #: Read ahead at most: the head of an answer and a small file behind it come in one piece.
 _BUFFER = 64 * 1024
 _MAX_LINE = 64 * 1024
+#: How long a large read waits for more at most (socket(7), SO_RCVTIMEO): a quarter of a second.
+_MOMENT = struct.pack("ll", 0, 250_000)
+_WAITS_FOR_ALL = sys.platform == "linux"
+_PLAIN = socket.socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +104,61 @@ CALL: ContextVar[Call] = ContextVar("CALL")
 
 
 class Wire(io.RawIOBase):
-    """The bytes of a connection, counted and timed."""
+    """The bytes of a connection, counted and timed.
 
-    def __init__(self, raw: io.RawIOBase, limits: HttpLimits) -> None:
+    A large read of a body waits until the buffer is full, or for a moment: of a fast connection it takes as many
+    system calls as there are buffers, of a slow one a trickle is still seen as it comes.
+    """
+
+    def __init__(self, connection: socket.socket, limits: HttpLimits) -> None:
         self.received = 0
         self.head_limit: int | None = limits.head_bytes
-        self._raw = raw
+        self._connection = connection
+        self._raw: io.RawIOBase = connection.makefile("rb", buffering=0)
+        self._patience = limits.read_seconds
         self._gauge = Gauge(limits.low_speed_bytes, limits.low_speed_seconds)
+        #: Whether the kernel does the waiting, not Python: never for TLS, whose records are decrypted one by one.
+        self._is_bulk = False
 
     def readable(self) -> bool:
         return True
 
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on, silence for so long is too long."""
+        self._patience = seconds
+        if not self._is_bulk:
+            self._connection.settimeout(seconds)
+
     def readinto(self, buffer: Any, /) -> int | None:
         begun = time.monotonic()
-        count = self._raw.readinto(buffer)
+        if self.head_limit is None and len(buffer) > _BUFFER and _WAITS_FOR_ALL and type(self._connection) is _PLAIN:
+            count = self._bulk(buffer)
+        elif self._is_bulk:
+            count = self._received(buffer)
+        else:
+            count = self._raw.readinto(buffer)
         self.received += count or 0
         if self.head_limit is not None and self.received > self.head_limit + _BUFFER:
             raise ConnectionFailed(f"the head of the answer is longer than {self.head_limit} bytes")
         if count:
             self._gauge.note(time.monotonic() - begun, count)
         return count
+
+    def _bulk(self, buffer: Any) -> int:
+        if not self._is_bulk:
+            self._connection.settimeout(None)
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _MOMENT)
+            self._is_bulk = True
+        return self._received(buffer, socket.MSG_WAITALL)
+
+    def _received(self, buffer: Any, flags: int = 0) -> int:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._connection.recv_into(buffer, len(buffer), flags)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TimeoutError("timed out") from None
 
     def close(self) -> None:
         self._raw.close()
@@ -142,7 +183,7 @@ class Response(http.client.HTTPResponse):
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
     ) -> None:
         call = CALL.get()
-        self.wire = Wire(sock.makefile("rb", buffering=0), call.limits)
+        self.wire = Wire(sock, call.limits)
         self.stream = io.BufferedReader(self.wire, _BUFFER)
         super().__init__(_Made(self.stream), debuglevel, method, url)  # type: ignore[arg-type]
         self.connection = sock

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import stat
 import threading
 import time
@@ -130,6 +129,8 @@ class DiskStore:
     def free_bytes(self) -> int:
         """Free space on the store's file system."""
         with _disk_errors(f"measure the disk of `{self.folder}`"):
+            import shutil
+
             for folder in (self.folder.absolute(), *self.folder.absolute().parents):
                 with suppress(FileNotFoundError, NotADirectoryError):
                     return shutil.disk_usage(folder).free
@@ -232,16 +233,13 @@ class DiskStore:
     def _checked(self, sha256: str, size: int, *, verify: bool) -> Path | None:
         path = self.object_path(sha256)
         with _disk_errors(f"read `{path}`"):
-            found = self._find(path)
-            if found is None:
-                return None
-            sidecar = read_sidecar(path)
-            trusted = not verify and sidecar is not None and sidecar.holds(found)
-            if not trusted and not self._is_sound(path, sha256):
-                self._put_away(path)
-                return None
-            # Nobody can have these bytes with another size: then it is not the object that is wrong.
-            return path if found.st_size == size else None
+            while (found := self._find(path)) is not None:
+                sidecar = read_sidecar(path)
+                trusted = not verify and sidecar is not None and sidecar.holds(found)
+                if trusted or self._is_sound(path, sha256, found):
+                    # Nobody can have these bytes with another size: then it is not the object that is wrong.
+                    return path if found.st_size == size else None
+            return None
 
     def _find(self, path: Path) -> os.stat_result | None:
         """The stat of an object, or None where there is none. Raises PolicyRefused when the store is not ours, and
@@ -271,10 +269,14 @@ class DiskStore:
             folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(folder.parent)
 
-    def _is_sound(self, path: Path, sha256: str) -> bool:
-        """Hash the object; when it is right, its sidecar is made to say so."""
+    def _is_sound(self, path: Path, sha256: str, found: os.stat_result) -> bool:
+        """Hash the object; when it is right, its sidecar is made to say so, else it is put away, unless somebody has
+        put another in its place meanwhile. False: look again."""
         hashed = hash_object(path, self._stop)
         if hashed is None or hashed[0] != sha256:
+            now = _regular(path)
+            if now is not None and os.path.samestat(now, found if hashed is None else hashed[1]):
+                self._put_away(path)
             return False
         # A store that may only be read serves sound objects all the same.
         with suppress(OSError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.durable import write_file
-from gemmalock.journal import Chunk, Validator
+from gemmalock.journal import Chunk, Validator, chunk_size
 from gemmalock.stopping import Stop
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -41,8 +41,8 @@ class StoreVerified:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The stat of an object when its bytes were last known to be right, and the digests of its chunks, as
-    (index, length, sha256), for whoever wants to check or fetch a part of it."""
+    """The stat of an object when its bytes were last known to be right, and the checks of its chunks, as
+    (index, length, check), for whoever wants to check or fetch a part of it."""
 
     size: int
     mtime_ns: int
@@ -52,7 +52,7 @@ class Sidecar:
     @classmethod
     def of(cls, found: os.stat_result, chunks: Iterable[Chunk] = ()) -> Sidecar:
         """What is to be recorded of an object with this stat."""
-        listed = tuple((chunk.index, chunk.length, chunk.sha256) for chunk in chunks)
+        listed = tuple((chunk.index, chunk.length, chunk.check) for chunk in chunks)
         return cls(found.st_size, found.st_mtime_ns, found.st_ino, listed)
 
     def holds(self, found: os.stat_result) -> bool:
@@ -70,7 +70,7 @@ class Sidecar:
         with suppress(ValueError, TypeError, KeyError):
             fields = json.loads(text)
             size, mtime_ns, inode = (fields[name] for name in ("size", "mtime_ns", "inode"))
-            chunks = tuple((index, length, sha256) for index, length, sha256 in fields["chunks"])
+            chunks = tuple((index, length, check) for index, length, check in fields["chunks"])
             if all(type(number) is int for number in (size, mtime_ns, inode)):
                 return cls(size, mtime_ns, inode, chunks)
         return None
@@ -82,7 +82,8 @@ UNKNOWN = Validator(etag=None, origin="")
 
 def chunks_of(sidecar: Sidecar) -> tuple[Chunk, ...]:
     """The chunks that a sidecar lists."""
-    return tuple(Chunk(index, length, sha256, UNKNOWN) for index, length, sha256 in sidecar.chunks)
+    unit = chunk_size(sidecar.size)
+    return tuple(Chunk(index, length, check, UNKNOWN, unit) for index, length, check in sidecar.chunks)
 
 
 def sidecar_path(path: Path) -> Path:

@@ -21,14 +21,14 @@ from gemmalock.errors import (
     TransferError,
     UpstreamChanged,
 )
-from gemmalock.journal import CHUNK, Chunk, Journal, Validator
+from gemmalock.journal import CHUNK, Chunk, Journal, Validator, chunk_size
 from gemmalock.lockfile import LockedFile
 from gemmalock.ports import Answer, Claim, Source, Watch
 from gemmalock.stopping import Stop
 from gemmalock.transfer.attempts import Attempts
 from gemmalock.transfer.checks import kind_of
 from gemmalock.transfer.combine import changed, doubtful
-from gemmalock.transfer.givers import mixed, suspect
+from gemmalock.transfer.givers import Givers, mixed, suspect
 from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
 from gemmalock.transfer.ranges import DurableRanges
@@ -75,7 +75,8 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
         tally = Tally(watch)
         attempts = Attempts(terms.delay, terms.max_attempts_total, terms.budget)
         urls = Urls(file, terms.mistrusted, together=file.size >= LARGE)
-        transfer = _Transfer(Work(file, source, terms, part, ranges, tally, urls, attempts), stop)
+        givers = Givers(chunk_size(file.size))
+        transfer = _Transfer(Work(file, source, terms, part, ranges, tally, urls, attempts, givers), stop)
         transfer.take_up(journal)
         stack.callback(lambda: watch.fetched(tally.fetched))
         try:
@@ -236,8 +237,8 @@ class _Transfer:
         """The whole is right now: who had given other bytes of it gave wrong ones."""
         wrong: Counter[str] = Counter()
         for giver, chunk in self._doubted:
-            right = self._ranges.chunks[chunk.index].sha256
-            if chunk.sha256 != right and kind_of(chunk.sha256) == kind_of(right):
+            right = self._ranges.chunks[chunk.index].check
+            if chunk.check != right and kind_of(chunk.check) == kind_of(right):
                 wrong[giver] += chunk.length
         for giver, count in wrong.items():
             if giver in self._urls.all:

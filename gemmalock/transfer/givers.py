@@ -19,7 +19,9 @@ Bounds = tuple[int, int]
 class Givers:
     """The givers of one file's bytes. `brought` may be called from many threads, one at a time; all else from one."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: int = CHUNK) -> None:
+        """`unit`: how large a chunk of the file is, in bytes."""
+        self._unit = unit
         self._gave: list[tuple[str, Bounds]] = []
         self._left: list[tuple[str, Bounds]] = []
         self._url_of: dict[str, str] = {}
@@ -54,12 +56,12 @@ class Givers:
         shares: dict[str, set[int]] = {}
         left = ((self._url_of.get(origin, origin), bounds) for origin, bounds in self._left)
         for giver, (start, end) in (*left, *self._gave):
-            shares.setdefault(giver, set()).update(range(start // CHUNK, -(-end // CHUNK)))
+            shares.setdefault(giver, set()).update(range(start // self._unit, -(-end // self._unit)))
         return {giver: frozenset(indexes) for giver, indexes in shares.items()}
 
     def forget(self, indexes: Collection[int]) -> None:
         """These chunks are not here any more."""
-        holes = joined_ranges((index * CHUNK, (index + 1) * CHUNK) for index in sorted(indexes))
+        holes = joined_ranges((index * self._unit, (index + 1) * self._unit) for index in sorted(indexes))
         self._gave = [(giver, rest) for giver, bounds in self._gave for rest in _without(bounds, holes)]
         self._left = [(giver, rest) for giver, bounds in self._left for rest in _without(bounds, holes)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gemmalock.durable import sync_folder, write_all, write_file
@@ -13,6 +13,8 @@ from gemmalock.errors import UnsafePath, disk_error
 from gemmalock.journal import Chunk, Journal, read_journal, write_chunk
 
 JOURNAL_NAME = "journal"
+#: So many lines are four for each chunk that a file may have: then it is time to begin with a line a chunk again.
+_LONG = 64 * 1024
 #: Never through a link, and never waiting for the other end of a pipe.
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 #: Only Linux tells a sync of the bytes from one of the inode too.
@@ -25,6 +27,12 @@ class JournalFile:
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL_NAME
         self._descriptor = -1
+        self._appended = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it should be rewritten, for most of its lines have been replaced by later ones."""
+        return self._appended >= _LONG
 
     def read(self, size: int) -> tuple[Journal, bytes]:
         """What it vouches for, and its text; empty where there is none."""
@@ -42,6 +50,7 @@ class JournalFile:
     def rewrite(self, chunks: Iterable[Chunk]) -> None:
         """Replace it by one that has these chunks and nothing else; gone where there are none. Never half of it."""
         self.close()
+        self._appended = 0
         text = b"".join(write_chunk(chunk) for chunk in chunks)
         try:
             if text:
@@ -51,7 +60,7 @@ class JournalFile:
         except OSError as error:
             raise disk_error(error, f"write `{self._path}`") from error
 
-    def append(self, chunks: Iterable[Chunk]) -> None:
+    def append(self, chunks: Sequence[Chunk]) -> None:
         """Add lines, for good. The bytes that they vouch for are on disk for good already."""
         try:
             if self._descriptor < 0:
@@ -59,6 +68,7 @@ class JournalFile:
                 sync_folder(self._path.parent)
             write_all(self._descriptor, b"".join(write_chunk(chunk) for chunk in chunks))
             datasync(self._descriptor)
+            self._appended += len(chunks)
         except OSError as error:
             raise disk_error(error, f"write `{self._path}`") from error
 

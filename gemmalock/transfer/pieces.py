@@ -43,10 +43,10 @@ class Pieces:
     todo: list[tuple[int, int]] = field(default_factory=list)
     open: list[Piece] = field(default_factory=list)
 
-    def plan(self, gaps: Iterable[tuple[int, int]], size: int) -> None:
-        """Fetch these gaps in pieces of about `size` bytes."""
+    def plan(self, gaps: Iterable[tuple[int, int]], size: int, unit: int) -> None:
+        """Fetch these gaps in pieces of about `size` bytes, which end at the ends of chunks of `unit`."""
         for gap in gaps:
-            self.todo += split(gap, -(-(gap[1] - gap[0]) // size))
+            self.todo += split(gap, -(-(gap[1] - gap[0]) // size), unit)
 
     def begin(self, now: float, steal: Callable[[], tuple[int, int] | None] | None) -> Piece | None:
         """The next piece for whoever has nothing to do: one that nobody has begun, else what `steal` gives, else one

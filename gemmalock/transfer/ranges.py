@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from gemmalock.errors import DiskError, FileError, ReadWriteFailed
-from gemmalock.journal import CHUNK, Chunk, Journal, Validator, joined_ranges, write_chunk
+from gemmalock.journal import CHUNK, Chunk, Journal, Validator, chunk_size, joined_ranges, write_chunk
 from gemmalock.stopping import Stop
 from gemmalock.transfer.blocks import BLOCK
 from gemmalock.transfer.checks import Hasher, check_like, new_check
@@ -45,6 +45,7 @@ class DurableRanges:
         self.chunks: dict[int, Chunk] = {}
         self.frontier = DigestFrontier(part)
         self._part = part
+        self._unit = chunk_size(part.size)
         self._journal = journal
         self._proven = proven
         self._beat = beat
@@ -55,7 +56,11 @@ class DurableRanges:
         self._unread: set[int] = set()
         self._stretches: list[Stretch] = []
         self._prefix = 0
-        self._state = threading.Condition()
+        self._state = threading.RLock()
+        #: The committer waits for work by the first, connections for the journal by the second: who waits for the
+        #: journal must not wake others who do.
+        self._work = threading.Condition(self._state)
+        self._committed = threading.Condition(self._state)
         self._committing = threading.Lock()
         self._failure: FileError | None = None
         self._thread: threading.Thread | None = None
@@ -152,9 +157,9 @@ class DurableRanges:
         for index in sorted(self._unread):
             stop.check()
             chunk = self.chunks[index]
-            hasher = check_like(chunk.sha256)
+            hasher = check_like(chunk.check)
             whole = self._part.hash_into(hasher, (chunk.start, chunk.end))
-            if not whole or hasher.hexdigest() != chunk.sha256:
+            if not whole or hasher.hexdigest() != chunk.check:
                 del self.chunks[index]
                 lost += chunk.length
             elif not self._is_complete(chunk):
@@ -166,7 +171,7 @@ class DurableRanges:
         return new_check(proven=self._proven)
 
     def _is_complete(self, chunk: Chunk) -> bool:
-        return chunk.end == min((chunk.index + 1) * CHUNK, self._part.size)
+        return chunk.end == min((chunk.index + 1) * self._unit, self._part.size)
 
     def drop(self) -> int:
         """Forget all bytes, on disk too. How many they were. No stretch is being written."""
@@ -188,7 +193,7 @@ class DurableRanges:
         ends, what came is journaled then; a DiskError of that is raised where nothing else is."""
         with self._state:
             self._check()
-            check = self._begun.pop(bounds[0] // CHUNK) if bounds[0] % CHUNK else self._new_check()
+            check = self._begun.pop(bounds[0] // self._unit) if bounds[0] % self._unit else self._new_check()
             stretch = Stretch(bounds, validator, check, time.monotonic())
             self._stretches.append(stretch)
         try:
@@ -215,8 +220,8 @@ class DurableRanges:
                     return room
                 if self._thread is not None and self._thread.is_alive():
                     self._wanted = True
-                    self._state.notify_all()
-                    self._state.wait(_COMMIT_SECONDS)
+                    self._work.notify()
+                    self._committed.wait(_COMMIT_SECONDS)
                     continue
             self.commit()
 
@@ -232,7 +237,7 @@ class DurableRanges:
             if self._thread is None and stretch.here < stretch.end and self._wants_thread:
                 self._start()
             if self._is_due():
-                self._state.notify_all()
+                self._work.notify()
             if stretch.start <= self._prefix:
                 self._move_prefix()
         return count
@@ -241,14 +246,14 @@ class DurableRanges:
         """Take the second half of the largest rest that crawls away from its stretch; None when none is worth a
         connection."""
         with self._state:
-            return steal(self._stretches, time.monotonic())
+            return steal(self._stretches, time.monotonic(), self._unit)
 
     def close(self) -> None:
         """End the threads."""
         self.frontier.close()
         with self._state:
             self._closing = True
-            self._state.notify_all()
+            self._work.notify()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -262,23 +267,26 @@ class DurableRanges:
                 self._check()
                 self._wanted = False
                 due = [(stretch, stretch.here) for stretch in self._stretches if stretch.here > stretch.safe]
-            if not due:
-                return
             try:
-                self._commit(due)
+                if due:
+                    self._commit(due)
             except FileError as error:
                 # What a second sync says after a failed one is not to be believed.
                 self._failure = error
                 raise
             finally:
                 with self._state:
-                    self._state.notify_all()
+                    self._committed.notify_all()
 
     def _commit(self, due: list[tuple[Stretch, int]]) -> None:
         lines = [chunk for stretch, here in due for chunk in self._hash(stretch, here)]
         self._part.sync_bytes()
         self._journal.append(lines)
         self._note(lines)
+        if self._journal.is_long:
+            with self._state:
+                chunks = [self.chunks[index] for index in sorted(self.chunks)]
+            self._journal.rewrite(chunks)
         for stretch, here in due:
             stretch.safe = here
         now = time.monotonic()
@@ -290,13 +298,14 @@ class DurableRanges:
         """The chunks, the last perhaps only begun, that the bytes of a stretch up to `here` make."""
         found = []
         while stretch.hashed < here:
-            index = stretch.hashed // CHUNK
-            end = min(here, (index + 1) * CHUNK)
+            index = stretch.hashed // self._unit
+            end = min(here, (index + 1) * self._unit)
             if not self._part.hash_new(stretch.hasher, (stretch.hashed, end)):
                 raise ReadWriteFailed(f"cannot read `{self._part.path}`: another program cut it short")
-            found.append(Chunk(index, end - index * CHUNK, stretch.hasher.hexdigest(), stretch.validator))
+            length, check = end - index * self._unit, stretch.hasher.hexdigest()
+            found.append(Chunk(index, length, check, stretch.validator, self._unit))
             stretch.hashed = end
-            if end % CHUNK == 0:
+            if end % self._unit == 0:
                 stretch.hasher = self._new_check()
         return found
 
@@ -313,11 +322,14 @@ class DurableRanges:
                 self._beat(self._joined())
             with self._committing:
                 self._note(self._hash(stretch, stretch.here))
+            if stretch.hashed % self._unit:
+                self._begun[stretch.hashed // self._unit] = stretch.hasher
+        except FileError as error:
+            self._failure = self._failure or error
+            raise
         finally:
             with self._state:
                 self._stretches.remove(stretch)
-        if stretch.hashed % CHUNK:
-            self._begun[stretch.hashed // CHUNK] = stretch.hasher
 
     def _start(self) -> None:
         # A daemon: a disk that hangs must not keep an interrupted run from ending.
@@ -333,7 +345,7 @@ class DurableRanges:
     def _follow(self) -> None:
         while True:
             with self._state:
-                self._state.wait_for(lambda: self._closing or self._is_due(), _COMMIT_SECONDS)
+                self._work.wait_for(lambda: self._closing or self._is_due(), _COMMIT_SECONDS)
                 if self._closing or self._failure is not None:
                     return
             try:
@@ -360,7 +372,7 @@ class DurableRanges:
     def _move_prefix(self) -> None:
         at = self._prefix
         while True:
-            chunk = self.chunks.get(at // CHUNK)
+            chunk = self.chunks.get(at // self._unit)
             if chunk is not None and chunk.end > at:
                 at = chunk.end
                 continue

@@ -43,13 +43,14 @@ class Stretch:
         return seconds > _LOOK and self.rest * seconds > _SOON * max(1, self.here - self.start)
 
 
-def steal(stretches: Iterable[Stretch], now: float) -> tuple[int, int] | None:
-    """Take the second half of the largest rest that crawls away from its stretch; None when none is worth it."""
+def steal(stretches: Iterable[Stretch], now: float, unit: int = CHUNK) -> tuple[int, int] | None:
+    """Take the second half of the largest rest that crawls away from its stretch, at the end of a chunk of `unit`
+    bytes; None when none is worth it."""
     crawling = [stretch for stretch in stretches if stretch.crawls(now)]
     victim = max(crawling, key=lambda stretch: stretch.rest, default=None)
     if victim is None or victim.rest < _WORTH:
         return None
-    middle = -(-(victim.ahead + victim.rest // 2) // CHUNK) * CHUNK
+    middle = -(-(victim.ahead + victim.rest // 2) // unit) * unit
     if middle >= victim.end:
         return None
     stolen = middle, victim.end
@@ -57,12 +58,12 @@ def steal(stretches: Iterable[Stretch], now: float) -> tuple[int, int] | None:
     return stolen
 
 
-def split(gap: tuple[int, int], count: int) -> list[tuple[int, int]]:
-    """A gap in at most `count` pieces of about one size, which end at the ends of chunks."""
+def split(gap: tuple[int, int], count: int, unit: int = CHUNK) -> list[tuple[int, int]]:
+    """A gap in at most `count` pieces of about one size, which end at the ends of chunks of `unit` bytes."""
     start, end = gap
     pieces: list[tuple[int, int]] = []
     for left in range(count, 0, -1):
-        until = end if left == 1 else -(-(start + (end - start) // left) // CHUNK) * CHUNK
+        until = end if left == 1 else -(-(start + (end - start) // left) // unit) * unit
         if start < min(until, end):
             pieces.append((start, min(until, end)))
             start = pieces[-1][1]

@@ -24,7 +24,7 @@ from gemmalock.errors import (
     SourceError,
     TransferError,
 )
-from gemmalock.journal import CHUNK, Validator
+from gemmalock.journal import CHUNK, Validator, chunk_size
 from gemmalock.ports import Answer, Ask, Restarted
 from gemmalock.stopping import Stop
 from gemmalock.transfer.combine import clash, origin_of
@@ -89,7 +89,7 @@ class Team:
 
     def fill(self, stop: Stop) -> None:
         """Fetch every gap, however many attempts and connections that takes."""
-        self._pieces.plan(self._work.ranges.missing(), self._piece)
+        self._pieces.plan(self._work.ranges.missing(), self._piece, chunk_size(self._work.file.size))
         with stop.closing(self._stop.set), self._lanes.first(origin_of(self._url), stop):
             try:
                 self._lead(stop)

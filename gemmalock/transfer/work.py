@@ -56,7 +56,7 @@ class Work:
     tally: Tally
     urls: Urls
     attempts: Attempts
-    givers: Givers = field(default_factory=Givers)
+    givers: Givers
 
 
 class Judge(Protocol):

@@ -12,6 +12,7 @@ import gemmalock
 from gemmalock.app.caring import PruneOptions, run_prune
 from gemmalock.app.inspecting import run_list
 from gemmalock.app.session import Call, begin
+from gemmalock.errors import RunRefused
 from gemmalock.stopping import Stop
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.servers.fileserver import Content
@@ -368,3 +369,48 @@ def test_the_manifest_is_not_read_by_frozen(desk: Desk) -> None:
     assert desk.sync(frozen=True).ok
     with pytest.raises(gemmalock.NothingCollected, match=r"no `gemmalock\.yaml`"):
         desk.sync()
+
+
+def test_a_run_that_is_refused_leaves_no_trace_in_the_root(desk: Desk) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    report = desk.sync(require_digests=True)
+    assert errors_of(report) == [("large.gguf", "policy")]
+    assert not (desk.project.folder / "models").exists()
+
+
+def test_another_lock_of_the_same_manifest_is_gone_by(desk: Desk) -> None:
+    """Somebody else has locked, and learned a digest, between this run's questions and its lock."""
+    desk.declare("large.gguf", "small.json")
+    desk.lock(hash=True)
+    theirs = desk.project.lock.read_bytes()
+    desk.project.lock.unlink()
+    tag = desk.server.files["/small.json"].etag_now()
+
+    def meanwhile() -> str | None:
+        desk.project.lock.write_bytes(theirs)
+        return tag
+
+    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    report = desk.sync()
+    assert report.ok, report
+    assert desk.project.lock.read_bytes() == theirs
+    assert (desk.project.folder / "models/m/large.gguf").read_bytes() == LARGE
+
+
+def test_another_lock_of_another_manifest_is_refused(desk: Desk) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    theirs = desk.project.lock.read_bytes()
+    desk.project.lock.unlink()
+    desk.declare("large.gguf", "small.json")
+    tag = desk.server.files["/small.json"].etag_now()
+
+    def meanwhile() -> str | None:
+        desk.project.lock.write_bytes(theirs)
+        return tag
+
+    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    with pytest.raises(RunRefused, match="changed during the run"):
+        desk.sync()
+    assert desk.project.lock.read_bytes() == theirs

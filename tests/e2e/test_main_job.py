@@ -324,9 +324,11 @@ def test_the_same_url_twice_is_fetched_once(scene: Scene) -> None:
     assert (scene.project.folder / "models/b/model.gguf").read_bytes() == scene.content().body
 
 
-def test_processes_with_a_store_each_fetch_a_file_once_for_one_root(scene: Scene, tmp_path: Path) -> None:
-    """Promise 5: on one root, whatever the store."""
-    scene.run("lock")
+@pytest.mark.parametrize("locked", [True, False])
+def test_processes_with_a_store_each_fetch_a_file_once_for_one_root(scene: Scene, tmp_path: Path, locked: bool) -> None:
+    """Promise 5: on one root, whatever the store, also where all of them have to lock first."""
+    if locked:
+        scene.run("lock")
     scene.content().throttle = SIZE
     stores = [tmp_path / f"store-{number}" for number in range(3)]
     with contextlib.ExitStack() as stack:
@@ -339,3 +341,13 @@ def test_processes_with_a_store_each_fetch_a_file_once_for_one_root(scene: Scene
     assert scene.server.bytes_served("/model.gguf") == SIZE
     assert hashlib.sha256(scene.model.read_bytes()).digest() == hashlib.sha256(scene.content().body).digest()
     assert os.listdir(scene.project.folder / "models/.gemmalock/guests") == []
+
+
+def test_processes_that_all_have_to_lock_first_all_end_well(scene: Scene) -> None:
+    """A file without a published digest: the lock changes again when it is learned."""
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(scene.run.started("sync")) for _ in range(4)]
+        told = [process.communicate(timeout=60) for process in crowd]
+        assert [process.returncode for process in crowd] == [0] * 4, told
+    assert scene.server.bytes_served("/model.gguf") == SIZE
+    assert scene.run("sync", "--check", "--locked").code == 0

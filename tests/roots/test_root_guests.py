@@ -63,6 +63,16 @@ def test_the_dead_and_those_whom_nobody_can_ask_are_not_waited_for(world: World,
     assert sorted(guests(world)) == [f"{'0' * 16}-{ELSEWHERE}", "readme"]
 
 
+def test_what_nobody_can_ask_goes_when_it_is_old(world: World, stores: tuple[Path, Path]) -> None:
+    first = world.open()
+    first.enter(stores[0])
+    (world.models / ".gemmalock/guests" / f"{'0' * 16}-{ELSEWHERE}").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gemmalock.roots.staging.KEPT_SECONDS", -1)
+        assert not world.open().enter(stores[1])
+    assert [name.partition("-")[0] == "0" * 16 for name in guests(world)] == [False]
+
+
 def test_a_living_mark_is_waited_for(world: World, stores: tuple[Path, Path]) -> None:
     world.open().enter(stores[0])
     (name,) = guests(world)

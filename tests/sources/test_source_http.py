@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -585,6 +586,67 @@ def test_the_second_address_is_used_when_the_first_refuses(monkeypatch: pytest.M
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         with connect(Target("localhost", port), 5, Stop()) as connected:
             assert connected.getpeername() == ("127.0.0.1", port)
+
+
+# --- large reads -------------------------------------------------------------------------------------------
+
+LARGE = bytes(range(256)) * 4096
+
+
+def _in_pieces(exchange: Exchange) -> None:
+    exchange.head(200, {"Content-Length": str(len(LARGE))})
+    for start in range(0, len(LARGE), 10_000):
+        exchange.send(LARGE[start : start + 10_000])
+
+
+def test_a_large_read_of_a_fast_connection_fills_its_buffer(http: HttpSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemmalock.sources.wire._MOMENT", struct.pack("ll", 30, 0))
+    with ScriptedServer(_in_pieces) as server:
+        buffer = memoryview(bytearray(len(LARGE) // 2))
+        for _ in range(2):  # the second time over the kept connection, whose head has to be read as before
+            answer = http.open(Ask(server.url + "/x", 0, len(LARGE), len(LARGE), proven=True), Stop())
+            # What came with the head is given at once, and the rest in reads that wait for all of it.
+            came = answer.readinto(buffer)
+            body = bytes(buffer[:came])
+            while len(body) < len(LARGE):
+                wanted = min(len(buffer), len(LARGE) - len(body))
+                count = answer.readinto(buffer[:wanted])
+                assert count == wanted or wanted <= 64 * 1024
+                body += buffer[:count]
+            assert body == LARGE
+        assert server.connections == 1
+
+
+def test_a_large_read_gives_what_a_slow_connection_has_sent(brisk: HttpSource) -> None:
+    def slow(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(LARGE))})
+        exchange.send(LARGE[:100_000])
+        exchange.hang()
+
+    with ScriptedServer(slow) as server:
+        answer = brisk.open(Ask(server.url + "/x", 0, len(LARGE), len(LARGE), proven=True), Stop())
+        buffer, body = memoryview(bytearray(512 * 1024)), b""
+        while len(body) < 100_000:
+            body += buffer[: answer.readinto(buffer)]
+        assert body == LARGE[:100_000]
+        with pytest.raises(TimedOut, match="said nothing for too long"):
+            answer.readinto(buffer)
+
+
+def test_a_large_read_hears_a_wish_to_stop(http: HttpSource) -> None:
+    stop = Stop()
+
+    def silent(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(LARGE))})
+        exchange.send(LARGE[:200_000])
+        stop.set()
+        exchange.hang()
+
+    with ScriptedServer(silent) as server, pytest.raises(Interrupted):
+        answer = http.open(Ask(server.url + "/x", 0, len(LARGE), len(LARGE), proven=True), stop)
+        buffer = memoryview(bytearray(512 * 1024))
+        while True:
+            answer.readinto(buffer)
 
 
 OFFLINE: list[Callable[[HttpSource], object]] = [

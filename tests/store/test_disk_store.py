@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gemmalock.store.objects
 from gemmalock.durable import open_folder
 from gemmalock.errors import Interrupted, PolicyRefused, RunRefused, SizeMismatch, UnsafePath
 from gemmalock.journal import Chunk, Validator
@@ -262,7 +263,7 @@ def test_chunks_are_found_also_where_a_crash_parted_them_from_their_object(store
     assert store.checked(sha256, 6) is None
     salvage = store.salvage(sha256)
     assert salvage is not None
-    assert [chunk.sha256 for chunk in salvage.chunks] == [sha256]
+    assert [chunk.check for chunk in salvage.chunks] == [sha256]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"size": 6, "mtime_ns": 1, "inode": 1, "chunks": []}'])
@@ -473,3 +474,25 @@ def test_a_store_can_be_entered_by_many_at_once(tmp_path: Path) -> None:
     assert all(store.holds(stored.sha256) for stored in store.objects())
     with open_folder(tmp_path / "store" / "staging") as staging:
         assert os.listdir(staging) == []
+
+
+def test_an_object_that_was_mended_while_it_was_hashed_stays(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256, path = entered(store, BIG)
+    rot_in_secret(path)
+    hash_object = gemmalock.store.objects.hash_object
+    rounds: list[str] = []
+
+    def slowly(path: Path, stop: Stop) -> tuple[str, os.stat_result] | None:
+        hashed = hash_object(path, stop)
+        rounds.append("" if hashed is None else hashed[0])
+        if len(rounds) == 1:
+            # Meanwhile a sync puts the rotten object away, and enters a sound one.
+            other = DiskStore(store.folder)
+            assert other.checked(sha256, len(BIG), verify=True) is None
+            entered(other, BIG)
+        return hashed
+
+    monkeypatch.setattr("gemmalock.store.disk.hash_object", slowly)
+    assert store.verify().sound == 1
+    assert path.read_bytes() == BIG
+    assert rounds[0] != rounds[-1] == sha256

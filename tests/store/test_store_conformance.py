@@ -110,7 +110,7 @@ def test_what_is_left_of_a_rotten_object_can_be_had_with_its_chunks(store: Store
     assert salvage is not None
     assert salvage == store.salvage(SHA256), "asking for it takes nothing away"
     assert salvage.path.read_bytes() == rotten
-    assert [(chunk.index, chunk.length, chunk.sha256) for chunk in salvage.chunks] == [(0, SIZE, SHA256)]
+    assert [(chunk.index, chunk.length, chunk.check) for chunk in salvage.chunks] == [(0, SIZE, SHA256)]
     store.enter(part_of(tmp_path), SHA256, SIZE, [CHUNK_OF_IT])
     assert salvage.path.exists(), "entering it anew leaves what is left of the old one"
 

@@ -61,6 +61,14 @@ def test_each_chunk_is_of_those_who_gave_bytes_of_it() -> None:
     assert givers.shares() == {URL: {0}}
 
 
+def test_a_very_large_file_has_larger_chunks() -> None:
+    givers = Givers(4 * CHUNK)
+    givers.brought(URL, (0, 9 * CHUNK))
+    assert givers.shares() == {URL: {0, 1, 2}}
+    givers.forget({1})
+    assert givers.shares() == {URL: {0, 2}}
+
+
 def test_an_earlier_runs_bytes_are_of_their_origin_until_a_url_answers_from_it() -> None:
     givers = Givers()
     givers.left([chunk(0, MIRROR_ORIGIN), chunk(1, ORIGIN)])

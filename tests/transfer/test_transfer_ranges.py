@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gemmalock.errors import FileError, ServerError
+from gemmalock.errors import FileError, ReadWriteFailed, ServerError
 from gemmalock.journal import CHUNK, Chunk, Validator
 from gemmalock.lockfile import LockedFile
 from gemmalock.stopping import Stop
@@ -220,7 +221,101 @@ def test_many_stretches_are_written_at_once(tmp_path: Path) -> None:
         thread.join()
     assert ranges.missing() == ()
     assert ranges.frontier.finish(Stop()) == digest(BODY)
-    assert [ranges.chunks[i].sha256 for i in range(4)] == [digest(BODY[start:end]) for start, end in gaps]
+    assert [ranges.chunks[i].check for i in range(4)] == [digest(BODY[start:end]) for start, end in gaps]
+    ranges.close()
+
+
+def test_a_very_large_file_has_larger_chunks(tmp_path: Path) -> None:
+    size, unit = 40 * 2**30, 4 * CHUNK
+    first, second = (0, unit + 5), (5000 * unit, 5000 * unit + 300)
+    ranges = ranges_of(tmp_path, size)
+    for start, end in (first, second):
+        with ranges.writing((start, end), VALIDATOR) as stretch:
+            while stretch.here < end:
+                ranges.write(stretch, memoryview(bytes(min(ranges.room(stretch), CHUNK, end - stretch.here))))
+    found = {(chunk.start, chunk.end) for chunk in ranges.chunks.values()}
+    assert found == {(0, unit), (unit, unit + 5), second}
+    assert ranges.missing() == ((first[1], second[0]), (second[1], size))
+    ranges.close()
+    again = ranges_of(tmp_path, size)
+    journal, text = JournalFile(tmp_path).read(size)
+    assert again.take_up(journal, text, Stop()) == 0
+    assert again.missing() == ranges.missing()
+
+
+def test_a_long_journal_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemmalock.transfer.journalfile._LONG", 6)
+    ranges = ranges_of(tmp_path, len(BODY))
+    lines: list[int] = []
+    with ranges.writing((0, len(BODY)), VALIDATOR) as stretch:
+        while stretch.here < stretch.end:
+            ranges.write(stretch, memoryview(BODY)[stretch.here : stretch.here + min(ranges.room(stretch), 100_000)])
+            ranges.commit()
+            lines.append((tmp_path / "journal").read_bytes().count(b"\n"))
+    ranges.close()
+    assert max(lines) <= 4 + 7, "a line a chunk, and what was added since"
+    assert sum(1 for before, after in pairwise(lines) if after < before) > 3
+    journal, text = JournalFile(tmp_path).read(len(BODY))
+    assert journal.kept == len(BODY)
+    assert ranges_of(tmp_path, len(BODY)).take_up(journal, text, Stop()) == 0
+
+
+def test_a_record_that_cannot_be_written_ends_the_transfer_as_a_declared_error(tmp_path: Path) -> None:
+    """Also where a stretch ends inside a chunk, and another would go on there."""
+    trouble: list[FileError] = []
+
+    def beat(ranges: object) -> None:
+        if trouble:
+            raise trouble[0]
+
+    ranges = DurableRanges(Part(tmp_path, len(BODY)), JournalFile(tmp_path), beat)
+    with pytest.raises(ReadWriteFailed), ranges.writing((0, len(BODY)), VALIDATOR) as stretch:
+        ranges.write(stretch, memoryview(BODY)[: CHUNK + 1000])
+        trouble.append(ReadWriteFailed("cannot write the record"))
+    with pytest.raises(ReadWriteFailed, match="record"), ranges.writing((CHUNK + 1000, len(BODY)), VALIDATOR):
+        pass
+    ranges.close()
+
+
+def test_connections_that_wait_for_the_journal_do_not_wake_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = some_bytes(16 * CHUNK)
+    ranges = ranges_of(tmp_path, len(body))
+    syncing, go_on = threading.Event(), threading.Event()
+    sync, wait = Part.sync_bytes, ranges._committed.wait
+    waits: list[int] = []
+
+    def slow(part: Part) -> None:
+        syncing.set()
+        go_on.wait(10)
+        sync(part)
+
+    def counted(timeout: float | None = None) -> bool:
+        waits.append(1)
+        if len(waits) == 4:
+            # All four wait now. Were one of them to wake another, all would go round until the sync ends.
+            threading.Timer(0.3, go_on.set).start()
+        return wait(timeout)
+
+    monkeypatch.setattr(Part, "sync_bytes", slow)
+    monkeypatch.setattr(ranges._committed, "wait", counted)
+
+    def write(index: int) -> None:
+        with ranges.writing((4 * index * CHUNK, 4 * (index + 1) * CHUNK), VALIDATOR) as stretch:
+            barrier.wait()
+            while stretch.here < stretch.end and not (len(waits) >= 4 and go_on.is_set()):
+                count = min(ranges.room(stretch), CHUNK // 2)
+                ranges.write(stretch, memoryview(body)[stretch.here : stretch.here + count])
+
+    barrier = threading.Barrier(4)
+    threads = [threading.Thread(target=write, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert syncing.is_set()
+    assert len(waits) < 20
     ranges.close()
 
 
