@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gemmalock.roots import RootFolder
     from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
+    from gemmalock.transfer.attempts import RunBudget
     from gemmalock.transfer.work import Terms
 
 _Made = TypeVar("_Made")
@@ -191,6 +192,13 @@ class Workshop:
         return self.backoff.delay(attempt, error, random.random)
 
     @property
+    def budget(self) -> RunBudget:
+        """How many failures this run tries again, whether it locks or fetches."""
+        from gemmalock.transfer.attempts import RunBudget
+
+        return self._once("budget", RunBudget)
+
+    @property
     def _terms(self) -> Terms:
         """How this run works: one cap, one count of connections and failures, one memory for all of its transfers."""
         return self._once("terms", self._make_terms)
@@ -204,7 +212,7 @@ class Workshop:
         limit = None if settings.limit_rate is None else RateLimit(settings.limit_rate)
         wanted = max(PER_HOST, settings.connections or 0)
         lanes = Lanes(affordable_connections(wanted, affordable(settings.jobs)))
-        return Terms(self._delay, limit, settings.connections, lanes)
+        return Terms(self._delay, limit, settings.connections, lanes, budget=self.budget)
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from gemmalock.errors import ConnectionFailed, SourceError
+from gemmalock.errors import ConnectionFailed, FileError, SourceError
 
 #: How often, until a piece comes, a URL that worked is asked for a fresh redirect, where the one that it gave leads
 #: nowhere.
@@ -23,11 +23,13 @@ class RunBudget:
         self._left = most
         self._lock = threading.Lock()
 
-    def spend(self) -> bool:
-        """Count a failure. Whether it may be tried again."""
+    def spend(self, error: FileError) -> None:
+        """Count a failure that is to be tried again. Raises an error like it, that says why, when that is no more."""
         with self._lock:
             self._left = max(-1, self._left - 1)
-            return self._left >= 0
+            is_spent = self._left < 0
+        if is_spent:
+            raise _given_up(error, f"{self.most} failures of this run were tried again, which is all that it gets")
 
     def earn(self) -> None:
         """Count a piece that came."""
@@ -72,8 +74,7 @@ class Attempts:
             spent = self._failures > self._most
         if spent:
             raise _given_up(error, f"{self._most} failures of this file were tried again, which is all that it gets")
-        if not self._run.spend():
-            raise _given_up(error, f"{self._run.most} failures of this run were tried again, which is all that it gets")
+        self._run.spend(error)
         return seconds
 
     def _may_ask_afresh(self) -> bool:
@@ -82,5 +83,5 @@ class Attempts:
             return self._fresh <= FRESH_REDIRECTS
 
 
-def _given_up(error: SourceError, why: str) -> SourceError:
-    return type(error)(f"{error.message}; {why}", hint=error.hint or _HINT, after_seconds=error.after_seconds)
+def _given_up(error: FileError, why: str) -> FileError:
+    return type(error)(f"{error.message}; {why}", hint=error.hint or _HINT)

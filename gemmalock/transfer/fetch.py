@@ -224,8 +224,10 @@ class _Transfer:
         return lost
 
     def _let_go_of(self, giver: str, shares: Mapping[str, frozenset[int]], sha256: str) -> None:
-        indexes, several = shares[giver], mixed(shares)
-        self._doubted += [(giver, self._ranges.chunks[index]) for index in sorted(indexes - several)]
+        indexes = shares[giver]
+        # What an earlier run had of a URL, or only of its server, says nothing of what it sends now.
+        unclear = mixed(shares) | (self._givers.old if giver in self._urls.all else frozenset())
+        self._doubted += [(giver, self._ranges.chunks[index]) for index in sorted(indexes - unclear)]
         self._givers.forget(indexes)
         lost = self._ranges.let_go(indexes)
         self._lose(lost)

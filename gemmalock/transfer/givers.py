@@ -51,12 +51,17 @@ class Givers:
         """How many bytes of an earlier run are here."""
         return sum(end - start for _, (start, end) in self._left)
 
+    @property
+    def old(self) -> frozenset[int]:
+        """The chunks that have bytes of an earlier run."""
+        return frozenset(index for _, bounds in self._left for index in self._chunks(bounds))
+
     def shares(self) -> dict[str, frozenset[int]]:
         """Giver → the chunks that have bytes of it."""
         shares: dict[str, set[int]] = {}
         left = ((self._url_of.get(origin, origin), bounds) for origin, bounds in self._left)
-        for giver, (start, end) in (*left, *self._gave):
-            shares.setdefault(giver, set()).update(range(start // self._unit, -(-end // self._unit)))
+        for giver, bounds in (*left, *self._gave):
+            shares.setdefault(giver, set()).update(self._chunks(bounds))
         return {giver: frozenset(indexes) for giver, indexes in shares.items()}
 
     def forget(self, indexes: Collection[int]) -> None:
@@ -69,6 +74,9 @@ class Givers:
         """Nothing is here any more."""
         self._gave.clear()
         self._left.clear()
+
+    def _chunks(self, bounds: Bounds) -> range:
+        return range(bounds[0] // self._unit, -(-bounds[1] // self._unit))
 
 
 def suspect(givers: Collection[str], urls: Sequence[str], live: Sequence[str]) -> str | None:

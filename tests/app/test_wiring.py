@@ -15,7 +15,11 @@ from gemmalock.collect import Project
 from gemmalock.errors import PolicyRefused
 from gemmalock.ports import Ask
 from gemmalock.settings import Settings, load_settings
+from gemmalock.sources.retry import Backoff
 from gemmalock.stopping import Stop
+from gemmalock.transfer.attempts import RunBudget
+from tests.app.conftest import LARGE, Desk
+from tests.servers.fileserver import Content
 
 THREADS = 8
 PARTS: list[Callable[[Workshop], object]] = [
@@ -87,3 +91,16 @@ def test_a_workshop_that_transferred_nothing_warns_of_nothing(tmp_path: Path) ->
     assert workshop.warnings == ()
     workshop._terms.mistrusted.drop("https://mirror.example.net/x")
     assert len(workshop.warnings) == 1
+
+
+@pytest.mark.parametrize("command", ["lock", "sync"])
+def test_locking_and_fetching_spend_the_runs_budget(desk: Desk, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    desk.declare("large.gguf")
+    if command == "sync":
+        desk.lock()
+    monkeypatch.setattr(Workshop, "budget", RunBudget(2))
+    monkeypatch.setattr(Workshop, "backoff", Backoff(base_seconds=0))
+    desk.server.put("/large.gguf", Content(LARGE, head=False, fail_first=[503] * 9))
+    (file,) = (desk.lock() if command == "lock" else desk.sync(frozen=True)).files
+    assert file.error is not None
+    assert "2 failures of this run were tried again" in file.error.message

@@ -76,8 +76,11 @@ def test_an_earlier_runs_bytes_are_of_their_origin_until_a_url_answers_from_it()
     assert givers.shares() == {MIRROR_ORIGIN: {0}, ORIGIN: {1}}
     givers.answers(URL, ORIGIN)
     assert givers.shares() == {MIRROR_ORIGIN: {0}, URL: {1}}
+    both = givers.old
+    assert both == {0, 1}
     givers.forget({0})
     assert givers.kept == CHUNK
+    assert givers.old == {1}
 
 
 @given(
@@ -237,6 +240,16 @@ def test_what_an_earlier_run_had_of_a_wrong_mirror_is_fetched_again(bench: Bench
     assert source.ranges == [(THIRD, len(BODY)), (0, 2 * CHUNK)]
     assert fetched.bytes_kept == 0
     assert any("wrong bytes from `https://cdn.example`" in note for note in fetched.notes)
+
+
+def test_what_an_earlier_run_had_of_a_mirror_is_no_word_on_it_today(bench: Bench) -> None:
+    bench.partial(FILE, Reply(OTHER, origin=MIRROR_ORIGIN, etag=None), THIRD)
+    source = world(own=[Reply(BODY, cut=CHUNK), Reply(b"", error=GONE)], second=[Reply(b"", error=GONE)])
+    fetched = bench.fetch(FILE, source)
+    assert bench.bytes() == BODY
+    assert source.at[MIRROR].asks
+    assert bench.terms.mistrusted.warnings == ()
+    assert not any(f"`{MIRROR}` failed" in note for note in fetched.notes)
 
 
 def test_a_right_part_of_an_earlier_run_is_no_ones_fault(bench: Bench) -> None:
