@@ -31,9 +31,10 @@ from gemmalock.transfer.combine import changed, doubtful
 from gemmalock.transfer.givers import Givers, mixed, suspect
 from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
+from gemmalock.transfer.pieces import LARGE
 from gemmalock.transfer.ranges import DurableRanges
 from gemmalock.transfer.tally import Tally
-from gemmalock.transfer.team import CONNECTIONS, ELSEWHERE, LARGE, Team
+from gemmalock.transfer.team import CONNECTIONS, ELSEWHERE, Team
 from gemmalock.transfer.urls import Urls
 from gemmalock.transfer.work import Terms, Work
 

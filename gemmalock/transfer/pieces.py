@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from gemmalock.journal import CHUNK
 from gemmalock.transfer.stretch import Stretch, split
 
 #: How long a request may go unanswered before somebody who has nothing to do takes its piece over, in seconds.
 OVERDUE_SECONDS = 1.0
+#: From so many bytes on a file may come over several connections where nobody says so.
+LARGE = 32 * 1024 * 1024
+_LEAST_PIECE = 4 * CHUNK
+
+
+def piece_size(size: int, connections: int | None) -> int:
+    """How many bytes of a file to ask for at once: so many that asking costs nothing, so few that connections that
+    are not equally fast end together. Where nobody says how many there are to be, a file that is not large comes in
+    one piece."""
+    if connections is not None:
+        return max(_LEAST_PIECE, size // (4 * connections)) if size > connections * _LEAST_PIECE else CHUNK
+    return max(2 * _LEAST_PIECE, size // 64) if size >= LARGE else size
 
 
 @dataclass(slots=True, eq=False)

@@ -27,8 +27,9 @@ from gemmalock.errors import (
 from gemmalock.journal import CHUNK, Validator, chunk_size
 from gemmalock.ports import Answer, Ask, Restarted
 from gemmalock.stopping import Stop
-from gemmalock.transfer.combine import clash, origin_of
-from gemmalock.transfer.pieces import Piece, Pieces
+from gemmalock.transfer.answers import ask_for, refuse_what_does_not_fit
+from gemmalock.transfer.combine import origin_of
+from gemmalock.transfer.pieces import Piece, Pieces, piece_size
 from gemmalock.transfer.segment import Segment, refuse_more
 from gemmalock.transfer.work import Judge, Work
 
@@ -36,9 +37,6 @@ from gemmalock.transfer.work import Judge, Work
 CONNECTIONS = 8
 #: A connection that brings so many bytes a second is not slow: more of them would only take turns.
 FAST = 64 * 1024 * 1024
-#: From so many bytes on a file may come over several connections where nobody says so.
-LARGE = 32 * 1024 * 1024
-_LEAST_PIECE = 4 * CHUNK
 #: How long to look at a connection before it is called slow, in seconds.
 _LOOK_SECONDS = 0.1
 #: An attempt that brought so many bytes was not in vain.
@@ -53,15 +51,6 @@ ELSEWHERE = (SourceError, TransferError, PolicyRefused)
 
 class _NotNow(Exception):
     """The server answers others, and would not answer this one as asked."""
-
-
-def piece_size(size: int, connections: int | None) -> int:
-    """How many bytes of a file to ask for at once: so many that asking costs nothing, so few that connections that
-    are not equally fast end together. Where nobody says how many there are to be, a file that is not large comes in
-    one piece."""
-    if connections is not None:
-        return max(_LEAST_PIECE, size // (4 * connections)) if size > connections * _LEAST_PIECE else CHUNK
-    return max(2 * _LEAST_PIECE, size // 64) if size >= LARGE else size
 
 
 class Team:
@@ -265,7 +254,7 @@ class Team:
 
     def _receive(self, url: str, piece: Piece, came: Callable[[int, int], None]) -> None:
         try:
-            ask = self._ask(url, piece.bounds)
+            ask = ask_for(self._work, url, piece.bounds)
             with contextlib.closing(self._work.source.open(ask, self._stop)) as answer:
                 self._write(piece, ask, answer, came)
         finally:
@@ -306,20 +295,6 @@ class Team:
         if here < end and piece.came < (_SHORT if here == answer.end else _PROGRESS):
             raise ConnectionFailed(f"the source ended after {piece.came} of {bounds[1] - bounds[0]} bytes")
 
-    def _ask(self, url: str, gap: tuple[int, int]) -> Ask:
-        file = self._work.file
-        validator = self._work.ranges.validator_before(gap[0], self._work.givers.origin_of(url))
-        return Ask(
-            url=url,
-            start=gap[0],
-            end=gap[1],
-            size=file.size,
-            etag=file.etag if url == file.url else None,
-            validator=validator.etag if validator else None,
-            validator_origin=validator.origin if validator else None,
-            proven=file.sha256 is not None,
-        )
-
     def _accepted(self, piece: Piece, ask: Ask, answer: Answer) -> tuple[int, int]:
         """Where the answer's bytes go: all of the file, where it brings all of it anew. Raises RangeRefused when it
         may not be joined to what is here, and TransferError when it is of another file."""
@@ -336,8 +311,5 @@ class Team:
         if is_whole and len(self._pieces.open) == 1 and not self._work.ranges.kept:
             self._pieces.todo.clear()
             gap = 0, size
-        if answer.start != gap[0]:
-            raise RangeRefused(f"the source sent bytes from {answer.start} on, those from {gap[0]} on were asked for")
-        if why := clash(self._work.file, self._work.ranges.validators, Validator(answer.etag, answer.origin)):
-            raise RangeRefused(why)
+        refuse_what_does_not_fit(self._work, answer, gap[0])
         return gap

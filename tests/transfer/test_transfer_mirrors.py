@@ -17,7 +17,7 @@ from gemmalock.stopping import Stop
 from gemmalock.transfer.fetch import Terms
 from gemmalock.transfer.givers import Givers, mixed, suspect
 from gemmalock.transfer.lanes import Lanes
-from gemmalock.transfer.team import LARGE
+from gemmalock.transfer.pieces import LARGE
 from gemmalock.transfer.urls import Mistrusted, Urls
 from tests.transfer.twins import (
     MIRROR,
