@@ -171,14 +171,23 @@ class FileError(GemmalockError):
 class SourceError(FileError):
     """A source would not, or could not, give what was asked for.
 
-    `after_seconds` is how long the server asked to be left alone, or None.
+    `after_seconds` is how long the server asked to be left alone, or None. `may_have_expired`: a redirect led to what
+    refused, and such a link may be good for a while only.
     """
 
     code = "connection"
 
-    def __init__(self, message: str, *, hint: str | None = None, after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        after_seconds: float | None = None,
+        may_have_expired: bool = False,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.after_seconds = after_seconds
+        self.may_have_expired = may_have_expired
 
 
 class NotFound(SourceError):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -55,10 +56,28 @@ class Ask:
     proven: bool = False
 
 
+class Restarted(Enum):
+    """Why a source sends the whole although a part was wanted; the value is its sentence, for an Ask and its Answer."""
+
+    OTHER_ORIGIN = (
+        "the bytes here came from `{ask.validator_origin}`, this is `{answer.origin}`, and the lock has no digest"
+    )
+    NO_PROOF = "nothing could prove that the rest belongs to the bytes here"
+    #: What If-Range is for: the server has ranges, and another file.
+    CHANGED = "the bytes here came with ETag `{ask.validator}`, the server's now have {etag}"
+    #: The server knows no ranges, or has none of this file just now.
+    IGNORED = "the server answered a request for the bytes from {ask.start} on with the whole file"
+
+    def told(self, ask: Ask, answer: Answer) -> str:
+        """As a sentence."""
+        etag = "none" if answer.etag is None else f"`{answer.etag}`"
+        return self.value.format(ask=ask, answer=answer, etag=etag)
+
+
 class Answer(Protocol):
     """An open body: the bytes from `start` on, at most up to `end` (None: unknown), as the file has them.
 
-    `restarted` is None, or a sentence: why the source sends from zero although a later start was asked for.
+    `restarted` is None, or why the source sends the whole although a part was asked for, or was to be had only so.
     `delimited`: a body that is cut short tells itself; else whoever knows no size cannot know that it is whole.
     """
 
@@ -66,7 +85,7 @@ class Answer(Protocol):
     end: int | None
     etag: str | None
     origin: str
-    restarted: str | None
+    restarted: Restarted | None
     delimited: bool
 
     def readinto(self, buffer: memoryview) -> int:

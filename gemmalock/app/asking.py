@@ -14,7 +14,7 @@ from gemmalock.app.affording import affordable
 from gemmalock.app.wiring import Workshop
 from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
-from gemmalock.errors import Busy, UnsafePath, disk_error
+from gemmalock.errors import Busy, FileError, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
 from gemmalock.plan import Action, FilePlan, ResumeStatus
@@ -82,12 +82,14 @@ class Questions:
         from gemmalock.sources.retry import with_retries
 
         workshop = self.workshop
-        return with_retries(
-            call,
-            workshop.backoff,
-            workshop.stop,
-            lambda error, seconds: workshop.reporter.retrying(id, error.message, seconds),
-        )
+
+        def again(error: FileError, seconds: float) -> None:
+            workshop.budget.spend(error)
+            workshop.reporter.retrying(id, error.message, seconds)
+
+        answer = with_retries(call, workshop.backoff, workshop.stop, again)
+        workshop.budget.earn()
+        return answer
 
     def _learn(self, file: Unlocked, probe: Probe) -> Learned:
         if probe.size is not None and probe.size >= SMALL:

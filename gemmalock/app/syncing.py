@@ -124,6 +124,7 @@ class Sync:
                 *pruning_warnings(pruning),
                 *untidy,
                 *root_warnings(self.workshop),
+                *self.workshop.warnings,
             ),
         )
 

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from gemmalock.roots import RootFolder
     from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
-    from gemmalock.transfer.blocks import Buffers
-    from gemmalock.transfer.lanes import Lanes
-    from gemmalock.transfer.pace import RateLimit
+    from gemmalock.transfer.attempts import RunBudget
+    from gemmalock.transfer.work import Terms
 
 _Made = TypeVar("_Made")
 _ANYWHERE = Path()
@@ -149,10 +148,15 @@ class Workshop:
 
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
         """Bring a file's bytes to the claim's folder."""
-        from gemmalock.transfer.fetch import Terms, fetch
+        from gemmalock.transfer.fetch import fetch
 
-        terms = Terms(self._delay, self._limit, self.settings.connections, self._lanes, self._buffers)
-        return fetch(node.file, claim, self.source(node.manifest.path), terms, self.stop, watch)
+        return fetch(node.file, claim, self.source(node.manifest.path), self._terms, self.stop, watch)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the transfers of this run found out that concerns more than one file, a sentence each."""
+        terms: Terms | None = self._made.get("terms")
+        return () if terms is None else terms.mistrusted.warnings
 
     @property
     def reading(self) -> Reading:
@@ -188,28 +192,27 @@ class Workshop:
         return self.backoff.delay(attempt, error, random.random)
 
     @property
-    def _limit(self) -> RateLimit | None:
-        """The cap that all transfers of this run share."""
-        from gemmalock.transfer.pace import RateLimit
+    def budget(self) -> RunBudget:
+        """How many failures this run tries again, whether it locks or fetches."""
+        from gemmalock.transfer.attempts import RunBudget
 
-        rate = self.settings.limit_rate
-        return None if rate is None else self._once("limit", lambda: RateLimit(rate))
-
-    @property
-    def _buffers(self) -> Buffers:
-        """The memory that all transfers of this run use in turn."""
-        from gemmalock.transfer.blocks import Buffers
-
-        return self._once("buffers", Buffers)
+        return self._once("budget", RunBudget)
 
     @property
-    def _lanes(self) -> Lanes:
-        """The connections of this run, by server."""
+    def _terms(self) -> Terms:
+        """How this run works: one cap, one count of connections and failures, one memory for all of its transfers."""
+        return self._once("terms", self._make_terms)
+
+    def _make_terms(self) -> Terms:
         from gemmalock.transfer.lanes import PER_HOST, Lanes
+        from gemmalock.transfer.pace import RateLimit
+        from gemmalock.transfer.work import Terms
 
-        wanted = max(PER_HOST, self.settings.connections or 0)
-        files = affordable(self.settings.jobs)
-        return self._once("lanes", lambda: Lanes(affordable_connections(wanted, files)))
+        settings = self.settings
+        limit = None if settings.limit_rate is None else RateLimit(settings.limit_rate)
+        wanted = max(PER_HOST, settings.connections or 0)
+        lanes = Lanes(affordable_connections(wanted, affordable(settings.jobs)))
+        return Terms(self._delay, limit, settings.connections, lanes, budget=self.budget)
 
     def close(self) -> None:
         """Let go of all connections."""

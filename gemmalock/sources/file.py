@@ -25,7 +25,7 @@ from gemmalock.errors import (
     UpstreamChanged,
     disk_error,
 )
-from gemmalock.ports import Ask, Listing, Probe
+from gemmalock.ports import Ask, Listing, Probe, Restarted
 from gemmalock.spec import scheme_of
 from gemmalock.stopping import Stop
 
@@ -100,7 +100,7 @@ class FileAnswer:
         self.end: int | None = end
         self.etag = ask.etag
         self.origin = "file://"
-        self.restarted: str | None = None
+        self.restarted: Restarted | None = None
         self.delimited = True
         self._url = ask.url
         self._descriptor: int | None = descriptor

@@ -37,6 +37,8 @@ __all__ = ["HttpAnswer", "HttpLimits", "HttpSource", "Policy"]
 _DRAINED = 64 * 1024
 #: How long to wait for the end of a body whose every byte is here.
 _LAST_WORD_SECONDS = 2.0
+#: What servers answer to a signed URL whose time is over, among other things.
+_EXPIRED = frozenset({400, 401, 403, 410})
 _LIST_HINT = "name the files in the manifest, with `url` or without globs"
 
 
@@ -60,7 +62,7 @@ class HttpSource:
         """As ports.Source has it: by HEAD, and where that is refused or tells no size, by a GET for the first byte."""
         seen = Probe(None, None, None)
         try:
-            with self._replied("HEAD", Ask(url), stop) as (reply, _):
+            with self._replied("HEAD", Ask(url), stop) as reply:
                 seen = _probed(reply)
                 if reply.status == 200 and _is_enough(seen, reply):
                     return seen
@@ -80,10 +82,13 @@ class HttpSource:
     def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
         """As ports.Source has it. A source that ignores the range sends the whole file: `end` is then its size."""
         self._check_proof(ask)
-        reply, origin = self._ask("GET", ask, stop)
+        reply, url = self._ask("GET", ask, stop)
+        origin = _origin(url)
         try:
             if not 200 <= reply.status < 300 and reply.status != 416:
-                raise status_error(reply.status, ask.url, reply.headers, datetime.now(UTC))
+                error = status_error(reply.status, ask.url, reply.headers, datetime.now(UTC))
+                error.may_have_expired = url != ask.url and reply.status in _EXPIRED
+                raise error
             accepted = ranges.judge(ask, reply.status, reply.headers, origin)
             return HttpAnswer(ask, accepted, origin, reply, stop)
         except BaseException:
@@ -95,22 +100,22 @@ class HttpSource:
         self._channel.close()
 
     def _probe_by_get(self, url: str, stop: Stop) -> Probe:
-        with self._replied("GET", Ask(url, 0, 1), stop) as (reply, _):
+        with self._replied("GET", Ask(url, 0, 1), stop) as reply:
             if reply.status in (200, 204, 206, 416):
                 return _probed(reply)
             raise status_error(reply.status, url, reply.headers, datetime.now(UTC))
 
     @contextlib.contextmanager
-    def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[tuple[Reply, str]]:
+    def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[Reply]:
         """An answer whose body nobody wants."""
-        reply, origin = self._ask(method, ask, stop)
+        reply, _ = self._ask(method, ask, stop)
         try:
-            yield reply, origin
+            yield reply
         finally:
             _discard(reply)
 
     def _ask(self, method: str, ask: Ask, stop: Stop) -> tuple[Reply, str]:
-        """The last answer of a chain of redirects, and its origin. Each hop has to be allowed, and its headers are made
+        """The last answer of a chain of redirects, and its URL. Each hop has to be allowed, and its headers are made
         anew for its origin."""
         url, public_only = ask.url, False
         for hops in range(self._limits.hops + 1):
@@ -131,7 +136,7 @@ class HttpSource:
                 from_private=inner,
                 limit=self._limits.hops,
             )
-        return reply, origin
+        return reply, url
 
     def _check_proof(self, ask: Ask) -> None:
         """Plain http proves nothing of who answers: what is locked without a digest is not fetched that way, except

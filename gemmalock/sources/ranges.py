@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from gemmalock.errors import CodingRefused, ConnectionFailed, RangeRefused, ServerError, SizeMismatch, UpstreamChanged
 from gemmalock.lockfile import is_strong
-from gemmalock.ports import Ask
+from gemmalock.ports import Ask, Restarted
 from gemmalock.sources.fields import amount, quoted
 
 #: RFC 9110, 14.4: `bytes 0-499/1234`, `bytes 0-499/*`, and for a 416 `bytes */1234`. Optional white space is not part
@@ -42,13 +42,13 @@ class ContentRange:
 class Accepted:
     """An answer that can be used: the body has the bytes [start, end); `end` is None where nobody told.
 
-    `restarted`: why it begins at zero although a later start was asked for, as a sentence, or None.
+    `restarted`: why it is the whole although a part was wanted, or None.
     """
 
     start: int
     end: int | None
     etag: str | None
-    restarted: str | None = None
+    restarted: Restarted | None = None
 
 
 # --- asking ------------------------------------------------------------------------------------------------
@@ -210,7 +210,8 @@ def _judge_whole(ask: Ask, headers: Mapping[str, str], origin: str) -> Accepted:
     etag = etag_of(headers)
     if not ask.proven:
         _check_locked_tag(ask, etag)
-    restarted = _why_whole(ask, etag, origin) if ask.start > 0 else None
+    wants_part = ask.start > 0 or ask.end not in (None, ask.size)
+    restarted = _why_whole(ask, etag, origin) if wants_part else None
     return Accepted(0, length if ask.size is None else ask.size, etag, restarted)
 
 
@@ -220,15 +221,11 @@ def _check_locked_tag(ask: Ask, etag: str | None) -> None:
         raise UpstreamChanged(f"the source has ETag `{etag}`, the lock says `{ask.etag}`")
 
 
-def _why_whole(ask: Ask, etag: str | None, origin: str) -> str:
+def _why_whole(ask: Ask, etag: str | None, origin: str) -> Restarted:
     if not wants_range(ask, origin):
-        if is_strong(ask.validator):
-            return f"the bytes here came from `{ask.validator_origin}`, this is `{origin}`, and the lock has no digest"
-        return "nothing could prove that the rest belongs to the bytes here"
+        return Restarted.OTHER_ORIGIN if is_strong(ask.validator) else Restarted.NO_PROOF
     tag = condition(ask, origin)
-    if tag is not None and etag is not None and tag != etag:
-        return f"the bytes here came with ETag `{tag}`, the server's now have `{etag}`"
-    return f"the server answered a request for the bytes from {ask.start} on with the whole file"
+    return Restarted.IGNORED if tag is None or tag == etag else Restarted.CHANGED
 
 
 def _refuse_page(ask: Ask, headers: Mapping[str, str], length: int | None) -> None:

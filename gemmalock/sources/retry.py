@@ -53,7 +53,8 @@ def with_retries(
 ) -> T:
     """What `call` returns, tried again by `backoff` as long as its errors are transient.
 
-    `on_retry` is told the error and the seconds before each further attempt. Raises the last error, or Interrupted.
+    `on_retry` is told the error and the seconds before each further attempt, and may raise another one instead. Raises
+    the last error, or Interrupted.
     A RangeRefused is not for a blind repetition: the next request has to be another one.
     """
     attempt = 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from gemmalock.errors import DiskError, FileError, ReadWriteFailed
 from gemmalock.journal import CHUNK, Chunk, Journal, Validator, chunk_size, joined_ranges, write_chunk
@@ -81,14 +81,15 @@ class DurableRanges:
         with self._state:
             return Journal(self.chunks).validators | {stretch.validator for stretch in self._stretches}
 
-    def validator_before(self, start: int) -> Validator | None:
-        """The validator of the bytes right before `start`, else of any that are here or coming."""
+    def validator_before(self, start: int, origin: str | None = None) -> Validator | None:
+        """The validator of the bytes right before `start`, else of any that are here or coming; rather one of this
+        origin than another's."""
         with self._state:
             chunks = self.chunks.values()
-            neighbour = next((chunk for chunk in chunks if chunk.end == start), next(iter(chunks), None))
-            if neighbour is not None:
-                return neighbour.validator
-            return self._stretches[0].validator if self._stretches else None
+            neighbours = (chunk.validator for chunk in chunks if chunk.end == start)
+            coming = (stretch.validator for stretch in self._stretches)
+            found = [*neighbours, *(chunk.validator for chunk in chunks), *coming]
+        return next((validator for validator in found if validator.origin == origin), found[0] if found else None)
 
     def missing(self) -> tuple[tuple[int, int], ...]:
         """The gaps between the chunks, in order. No stretch is being written."""
@@ -130,13 +131,26 @@ class DurableRanges:
         self._unread = set(self.chunks)
         lost = self._read_again(stop)
         if lost:
-            self.frontier.reset()
-            self._part.blocks.clear()
-            self._journal.rewrite(self.chunks[index] for index in sorted(self.chunks))
-            with self._state:
-                self._prefix = 0
-                self._move_prefix()
+            self._rewind()
         return lost
+
+    def let_go(self, indexes: Iterable[int]) -> int:
+        """Forget these chunks, which may be wrong: how many bytes. No stretch is being written. Raises DiskError."""
+        lost = 0
+        for index in indexes:
+            lost += self.chunks.pop(index).length
+            self._begun.pop(index, None)
+        self._rewind()
+        return lost
+
+    def _rewind(self) -> None:
+        """Chunks are gone: the digest of the whole begins anew."""
+        self.frontier.reset()
+        self._part.blocks.clear()
+        self._journal.rewrite(self.chunks[index] for index in sorted(self.chunks))
+        with self._state:
+            self._prefix = 0
+            self._move_prefix()
 
     def _read_again(self, stop: Stop) -> int:
         lost = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,24 +29,24 @@ class Segment:
     def receive(self, answer: Answer, stretch: Stretch) -> None:
         """Write the body into the stretch until that is full, or the body ends, or the rest was stolen. Raises
         SourceError, DiskError and Interrupted; whatever came before is written."""
-        step = BLOCK if self.limit is None else min(BLOCK, self.limit.step)
         block = self.blocks.next(stretch.here)
         try:
-            while stretch.here < stretch.end:
-                self.stop.check()
-                room = min(self.ranges.room(stretch), step)
-                if room <= 0:
-                    return
-                if not block.rest:
-                    block = self.blocks.next(stretch.here, done=block)
-                count = answer.readinto(block.rest[:room])
-                if count == 0:
-                    return
-                kept = self.ranges.write(stretch, block.rest[:count])
-                self.blocks.grow(block, kept)
-                self.came(count, kept)
-                if self.limit is not None:
-                    self.limit.take(count, self.stop)
+            with self.limit.shared() if self.limit is not None else contextlib.nullcontext():
+                while stretch.here < stretch.end:
+                    self.stop.check()
+                    room = min(self.ranges.room(stretch), BLOCK if self.limit is None else self.limit.step)
+                    if room <= 0:
+                        return
+                    if not block.rest:
+                        block = self.blocks.next(stretch.here, done=block)
+                    count = answer.readinto(block.rest[:room])
+                    if count == 0:
+                        return
+                    kept = self.ranges.write(stretch, block.rest[:count])
+                    self.blocks.grow(block, kept)
+                    self.came(count, kept)
+                    if self.limit is not None:
+                        self.limit.take(count, self.stop)
         finally:
             self.blocks.done(block)
 

@@ -1,4 +1,4 @@
-"""The connections that fill the gaps of one file from one URL.
+"""The connections that fill the gaps of one file, from one URL or, where it is large, from its mirrors too.
 
 The caller's thread is the first of them. Where one connection is slow, or more were asked for, others join it: each
 takes a piece that nobody has begun, in the end half of a rest that crawls. What they received has to fit together, so
@@ -11,32 +11,32 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gemmalock.errors import (
     ConnectionFailed,
     Interrupted,
+    Offline,
+    PolicyRefused,
     RangeRefused,
     RateLimited,
     ServerError,
     SizeMismatch,
     SourceError,
+    TransferError,
 )
 from gemmalock.journal import CHUNK, Validator, chunk_size
-from gemmalock.ports import Answer, Ask
+from gemmalock.ports import Answer, Ask, Restarted
 from gemmalock.stopping import Stop
-from gemmalock.transfer.combine import clash, origin_of
+from gemmalock.transfer.answers import ask_for, refuse_what_does_not_fit
+from gemmalock.transfer.combine import origin_of
+from gemmalock.transfer.pieces import Piece, Pieces, piece_size
 from gemmalock.transfer.segment import Segment, refuse_more
-from gemmalock.transfer.stretch import Stretch, split
 from gemmalock.transfer.work import Judge, Work
 
 #: How many connections a file gets at most, where nobody says.
 CONNECTIONS = 8
 #: A connection that brings so many bytes a second is not slow: more of them would only take turns.
 FAST = 64 * 1024 * 1024
-#: From so many bytes on a file may come over several connections where nobody says so.
-LARGE = 32 * 1024 * 1024
-_LEAST_PIECE = 4 * CHUNK
 #: How long to look at a connection before it is called slow, in seconds.
 _LOOK_SECONDS = 0.1
 #: An attempt that brought so many bytes was not in vain.
@@ -44,62 +44,27 @@ _PROGRESS = CHUNK
 #: A server may answer with a shorter range than was asked for (RFC 9110, 15.3.7): from so many bytes on it is asked
 #: for the rest at once. Below, it is no use.
 _SHORT = 64 * 1024
-#: How long a request may go unanswered before somebody who has nothing to do takes its piece over, in seconds.
-_OVERDUE_SECONDS = 1.0
 _SLICE = 0.05
-
-
-@dataclass(slots=True, eq=False)
-class _Piece:
-    """A piece of the file that somebody asks for, and then writes. For want of an answer somebody else may ask for it
-    too, its `taker`; whoever is answered first has it, and for the other it is `taken`."""
-
-    bounds: tuple[int, int]
-    since: float
-    taken: bool = False
-    is_takeover: bool = False
-    taker: _Piece | None = None
-    stretch: Stretch | None = None
-
-    @property
-    def came(self) -> int:
-        """How many bytes were written."""
-        return 0 if self.stretch is None else self.stretch.here - self.stretch.start
-
-    @property
-    def left(self) -> tuple[int, int]:
-        """What is still to be fetched of it; empty where it is somebody else's."""
-        if self.stretch is not None:
-            return self.stretch.here, self.stretch.end
-        return (0, 0) if self.taken else self.bounds
+#: After these another URL may still have the file.
+ELSEWHERE = (SourceError, TransferError, PolicyRefused)
 
 
 class _NotNow(Exception):
     """The server answers others, and would not answer this one as asked."""
 
 
-def piece_size(size: int, connections: int | None) -> int:
-    """How many bytes of a file to ask for at once: so many that asking costs nothing, so few that connections that
-    are not equally fast end together. Where nobody says how many there are to be, a file that is not large comes in
-    one piece."""
-    if connections is not None:
-        return max(_LEAST_PIECE, size // (4 * connections)) if size > connections * _LEAST_PIECE else CHUNK
-    return max(2 * _LEAST_PIECE, size // 64) if size >= LARGE else size
-
-
 class Team:
-    """One filling of all gaps. Raises SourceError, TransferError, DiskError and Interrupted; what came is kept."""
+    """One filling of all gaps, led from `url`. Raises SourceError, TransferError, PolicyRefused, DiskError and
+    Interrupted; what came is kept."""
 
     def __init__(self, work: Work, judge: Judge, url: str, width: int) -> None:
         self._work = work
         self._judge = judge
         self._url = url
-        self._origin = origin_of(url)
-        self._width = width if work.file.continuable and work.terms.lanes.splits(self._origin) else 1
+        self._lanes = work.terms.lanes
+        self._width = width if work.file.continuable and self._lanes.splits(origin_of(url)) else 1
         self._piece = piece_size(work.file.size, work.terms.connections) if self._width > 1 else work.file.size
-        self._todo: list[tuple[int, int]] = []
-        self._open: list[_Piece] = []
-        self._failures = 0
+        self._pieces = Pieces()
         self._failure: BaseException | None = None
         self._stop = Stop()
         self._threads: list[threading.Thread] = []
@@ -113,9 +78,8 @@ class Team:
 
     def fill(self, stop: Stop) -> None:
         """Fetch every gap, however many attempts and connections that takes."""
-        for gap in self._work.ranges.missing():
-            self._todo += split(gap, -(-(gap[1] - gap[0]) // self._piece), chunk_size(self._work.file.size))
-        with stop.closing(self._stop.set), self._work.terms.lanes.first(self._origin, stop):
+        self._pieces.plan(self._work.ranges.missing(), self._piece, chunk_size(self._work.file.size))
+        with stop.closing(self._stop.set), self._lanes.first(origin_of(self._url), stop):
             try:
                 self._lead(stop)
             except Interrupted:
@@ -135,37 +99,60 @@ class Team:
     def _lead(self, stop: Stop) -> None:
         """Work as the first connection until nothing is left that anybody does."""
         while True:
-            self._take_part(self._came_to_first, first=True)
+            try:
+                self._take_part(self._url, self._came_to_first, first=True)
+            except ELSEWHERE as error:
+                # Whoever asks another URL goes on without this one.
+                if isinstance(error, Offline) or not self._busy:
+                    raise
+                self._wait_for_the_others()
+                stop.check()
+                if self._pieces.todo:
+                    raise
+                self._work.urls.fail(self._url, error)
             with self._changed:
-                if self._failure is not None or not (self._busy or self._todo):
+                if self._failure is not None or not (self._busy or self._pieces.todo):
                     return
-                if not self._todo:
+                if not self._pieces.todo:
                     self._changed.wait(_SLICE)
             stop.check()
 
-    def _join_in(self) -> None:
+    def _join_in(self, url: str | None) -> None:
         try:
-            self._take_part(self._work.tally.came, first=False)
+            while url is not None:
+                try:
+                    self._take_part(url, self._work.tally.came, first=False)
+                except ELSEWHERE as error:
+                    if isinstance(error, Offline) or (url == self._url and not isinstance(error, SourceError)):
+                        raise
+                    if url != self._url:
+                        self._work.urls.fail(url, error)
+                finally:
+                    self._lanes.leave(origin_of(url))
+                # Who lost its URL asks another one.
+                url = None if url in self._work.urls.live or self._stop.is_set() else self._lane()
         except Interrupted:
             pass
         except BaseException as error:
             self._fail(error)
         finally:
-            self._work.terms.lanes.leave(self._origin)
             with self._changed:
                 self._busy -= 1
                 self._changed.notify_all()
 
-    def _take_part(self, came: Callable[[int, int], None], *, first: bool) -> None:
+    def _take_part(self, url: str, came: Callable[[int, int], None], *, first: bool) -> None:
+        """Ask one URL for one piece after the other. Raises what ends it; a further connection rather goes home where
+        others may do without it."""
         attempt = 0
         while not self._stop.is_set():
-            piece = self._next_piece()
+            piece = self._next_piece(url)
             if piece is None:
                 if first or not self._waited():
                     return
                 continue
             try:
-                self._receive(piece, came)
+                self._receive(url, piece, came)
+                self._work.attempts.succeeded()
                 attempt = 0
             except (RangeRefused, _NotNow) as refusal:
                 # One odd answer beside good ones: only a connection that is alone lets it cost what is here.
@@ -178,62 +165,46 @@ class Team:
                 attempt = 1 if piece.came >= _PROGRESS else attempt + 1
                 if piece.taken and piece.stretch is None:
                     continue
-                if not self._goes_on(error, attempt, first=first):
+                if not self._goes_on(url, error, attempt, first=first):
                     return
 
     def _waited(self) -> bool:
         """Wait a moment while others work: one of them may fail, crawl or get no answer. False when nobody works."""
         with self._changed:
-            if self._open:
+            if self._pieces.open:
                 self._changed.wait(_SLICE)
-            return bool(self._open or self._todo)
+            return bool(self._pieces.open or self._pieces.todo)
 
     def _wait_for_the_others(self) -> None:
         with self._changed:
             while self._busy and not self._stop.is_set():
                 self._changed.wait(_SLICE)
 
-    def _next_piece(self) -> _Piece | None:
+    def _next_piece(self, url: str) -> Piece | None:
+        splits = self._lanes.splits(origin_of(url))
         with self._changed:
-            piece = self._begun_piece()
-            if piece is not None:
-                self._open.append(piece)
-            return piece
+            return self._pieces.begin(time.monotonic(), self._work.ranges.steal if splits else None)
 
-    def _begun_piece(self) -> _Piece | None:
-        now = time.monotonic()
-        if self._todo:
-            return _Piece(self._todo.pop(0), now)
-        if not self._work.terms.lanes.splits(self._origin):
-            return None
-        stolen = self._work.ranges.steal()
-        return _Piece(stolen, now) if stolen is not None else self._takeover(now)
-
-    def _takeover(self, now: float) -> _Piece | None:
-        """A piece that somebody has waited for too long, to be asked for once more."""
-        for piece in self._open:
-            overdue = now - piece.since > _OVERDUE_SECONDS and piece.stretch is None
-            if overdue and not piece.taken and not piece.is_takeover:
-                piece.taken = True
-                piece.taker = _Piece(piece.bounds, now, is_takeover=True)
-                return piece.taker
-        return None
+    def _lane(self) -> str | None:
+        """The URL that one more connection is to ask, with a lane to it; None where there is no room."""
+        return next((url for url in self._work.urls.in_turn(self._url) if self._lanes.further(origin_of(url))), None)
 
     def _grow(self) -> None:
-        """Let others join, as many as the server and this machine have room for."""
+        """Let others join, as many as the servers and this machine have room for."""
         with self._changed:
             if self._grown:
                 return
             self._grown = True
             for _ in range(self._width - 1):
-                if not self._work.terms.lanes.further(self._origin):
+                url = self._lane()
+                if url is None:
                     return
                 # A daemon: a thread that hangs in a connect must not keep an interrupted run from ending.
-                thread = threading.Thread(target=self._join_in, name="gemmalock-connection", daemon=True)
+                thread = threading.Thread(target=self._join_in, args=(url,), name="gemmalock-connection", daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:
-                    self._work.terms.lanes.leave(self._origin)
+                    self._lanes.leave(origin_of(url))
                     return
                 self._busy += 1
                 self._threads.append(thread)
@@ -259,24 +230,20 @@ class Team:
             self._changed.notify_all()
         self._stop.set()
 
-    def _goes_on(self, error: SourceError, attempt: int, *, first: bool) -> bool:
+    def _goes_on(self, url: str, error: SourceError, attempt: int, *, first: bool) -> bool:
         """Whether this connection tries again, after a pause; False: the others do without it. Raises the error when
         there is nobody else, or trying again is no use."""
         refused = isinstance(error, (RateLimited, ServerError))
         others = self._busy > (0 if first else 1) or not first
         if others and refused:
-            self._work.terms.lanes.refused(self._origin)
-        if not first and (refused or not error.transient):
+            self._lanes.refused(origin_of(url))
+        if not first and refused:
             return False
-        with self._changed:
-            self._failures += 1
-        seconds = None
-        if error.transient and self._failures <= self._work.terms.max_attempts_total:
-            seconds = self._work.terms.delay(attempt, error)
+        seconds = self._work.attempts.seconds(attempt, error, has_answered=self._work.urls.has_answered(url))
         if seconds is None and first and error.transient and others:
             seconds = 1.0
         if seconds is None:
-            if first:
+            if first or not error.transient:
                 raise error
             return False
         self._work.tally.watch.retrying(error.message, seconds)
@@ -285,39 +252,33 @@ class Team:
 
     # --- one answer ----------------------------------------------------------------------------------------
 
-    def _receive(self, piece: _Piece, came: Callable[[int, int], None]) -> None:
+    def _receive(self, url: str, piece: Piece, came: Callable[[int, int], None]) -> None:
         try:
-            with contextlib.closing(self._work.source.open(self._ask(piece.bounds), self._stop)) as answer:
-                self._write(piece, answer, came)
+            ask = ask_for(self._work, url, piece.bounds)
+            with contextlib.closing(self._work.source.open(ask, self._stop)) as answer:
+                self._write(piece, ask, answer, came)
         finally:
             with self._changed:
-                self._open.remove(piece)
-                if piece.left[0] < piece.left[1]:
-                    self._todo.insert(0, piece.left)
+                self._pieces.end(piece)
+                if piece.stretch is not None:
+                    self._work.givers.brought(url, (piece.stretch.start, piece.stretch.here))
                 self._changed.notify_all()
-                self._end_what_nobody_needs()
+                # Where every byte is here, nobody waits for an answer that has been taken over.
+                if self._pieces.all_came:
+                    self._over = True
+                    self._stop.set()
 
-    def _end_what_nobody_needs(self) -> None:
-        """Where every byte is here, nobody waits for an answer that has been taken over."""
-        if not self._todo and all(piece.taken and piece.stretch is None for piece in self._open):
-            self._over = True
-            self._stop.set()
-
-    def _is_first_answer(self, piece: _Piece) -> bool:
-        taker = piece.taker
-        if piece.taken and taker is not None and taker in self._open and taker.stretch is None:
-            piece.taken, taker.taken = False, True
-        return not piece.taken
-
-    def _write(self, piece: _Piece, answer: Answer, came: Callable[[int, int], None]) -> None:
+    def _write(self, piece: Piece, ask: Ask, answer: Answer, came: Callable[[int, int], None]) -> None:
         work = self._work
         with contextlib.ExitStack() as stack:
             with self._changed:
-                if not self._is_first_answer(piece):
+                if not self._pieces.is_first_answer(piece):
                     return
-                bounds = self._accepted(piece, answer)
+                bounds = self._accepted(piece, ask, answer)
                 validator = Validator(answer.etag, answer.origin)
                 piece.stretch = stack.enter_context(work.ranges.writing(bounds, validator))
+                work.givers.answers(ask.url, answer.origin)
+            work.urls.answered(ask.url)
             work.tally.answered()
             if bounds[1] < work.file.size and work.terms.connections is not None:
                 self._grow()
@@ -334,38 +295,21 @@ class Team:
         if here < end and piece.came < (_SHORT if here == answer.end else _PROGRESS):
             raise ConnectionFailed(f"the source ended after {piece.came} of {bounds[1] - bounds[0]} bytes")
 
-    def _ask(self, gap: tuple[int, int]) -> Ask:
-        file = self._work.file
-        validator = self._work.ranges.validator_before(gap[0])
-        return Ask(
-            url=self._url,
-            start=gap[0],
-            end=gap[1],
-            size=file.size,
-            etag=file.etag if self._url == file.url else None,
-            validator=validator.etag if validator else None,
-            validator_origin=validator.origin if validator else None,
-            proven=file.sha256 is not None,
-        )
-
-    def _accepted(self, piece: _Piece, answer: Answer) -> tuple[int, int]:
+    def _accepted(self, piece: Piece, ask: Ask, answer: Answer) -> tuple[int, int]:
         """Where the answer's bytes go: all of the file, where it brings all of it anew. Raises RangeRefused when it
         may not be joined to what is here, and TransferError when it is of another file."""
         gap, size = piece.bounds, self._work.file.size
-        self._judge.judge(answer, self._url)
+        self._judge.judge(answer, ask.url)
         is_whole = answer.start == 0 and answer.end in (None, size) and gap != (0, size)
-        if is_whole and all(validator.etag == answer.etag for validator in self._work.ranges.validators):
-            self._work.terms.lanes.whole_only(self._origin)
+        if answer.restarted is Restarted.IGNORED:
+            self._lanes.whole_only(origin_of(ask.url))
         if answer.restarted is not None and gap[0] > 0:
-            if len(self._open) > 1:
+            if len(self._pieces.open) > 1:
                 raise _NotNow
-            self._judge.start_again(RangeRefused(answer.restarted))
+            self._judge.start_again(RangeRefused(answer.restarted.told(ask, answer)), ask.url)
             is_whole, gap = True, (0, size)
-        if is_whole and len(self._open) == 1 and not self._work.ranges.kept:
-            self._todo.clear()
+        if is_whole and len(self._pieces.open) == 1 and not self._work.ranges.kept:
+            self._pieces.todo.clear()
             gap = 0, size
-        if answer.start != gap[0]:
-            raise RangeRefused(f"the source sent bytes from {answer.start} on, those from {gap[0]} on were asked for")
-        if why := clash(self._work.file, self._work.ranges.validators, Validator(answer.etag, answer.origin)):
-            raise RangeRefused(why)
+        refuse_what_does_not_fit(self._work, answer, gap[0])
         return gap

@@ -17,7 +17,7 @@ from gemmalock.errors import (
     SizeMismatch,
     UpstreamChanged,
 )
-from gemmalock.ports import Ask
+from gemmalock.ports import Ask, Restarted
 from gemmalock.sources.ranges import (
     ContentRange,
     condition,
@@ -99,26 +99,28 @@ def test_an_answer_as_asked_is_accepted(
     assert accepted.restarted is None
 
 
+BEGINNING = replace(REST, start=0, end=40)
 RESTARTED = [
-    (
-        "a server that ignores ranges (S01, V04)",
-        REST,
-        WHOLE,
-        "answered a request for the bytes from 40 on with the whole",
-    ),
-    ("a changed strong ETag, a digest to decide (V02)", REST, WHOLE | {"etag": '"b"'}, 'the server\'s now have `"b"`'),
-    ("another origin, no digest", replace(UNPROVEN, validator_origin=THERE), WHOLE, f"came from `{THERE}`"),
-    ("nothing to prove the rest with", replace(UNPROVEN, validator=None), WHOLE, "nothing could prove"),
+    ("a server that ignores ranges (S01, V04)", REST, WHOLE, Restarted.IGNORED),
+    ("the same, asked for the beginning", BEGINNING, WHOLE, Restarted.IGNORED),
+    ("the same, with nothing to make a condition of", replace(REST, validator=None), WHOLE, Restarted.IGNORED),
+    ("the same, with another origin's ETag", replace(REST, validator_origin=THERE), WHOLE, Restarted.IGNORED),
+    ("a changed strong ETag, a digest to decide (V02)", REST, WHOLE | {"etag": '"b"'}, Restarted.CHANGED),
+    ("the same, asked for the beginning", BEGINNING, WHOLE | {"etag": '"b"'}, Restarted.CHANGED),
+    ("a strong ETag that is gone", REST, {**WHOLE, "etag": ""}, Restarted.CHANGED),
+    ("another origin, no digest", replace(UNPROVEN, validator_origin=THERE), WHOLE, Restarted.OTHER_ORIGIN),
+    ("nothing to prove the rest with", replace(UNPROVEN, validator=None), WHOLE, Restarted.NO_PROOF),
 ]
 
 
 @pytest.mark.parametrize(("ask", "headers", "why"), [row[1:] for row in RESTARTED], ids=[row[0] for row in RESTARTED])
-def test_a_whole_file_in_answer_to_a_range_starts_from_zero_and_says_why(
-    ask: Ask, headers: dict[str, str], why: str
-) -> None:
+def test_a_whole_file_in_the_place_of_a_part_says_why(ask: Ask, headers: dict[str, str], why: Restarted) -> None:
     accepted = judge(ask, 200, headers, HERE)
-    assert (accepted.start, accepted.end) == (0, 100)
-    assert why in (accepted.restarted or "")
+    assert (accepted.start, accepted.end, accepted.restarted) == (0, 100, why)
+
+
+def test_every_reason_for_a_whole_file_was_seen() -> None:
+    assert {row[-1] for row in RESTARTED} == set(Restarted)
 
 
 REFUSED = [
@@ -237,7 +239,8 @@ def test_no_answer_is_accepted_that_starts_elsewhere_or_goes_too_far(
     assert accepted.start in (ask.start, 0)
     assert accepted.end is not None
     assert accepted.end <= 100
-    assert (accepted.restarted is not None) == (accepted.start != ask.start)
+    assert ask.end is not None
+    assert (accepted.restarted is not None) == (accepted.start < ask.start or accepted.end > ask.end)
     if status == 206:
         assert accepted.start == ask.start
         assert ask.end is not None

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from gemmalock.errors import NotFound, SizeMismatch, UpstreamChanged
-from gemmalock.ports import Ask, Listing, Probe
+from gemmalock.ports import Ask, Listing, Probe, Restarted
 from gemmalock.stopping import Stop
 
 
@@ -39,7 +39,8 @@ class MemorySource:
             raise UpstreamChanged(f"the source has ETag `{_tag(body)}`, the lock says `{ask.etag}`")
         if self.ranges:
             return MemoryAnswer(body, ask.start, len(body) if ask.end is None else ask.end, None, stop)
-        return MemoryAnswer(body, 0, len(body), "this source has no ranges" if ask.start else None, stop)
+        wants_part = ask.start > 0 or ask.end not in (None, len(body))
+        return MemoryAnswer(body, 0, len(body), Restarted.IGNORED if wants_part else None, stop)
 
     def close(self) -> None:
         pass
@@ -54,7 +55,7 @@ class MemorySource:
 class MemoryAnswer:
     """A body in memory."""
 
-    def __init__(self, body: bytes, start: int, end: int, restarted: str | None, stop: Stop) -> None:
+    def __init__(self, body: bytes, start: int, end: int, restarted: Restarted | None, stop: Stop) -> None:
         self.start = start
         self.end: int | None = end
         self.etag: str | None = _tag(body)

@@ -14,8 +14,8 @@ from gemmalock.errors import Interrupted
 from gemmalock.journal import CHUNK, Validator
 from gemmalock.stopping import Stop
 from gemmalock.transfer.lanes import Lanes
+from gemmalock.transfer.pieces import LARGE, piece_size
 from gemmalock.transfer.stretch import Stretch, split, steal
-from gemmalock.transfer.team import LARGE, piece_size
 
 HERE = ("https", "models.example.org", 443)
 THERE = ("https", "mirror.example.net", 443)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from gemmalock.errors import FileError, SizeMismatch
+from gemmalock.errors import FileError, NotFound, SizeMismatch, SourceError
 from gemmalock.journal import CHUNK
 from gemmalock.sources.http import HttpSource
+from gemmalock.transfer.attempts import FRESH_REDIRECTS
 from tests.servers.fileserver import WEAK, Content, FileServer
+from tests.servers.scripted import Exchange, ScriptedServer
 from tests.transfer.twins import Bench, digest, locked, some_bytes
 
 BODY = some_bytes(2 * CHUNK + 123_457)
@@ -80,3 +82,95 @@ def test_one_request_is_enough_for_a_good_server(bench: Bench, server: FileServe
     bench.fetch(locked(BODY, url=f"{server.origin}/gemma.gguf", etag=None), source)
     (request,) = server.requests
     assert (request.method, request.status, "range" in request.headers) == ("GET", 200, False)
+
+
+# --- signed links ------------------------------------------------------------------------------------------
+
+
+class Hub:
+    """A server that redirects to a link of its own with a signature. What each answers to a GET, in turn: a status, or
+    how many bytes of the body come before the connection breaks (None: all); the last one again and again."""
+
+    def __init__(self, *links: int | None) -> None:
+        self._links = list(links)
+        self.asked: list[str] = []
+
+    def __call__(self, exchange: Exchange) -> None:
+        """As ScriptedServer has it."""
+        self.asked.append(f"{exchange.request.path} {exchange.request.headers.get('range', 'whole')}")
+        if exchange.request.path == "/gemma.gguf":
+            exchange.answer(302, {"Location": f"/signed?until={len(self.asked)}"})
+            return
+        link = self._links.pop(0) if len(self._links) > 1 else self._links[0]
+        if link is not None and link < 1000:
+            exchange.answer(link, {}, b"Request has expired")
+            return
+        start, _ = exchange.range or (0, None)
+        fields = {"Content-Length": str(len(BODY) - start), "ETag": '"v1"'}
+        if start:
+            fields["Content-Range"] = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
+        exchange.head(206 if start else 200, fields).send(BODY[start : link and start + link])
+        if link is not None:
+            exchange.close()
+
+    @property
+    def parts(self) -> list[str]:
+        """The ranges that the links were asked for."""
+        return [asked.partition(" ")[2] for asked in self.asked if asked.startswith("/signed")]
+
+
+REST = f"bytes={CUT}-{len(BODY) - 1}"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 410])
+def test_a_signed_link_that_expires_is_had_anew_from_where_it_was(
+    bench: Bench, source: HttpSource, status: int
+) -> None:
+    hub = Hub(CUT, status, status, None)
+    with ScriptedServer(hub) as server:
+        fetched = bench.fetch(locked(BODY, url=f"{server.url}/gemma.gguf", etag=None), source)
+    assert (bench.bytes(), fetched.bytes_fetched, fetched.notes) == (BODY, len(BODY), ())
+    assert hub.parts == ["whole", REST, REST, REST]
+    assert len({asked for asked in hub.asked if asked.startswith("/signed")}) == 4, "each link is a fresh one"
+
+
+def test_a_signed_link_that_never_works_again_is_given_up_and_what_came_is_kept(
+    bench: Bench, source: HttpSource
+) -> None:
+    hub = Hub(CUT, 403)
+    with ScriptedServer(hub) as server, pytest.raises(SourceError) as caught:
+        bench.fetch(locked(BODY, url=f"{server.url}/gemma.gguf", etag=None), source)
+    assert caught.value.code == "forbidden"
+    assert hub.parts == ["whole", *[REST] * (1 + FRESH_REDIRECTS)]
+    assert bench.claim.journal(len(BODY)).kept == CUT
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 410])
+def test_a_link_that_refuses_at_first_is_not_asked_again(bench: Bench, source: HttpSource, status: int) -> None:
+    hub = Hub(status)
+    with ScriptedServer(hub) as server, pytest.raises(SourceError):
+        bench.fetch(locked(BODY, url=f"{server.url}/gemma.gguf", etag=None), source)
+    assert hub.parts == ["whole"]
+
+
+def test_a_link_to_what_is_not_there_any_more_has_not_expired(bench: Bench, source: HttpSource) -> None:
+    hub = Hub(CUT, 404)
+    with ScriptedServer(hub) as server, pytest.raises(NotFound):
+        bench.fetch(locked(BODY, url=f"{server.url}/gemma.gguf", etag=None), source)
+    assert hub.parts == ["whole", REST]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_without_a_redirect_has_not_expired(bench: Bench, source: HttpSource, status: int) -> None:
+    turns: list[int] = []
+
+    def script(exchange: Exchange) -> None:
+        turns.append(exchange.number)
+        if exchange.number:
+            exchange.answer(status)
+            return
+        exchange.head(200, {"Content-Length": str(len(BODY))}).send(BODY[:CUT]).close()
+
+    with ScriptedServer(script) as server, pytest.raises(SourceError):
+        bench.fetch(locked(BODY, url=f"{server.url}/gemma.gguf", etag=None), source)
+    assert len(turns) == 2

@@ -1,19 +1,14 @@
-"""The room's small rules: which bytes may be combined, how a cap on the rate is kept, and the digest of a file."""
+"""The room's small rules: which bytes may be combined, and when upstream has changed."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.errors import Interrupted
 from gemmalock.journal import CHUNK, Chunk, Validator
 from gemmalock.lockfile import is_strong
-from gemmalock.stopping import Stop
 from gemmalock.transfer.combine import changed, clash, doubtful, same_origin
-from gemmalock.transfer.pace import RateLimit
 from tests.transfer.twins import ETAG, ORIGIN, URL, locked
 
 CDN = "https://cdn.example.net"
@@ -101,54 +96,3 @@ def test_when_upstream_seems_to_have_changed(etag: str | None, found: Validator,
 )
 def test_an_origin_is_scheme_host_and_port(one: str, other: str, same: bool) -> None:
     assert same_origin(one, other) is same
-
-
-# --- the rate ----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Sleeper(Stop):
-    """A stop whose waiting only moves a clock."""
-
-    now: float = 100.0
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def wait(self, seconds: float) -> None:
-        """Let the time pass."""
-        self.check()
-        self.now += seconds
-
-
-@given(st.lists(st.tuples(st.integers(1, 100_000), st.floats(0, 3)), min_size=1, max_size=40))
-def test_a_rate_is_kept_over_any_time(pieces: list[tuple[int, float]]) -> None:
-    stop = Sleeper()
-    limit = RateLimit(50_000, clock=lambda: stop.now)
-    began, moved = stop.now, 0
-    for count, pause in pieces:
-        limit.take(count, stop)
-        moved += count
-        assert moved <= 50_000 * (stop.now - began + 0.1) + 1
-        stop.now += pause
-
-
-def test_a_rate_is_reached_by_who_never_pauses() -> None:
-    stop = Sleeper()
-    limit = RateLimit(50_000, clock=lambda: stop.now)
-    for _ in range(100):
-        limit.take(limit.step, stop)
-    assert stop.now - 100.0 == pytest.approx(100 * limit.step / 50_000, rel=0.02)
-
-
-def test_waiting_for_the_line_ends_with_the_wish_to_stop() -> None:
-    stop = Stop()
-    stop.set()
-    with pytest.raises(Interrupted):
-        RateLimit(1).take(1000, stop)
-
-
-@pytest.mark.parametrize("rate", [0, -1])
-def test_a_rate_that_moves_nothing_is_no_rate(rate: int) -> None:
-    with pytest.raises(ValueError, match="moves nothing"):
-        RateLimit(rate)

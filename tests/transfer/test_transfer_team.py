@@ -15,8 +15,8 @@ from gemmalock.ports import Ask
 from gemmalock.sources.http import HttpAnswer, HttpSource
 from gemmalock.stopping import Stop
 from gemmalock.transfer.lanes import Lanes
+from gemmalock.transfer.pieces import LARGE
 from gemmalock.transfer.ranges import AHEAD
-from gemmalock.transfer.team import LARGE
 from tests.servers.fileserver import WEAK, Content, FileServer
 from tests.transfer.twins import Bench, Reply, digest, locked, patient, some_bytes
 
@@ -85,6 +85,20 @@ def test_a_file_that_is_not_large_is_asked_for_at_once(bench: Bench, server: Fil
     server.files[URL].throttle = 16 * CHUNK
     over(bench, None).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
     assert ranges_asked(server) == ["whole"]
+
+
+def test_a_mirror_is_asked_beside_a_slow_server(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    body = some_bytes(LARGE)
+    server.files[URL] = Content(body, throttle=8 * CHUNK)
+    with FileServer({URL: Content(body, etag='"of the mirror"')}) as mirror:
+        file = locked(body, url=server.origin + URL, etag=None, mirrors=(mirror.origin + URL,))
+        fetched = over(bench, 3).fetch(file, source)
+        assert mirror.bytes_served(URL) > 0
+        tags = {request.headers["if-range"] for request in mirror.requests if "if-range" in request.headers}
+        assert tags <= {'"of the mirror"'}
+    assert server.bytes_served(URL) > 0
+    assert (bench.bytes() == body, fetched.notes) == (True, ())
+    assert {chunk.validator.origin for chunk in fetched.chunks} == {server.origin, mirror.origin}
 
 
 def test_a_fast_connection_is_left_alone(

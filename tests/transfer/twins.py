@@ -12,7 +12,7 @@ from gemmalock.errors import ConnectionFailed, RangeRefused, SourceError
 from gemmalock.journal import CHUNK, Journal, read_journal
 from gemmalock.lockfile import LockedFile
 from gemmalock.plan import TaskRecord
-from gemmalock.ports import Ask, Listing, Probe, Salvage, Source
+from gemmalock.ports import Ask, Listing, Probe, Restarted, Salvage, Source
 from gemmalock.stopping import Stop
 from gemmalock.transfer.fetch import Fetched, Terms, fetch
 
@@ -74,7 +74,7 @@ class Reply:
 class ScriptedAnswer:
     """An open body, as ports.Answer has it."""
 
-    def __init__(self, reply: Reply, start: int, end: int | None, restarted: str | None) -> None:
+    def __init__(self, reply: Reply, start: int, end: int | None, restarted: Restarted | None) -> None:
         self.start, self.end, self.restarted = start, end, restarted
         self.etag, self.origin = reply.etag, reply.origin
         self.delimited = True
@@ -132,8 +132,7 @@ class ScriptedSource:
             raise RangeRefused("the server answered 416")
         start, end, restarted = ask.start + reply.shift, ask.end, None
         if reply.whole and ranged:
-            restarted = "the server sent the whole file" if ask.start else None
-            start, end = 0, ask.size
+            start, end, restarted = 0, ask.size, Restarted.IGNORED
         if reply.short is not None and end is not None:
             end = min(end, start + reply.short)
         answer = ScriptedAnswer(reply, start, None if reply.endless else end, restarted)
