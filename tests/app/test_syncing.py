@@ -180,10 +180,24 @@ def test_every_plan_says_where_a_stray_goes_as_the_act_does(desk: Desk, mode: st
     assert plans == [act] * 4
 
 
-def _prune(desk: Desk, *, dry_run: bool) -> tuple[gemmalock.Pruned, ...]:
+def _prune(desk: Desk, *, dry_run: bool, adopt: bool = False) -> tuple[gemmalock.Pruned, ...]:
     """What `gemmalock prune` takes out."""
     session = begin(Call(desk.project.folder))
-    return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run)).pruned
+    return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run, adopt=adopt)).pruned
+
+
+def test_a_prune_that_would_be_refused_is_refused_as_a_dry_run_too(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    root = desk.project.folder / "models"
+    root.mkdir()
+    (root / "mine").write_text("mine")
+    for dry_run in (True, False):
+        with pytest.raises(RunRefused, match="no ledger says"):
+            _prune(desk, dry_run=dry_run)
+    for dry_run in (True, False):
+        assert [gone.path for gone in _prune(desk, dry_run=dry_run, adopt=True)] == ["models/mine"]
+        assert (root / "mine").exists() == dry_run
 
 
 @pytest.mark.parametrize("verb", ["lock", "sync"])
