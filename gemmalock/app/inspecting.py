@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.app.papers import Papers
@@ -12,7 +13,7 @@ from gemmalock.errors import DigestMismatch, FileError, NotFound, ReadWriteFaile
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
-from gemmalock.plan import Action, FilePlan, Place, ResumeStatus, plan
+from gemmalock.plan import Action, FilePlan, Place, Plan, ResumeStatus, plan
 from gemmalock.ports import UNPROVABLE, PlaceSight, PruneResult
 
 _HASH_HINT = "run `gemmalock lock --hash` to have its digest in the lock"
@@ -124,18 +125,36 @@ def _card(node: Node) -> str:
     return f"{stated}, and the tags are {tags}" if tags else stated
 
 
-def find_path(workshop: Workshop, papers: Papers, wanted: str) -> tuple[Path, bool]:
-    """The local path of a model's folder or of one of its files (`MODEL` or `MODEL::FILE`), and whether it is in
-    place. Raises NotFound for a name that the lock does not have."""
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """Where a model or a file of it is to be on this disk; `missing`: why it is not there, or None where it is."""
+
+    place: Path
+    missing: FileError | None
+
+
+def find_path(workshop: Workshop, papers: Papers, wanted: str) -> LocalPath:
+    """The local path of a model's folder or of one of its files (`MODEL` or `MODEL::FILE`). Raises NotFound for a name
+    that the lock does not have."""
     lock = papers.required_lock()
     workshop.lock = lock
     nodes = _wanted(lock, wanted)
     folder = workshop.project.folder
     planned = plan(nodes, look(nodes, workshop))
-    in_place = all(file.resume_status is ResumeStatus.FILE_COMPLETE for file in planned.files)
-    if "::" in wanted.removeprefix("gemmalock.yaml::"):
-        return folder / nodes[0].path, in_place
-    return folder / _common_folder(nodes), in_place
+    is_file = "::" in wanted.removeprefix("gemmalock.yaml::")
+    return LocalPath(folder / (nodes[0].path if is_file else _common_folder(nodes)), _missing(planned, wanted))
+
+
+def _missing(planned: Plan, wanted: str) -> FileError | None:
+    """Why not every file of a plan is in place, or None where it is. A failed look is told before an absence."""
+    from gemmalock.executor import refused
+
+    for file in planned.files:
+        if file.action is Action.REFUSE:
+            return refused(file)
+    if all(file.resume_status is ResumeStatus.FILE_COMPLETE for file in planned.files):
+        return None
+    return NotFound(f"`{wanted}` is not in place", hint="run `gemmalock sync`")
 
 
 def _wanted(lock: Lock, wanted: str) -> tuple[Node, ...]:
@@ -160,8 +179,3 @@ def _common_folder(nodes: Iterable[Node]) -> str:
     """The model's folder: what is left of a file's path without its name in the model."""
     first = next(iter(nodes))
     return first.path.removesuffix(first.file.name).rstrip("/")
-
-
-def exit_of_path(in_place: bool) -> ExitCode:
-    """The exit code of `path`."""
-    return ExitCode.OK if in_place else ExitCode.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from gemmalock import app as front_door
 from gemmalock.cli.program import COMMANDS
 from gemmalock.codec.report_json import report_problems
+from gemmalock.errors import PermissionRefused
+from gemmalock.roots.looker import Looker
 from tests.cli.conftest import LARGE, Here, Shop
 from tests.running import Finished, Gemmalock, Project, environment
 
@@ -268,6 +272,21 @@ def test_a_failure_is_a_report_with_codes_and_a_message_for_people(
     assert plain.code == code
     assert "Traceback" not in plain.out + plain.err
     assert not codes or "error: " in plain.err
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma::model.gguf"])
+def test_path_tells_a_failed_look_from_an_absence(shop: Shop, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced(shop)
+
+    def denied(self: Looker, path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(Looker, "_lstat", denied)
+    (error,) = shop.report("path", name, code=1)["errors"]
+    assert error["code"] == "permission"
+    assert error["message"] in {file["reason"] for file in shop.report("status")["files"]}
+    with pytest.raises(PermissionRefused):
+        front_door.path(name, shop.project.folder)
 
 
 def test_rot_in_the_store_is_found_once_and_put_aside(shop: Shop) -> None:
