@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import gemmalock
+from gemmalock import durable
 from gemmalock.app.caring import PruneOptions, run_prune
 from gemmalock.app.inspecting import run_list
 from gemmalock.app.session import Call, begin
@@ -314,6 +316,55 @@ def test_the_report_of_an_interrupted_run_says_so(desk: Desk) -> None:
     report = desk.sync(stop=stop)
     assert (report.exit_code, [error.code for error in report.errors]) == (2, ["interrupted"])
     assert "again to go on" in report.errors[0].hint
+
+
+def test_a_sync_that_cannot_write_the_lock_at_its_end_tells_what_was_done(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    stray = desk.project.folder / "models/mine"
+    stray.parent.mkdir()
+    stray.write_text("mine")
+
+    write = durable.write_file
+
+    def denied(path: Path, text: bytes, *, mode: int = 0o600) -> None:
+        if path == desk.project.lock:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        write(path, text, mode=mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write_file", denied)
+        report = desk.sync(adopt=True)
+    assert report.exit_code == 1
+    assert [error.code for error in report.errors] == ["permission"]
+    assert "gemmalock.lock" in report.errors[0].message
+    assert {file.outcome.value for file in report.files} == {"done"}
+    assert report.bytes_fetched == len(LARGE)
+    assert report.lock is not None
+    assert not report.lock.changed
+    assert report.pruned == ()
+    assert stray.exists()
+    desk.server.forget()
+    assert desk.sync().lock == gemmalock.LockChange("gemmalock.lock", changed=True)
+    assert desk.server.requests == ()
+
+
+def test_a_sync_that_cannot_write_a_ledger_tells_what_was_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    write = durable.replace_at
+
+    def full(folder: int, name: str, text: bytes, mode: int) -> None:
+        if b"small.json" in text:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        write(folder, name, text, mode)
+
+    monkeypatch.setattr("gemmalock.roots.book.replace_at", full)
+    report = desk.sync()
+    assert (report.exit_code, [error.code for error in report.errors]) == (1, ["no_space"])
+    assert [file.outcome.value for file in report.files] == ["done"]
 
 
 @pytest.mark.parametrize(
