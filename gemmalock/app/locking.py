@@ -187,6 +187,7 @@ def _outcome(pin: Pinned, root: str, ending: tuple[Outcome, str]) -> FileOutcome
         outcome=outcome,
         error=ErrorNote.of(pin.error) if pin.error is not None else None,
         verb=verb,
+        notes=pin.error.notes if pin.error is not None else (),
     )
 
 
