@@ -426,6 +426,37 @@ def test_an_interruption_outside_of_a_run_is_exit_code_2_and_no_traceback(shop: 
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        ("gemmalock.cli.boundary",),
+        ("gemmalock.cli.boundary", "gemmalock.cli.state"),
+        ("gemmalock.cli.commands.sync_command",),
+        ("gemmalock.app.syncing",),
+        ("gemmalock.cli.commands.sync_command", "gemmalock.cli.page", "gemmalock.codec.report_json"),
+    ],
+)
+def test_a_run_that_is_interrupted_while_it_loads_has_its_report(
+    shop: Shop, name: str, moments: tuple[str, ...]
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name in {moments!r}:\n            os.kill(os.getpid(), signal.{name})\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from gemmalock.cli import main\nmain(sys.argv[1:])\n"
+    )
+    done = Gemmalock(shop.project.folder, (sys.executable, "-c", code))("sync", "--json")
+    assert done.code == 2, done.err
+    assert report_problems(done.out) == []
+    assert done.json()["exit_code"] == 2
+    assert [error["code"] for error in done.json()["errors"]] == ["interrupted"]
+    assert "Traceback" not in done.err
+    assert not shop.project.lock.exists()
+
+
 def test_an_interrupted_verify_is_exit_code_2(shop: Shop) -> None:
     synced(shop)
     code = (
