@@ -47,6 +47,18 @@ class Ending:
             with self._noted():
                 root.save()
 
+    def remember_links(self) -> tuple[str, ...]:
+        """Note the roots that link to the store and that it does not know: they were moved or copied since they were
+        filled, and `cache prune` would take what they link to. What would not be noted, as warnings."""
+        told = []
+        for _, root in self.workshop.roots():
+            try:
+                if root.saw_links and self.workshop.store.has_to_remember(root.folder):
+                    self.workshop.store.remember_root(root.folder)
+            except FileError as error:
+                told.append(f"`cache prune` may take what `{root.folder}` links to: {error.message}")
+        return tuple(told)
+
     def learn(self) -> bool:
         """Enter learned digests into the lock; whether it was written. Where another one stands there by now (another
         sync, a `git checkout`), those of its tasks that are ours are entered into that one; then nothing is pruned."""

@@ -96,6 +96,7 @@ class Sync:
             return self._planned_report(ready, planned, pruning)
         ending = Ending(self.workshop, self.papers, self._carried_out(planned))
         ending.save()
+        unknown = ending.remember_links()
         if self.options.mode is Mode.DEFAULT:
             changed = ending.learn() or changed
         pruned = ending.prune(pruning)
@@ -114,6 +115,7 @@ class Sync:
                 *_not_pruned(ending.code, pruning),
                 *pruning_warnings(pruning),
                 *untidy,
+                *unknown,
                 *root_warnings(self.workshop),
             ),
         )

@@ -11,7 +11,7 @@ import pytest
 
 import gemmalock
 from gemmalock import durable
-from gemmalock.app.caring import PruneOptions, run_prune
+from gemmalock.app.caring import CachePruneOptions, PruneOptions, run_cache_prune, run_prune
 from gemmalock.app.inspecting import run_list
 from gemmalock.app.session import Call, begin
 from gemmalock.errors import RunRefused
@@ -130,9 +130,10 @@ def test_a_link_mode_that_cannot_be_had_is_an_error_or_exact(desk: Desk, mode: s
         assert (placed.lstat().st_nlink > 1) == (mode == "hardlink")
 
 
-def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("mode", ["auto", "symlink"])
+def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk, mode: str) -> None:
     desk.declare("small.json", "large.gguf")
-    desk.sync()
+    desk.sync(link_mode=mode)
     desk.sync()
     places = [desk.project.folder, Path(os.environ["GEMMALOCK_STORE"])]
 
@@ -146,6 +147,35 @@ def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
     assert {file.outcome.value for file in desk.sync().files} == {"skipped"}
     assert state() == before
     assert desk.server.requests == ()
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_a_moved_or_copied_root_links_to_is_kept_by_cache_prune(desk: Desk, tmp_path: Path, copied: bool) -> None:
+    desk.declare("small.json", "large.gguf")
+    desk.sync(link_mode="symlink")
+    there = tmp_path / "there"
+    if copied:
+        shutil.copytree(desk.project.folder, there, symlinks=True)
+        shutil.rmtree(desk.project.folder)
+    else:
+        desk.project.folder.rename(there)
+    assert {file.outcome.value for file in gemmalock.sync(there).files} == {"skipped"}
+    session = begin(Call(there))
+    assert run_cache_prune(session.workshop, CachePruneOptions()).facts[0] == ("objects", 0)
+    assert (there / "models/m/large.gguf").read_bytes() == LARGE
+
+
+def test_a_store_that_cannot_be_told_of_a_moved_root_is_a_warning(desk: Desk, tmp_path: Path) -> None:
+    desk.declare("small.json")
+    desk.sync(link_mode="symlink")
+    there = tmp_path / "there"
+    desk.project.folder.rename(there)
+    roots = Path(os.environ["GEMMALOCK_STORE"]) / "roots"
+    shutil.rmtree(roots)
+    roots.write_text("in the way")
+    report = gemmalock.sync(there)
+    assert report.ok
+    assert any("`cache prune` may take what" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("command", ["sync", "sync --check", "sync --dry-run", "status"])
