@@ -15,19 +15,22 @@ from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError, GemmalockError, Interrupted, LockInvalid, LockMissing, RunRefused
-from gemmalock.lockfile import Lock
+from gemmalock.lockfile import Lock, Node
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, Outcome, exit_code_of
+from gemmalock.plan import Place
 from gemmalock.ports import PruneResult
 
 
 @dataclass
 class Ending:
-    """One run's end, after these outcomes. `errors`: what went wrong in it so far."""
+    """One run's end, after these outcomes. `errors`: what went wrong in it so far; `is_tidy`: whether there is nothing
+    that the next run has to tidy up."""
 
     workshop: Workshop
     papers: Papers
     outcomes: tuple[FileOutcome, ...]
     errors: list[GemmalockError] = field(default_factory=list)
+    is_tidy: bool = True
 
     @property
     def code(self) -> ExitCode:
@@ -79,24 +82,35 @@ class Ending:
                 return prune_roots(self.workshop, self.papers, pruning)
         return PruneResult()
 
-    def tidy(self, lock: Lock, *, acted: bool) -> tuple[str, ...]:
-        """Drop the task records that this lock no longer names, and empty the old trash, if the run `acted` or did
-        something to a file. What would not go, as warnings: what was asked for is done."""
-        acted = acted or any(outcome.outcome is not Outcome.SKIPPED for outcome in self.outcomes)
-        if not acted or exit_code_of(self.outcomes) is not ExitCode.OK:
+    def tidy(self, lock: Lock, *, due: bool) -> tuple[str, ...]:
+        """Drop the task records that are of no use any more, and empty the old trash, where that is `due` or something
+        was done to a file. What would not go, as warnings: what was asked for is done."""
+        due = due or any(outcome.outcome is not Outcome.SKIPPED for outcome in self.outcomes)
+        if not due or exit_code_of(self.outcomes) is not ExitCode.OK:
             return ()
         try:
             self._sweep(lock)
         except FileError as error:
+            self.is_tidy = False
             return (error.message,)
         return ()
 
     def _sweep(self, lock: Lock) -> None:
-        live = frozenset(node.file.task_id for node in lock.nodes())
-        self.workshop.registry.sweep(self.workshop.lock_path, live)
+        """Drop the records of what this lock does not name, and of what is in place without them: whoever hashed a file
+        for the lock may have been killed on the way."""
+        registry = self.workshop.registry
+        named = frozenset(node.file.task_id for node in lock.nodes())
+        begun = registry.begun(named)
+        absent = {node.file.task_id for node in lock.nodes() if node.file.task_id in begun and not self._stands(node)}
+        registry.sweep(self.workshop.lock_path, named - (begun - absent))
+        # What somebody works on may be left behind by him.
+        self.is_tidy = not any(task.holder for task in registry.tasks() if task.task_id in begun - absent)
         for _, root in self.workshop.roots():
             if root.folder.is_dir():
                 root.purge_trash(time.time())
+
+    def _stands(self, node: Node) -> bool:
+        return self.workshop.root(node.manifest.path).look(node.file, verify=False).place is Place.KNOWN
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:

@@ -100,8 +100,10 @@ class Sync:
         if self.options.mode is Mode.DEFAULT:
             changed = ending.learn() or changed
         pruned = ending.prune(pruning)
-        untidy = ending.tidy(ready.lock, acted=changed or bool(pruned.pruned))
-        self._remember()
+        fresh = not (ready.known or self.options.frozen)
+        untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
+        if ending.is_tidy:
+            self._remember()
         return Report(
             "sync",
             ending.code,
