@@ -76,10 +76,9 @@ class Ending:
         return False
 
     def prune(self, pruning: Pruning) -> PruneResult:
-        """Prune, if all went well so far."""
-        if self.code is ExitCode.OK:
-            with self._noted():
-                return prune_roots(self.workshop, self.papers, pruning)
+        """Prune, if all went well so far; else say of every stray that it stays."""
+        with self._noted():
+            return prune_roots(self.workshop, self.papers, pruning.after(self.code))
         return PruneResult()
 
     def tidy(self, lock: Lock, *, due: bool) -> tuple[str, ...]:

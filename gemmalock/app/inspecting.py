@@ -24,7 +24,7 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     """What sync would do and why, a line a file. Asks no source."""
     # What the others here have no use for; `verify` of a small model would mostly wait for it.
     from gemmalock.app.locking import Mode, ready_lock
-    from gemmalock.app.pruning import Pruning, pruning_warnings
+    from gemmalock.app.pruning import SELECTED, Pruning, pruning_warnings
 
     ready = ready_lock(workshop, papers, Mode.AS_IS)
     workshop.lock = ready.lock
@@ -33,7 +33,9 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     outcomes = tuple(_status(file) for file in planned.files)
     warnings = [f"the lock is stale: {drift}" for drift in ready.stale]
     pruned = PruneResult()
-    if not selection.given:
+    if selection.given:
+        pruned = Pruning.unwanted(workshop, SELECTED, {node.manifest.path for node in nodes}).preview(workshop)
+    else:
         try:
             pruning = Pruning.of(workshop, adopt=False)
             pruned = pruning.preview(workshop)

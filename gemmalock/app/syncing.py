@@ -10,7 +10,7 @@ from gemmalock.app.ending import Ending
 from gemmalock.app.entering import enter_roots, leave_roots
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, pruning_warnings, root_warnings
+from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
@@ -128,10 +128,15 @@ class Sync:
         return look(nodes, self.workshop)
 
     def _pruning(self) -> Pruning:
-        """What would be pruned. Raises RunRefused before anything is changed, where pruning would be a mistake."""
-        options = self.options
-        wanted = not (options.no_prune or self.selection.given)
-        return Pruning.of(self.workshop, adopt=options.adopt, allow_empty=options.allow_empty) if wanted else Pruning()
+        """What is to become of the strays. Raises RunRefused before anything is changed, where pruning would be a
+        mistake. A selection has its own roots looked at, no others."""
+        options, workshop = self.options, self.workshop
+        if self.selection.given:
+            nodes = self.selection.of(workshop.lock.nodes())
+            return Pruning.unwanted(workshop, SELECTED, {node.manifest.path for node in nodes})
+        if options.no_prune:
+            return Pruning.unwanted(workshop, NOT_WANTED)
+        return Pruning.of(workshop, adopt=options.adopt, allow_empty=options.allow_empty)
 
     def _carried_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
         """What came of a plan. Where that is an error, what was placed until then is saved first."""

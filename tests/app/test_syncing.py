@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from gemmalock.app.session import Call, begin
 from gemmalock.errors import RunRefused
 from gemmalock.stopping import Stop
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
+from tests.running import run_tool
 from tests.servers.fileserver import Content
 
 
@@ -79,6 +81,83 @@ def test_what_keep_names_is_left_and_said(desk: Desk) -> None:
     assert [gone.path for gone in report.pruned] == ["models/c.bin"]
     assert {stray.path for stray in report.strays_kept} == {"models/a.txt", "models/notes/b.md"}
     assert (root / "notes/b.md").read_text() == "notes/b.md"
+
+
+RUNS: dict[str, tuple[dict[str, Any], str]] = {
+    "no prune": ({"no_prune": True}, "`--no-prune` was given"),
+    "no prune, dry": ({"no_prune": True, "dry_run": True}, "`--no-prune` was given"),
+    "selection": ({"select": ["gemmalock.yaml::m::small.json"]}, "a run with a selection prunes nothing"),
+    "folder": ({"select": ["."]}, "a run with a selection prunes nothing"),
+    "failure": ({}, "a run in which something failed prunes nothing"),
+    "interruption": ({}, "an interrupted run prunes nothing"),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_that_keeps_strays_lists_them_with_the_reason(
+    desk: Desk, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.declare("small.json", "large.gguf")
+    settings(desk, 'keep = ["*.txt"]\n')
+    desk.lock()
+    root = desk.project.folder / "models"
+    (root / "old").mkdir(parents=True)
+    for name in ("a.txt", "old/b.bin", "tracked.bin"):
+        (root / name).write_text(name)
+    for words in (["init", "-q"], ["add", "-f", str(root / "tracked.bin")]):
+        run_tool(["git", *words], desk.project.folder)
+    if run == "failure":
+        del desk.server.files["/large.gguf"]
+    options, why = RUNS[run]
+    stop = Stop()
+    tag = desk.server.files["/large.gguf"].etag_now() if run == "interruption" else None
+
+    def stopping() -> str | None:
+        stop.set()
+        return tag
+
+    if run == "interruption":
+        desk.server.files["/large.gguf"].etag = stopping
+    # Without a ledger, only a run that may prune has to be told to.
+    report = desk.sync(**options, stop=stop, adopt=run in ("failure", "interruption"))
+    assert report.exit_code == {"failure": 1, "interruption": 2}.get(run, 0)
+    assert {(stray.path, stray.reason) for stray in report.strays_kept} == {
+        ("models/a.txt", "a `keep` setting names it"),
+        ("models/old/b.bin", why),
+        ("models/tracked.bin", "git tracks it"),
+    }
+    assert report.pruned == ()
+    assert (root / "old/b.bin").exists()
+
+
+def test_status_lists_the_strays_that_a_selection_would_keep(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.sync()
+    (desk.project.folder / "models/mine").write_text("mine")
+    report = gemmalock.status(desk.project.folder, select=["gemmalock.yaml::m"])
+    assert [(stray.path, stray.reason) for stray in report.strays_kept] == [
+        ("models/mine", "a run with a selection prunes nothing")
+    ]
+    assert gemmalock.status(desk.project.folder).strays_kept == ()
+
+
+def test_a_root_that_would_not_be_looked_into_is_listed_as_kept(desk: Desk, tmp_path: Path) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    (tmp_path / "elsewhere").mkdir()
+    (desk.project.folder / "models").symlink_to(tmp_path / "elsewhere")
+    report = desk.sync(no_prune=True)
+    (kept,) = report.strays_kept
+    assert kept.path == "models"
+    assert "symbolic link" in kept.reason
+    assert not any("not pruning" in warning for warning in report.warnings)
+
+
+def test_a_selection_that_fits_nothing_changes_nothing(desk: Desk) -> None:
+    desk.declare("small.json")
+    with pytest.raises(gemmalock.NothingCollected):
+        desk.sync(select=["gemmalock.yaml::other"])
+    assert not desk.project.lock.exists()
 
 
 def test_an_interrupted_or_failed_run_says_that_it_does_not_prune(desk: Desk) -> None:
