@@ -50,6 +50,11 @@ class GemmalockError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the report: what happened on the way to the error (`add_note`, PEP 678)."""
+        return tuple(getattr(self, "__notes__", ()))
+
 
 # --- what people wrote -------------------------------------------------------------------------------------
 

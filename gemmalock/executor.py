@@ -178,11 +178,13 @@ class _Job:
                 if acts > MAX_ACTS:
                     raise Busy("the file kept changing while it was put in place")
                 step = plan_file(step.node, look_at(step.node, self.crew.machine))
-        except Interrupted:
+        except Interrupted as interruption:
             self._count_what_is_here()
+            self.notes.extend(interruption.notes)
             return self._outcome(Outcome.CANCELLED, began, verb="CANCELLED")
         except FileError as error:
             self._count_what_is_here()
+            self.notes.extend(error.notes)
             return failed(self.file, error, **self._figures(began))
         return self._outcome(Outcome.DONE, began, verb=self.verb)
 

@@ -1,7 +1,8 @@
 """What was found to agree once is remembered by its bytes, never by time.
 
 `<root>/.gemmalock/memo` holds one digest: of a manifest's bytes, a lock's bytes and the settings that judge
-them, when they were last read in full and found to belong together. A run with nothing to do reads no YAML.
+them, when they were last read in full and found to belong together. A run with nothing to do reads no YAML, and does
+not look for task records that are of no use any more: who may leave one behind forgets the memo first.
 
 A memo counts only beside the very ledger that it was written for, by that file's inode and time stamp: bytes that came
 by git or from an archive vouch for nothing, whoever computed the digest.
@@ -49,6 +50,14 @@ def remember(root: Path, key: str) -> None:
     if folder.is_dir() and not folder.is_symlink() and not agreed(root, key):
         with contextlib.suppress(OSError, DiskError):
             write_file(folder / NAME, _sealed(key, folder))
+
+
+def forget(root: Path) -> None:
+    """Let the next run look at everything. Where that cannot be had, nothing is lost but tidiness."""
+    folder = root / ".gemmalock"
+    if not folder.is_symlink():
+        with contextlib.suppress(OSError):
+            (folder / NAME).unlink()
 
 
 def _sealed(key: str, folder: Path) -> bytes:

@@ -20,6 +20,7 @@ from gemmalock.errors import (
     Forbidden,
     NoSpace,
     PermissionRefused,
+    RangeRefused,
     ReadWriteFailed,
     UpstreamChanged,
 )
@@ -336,6 +337,48 @@ def test_what_a_failed_file_received_is_in_its_figures(bank: Bank) -> None:
     bank.source.files[f"{HERE}/a.gguf"] = BODY[::-1]
     (outcome,) = bank.run(node).values()
     assert (outcome.outcome, outcome.bytes_kept, outcome.bytes_fetched) == (Outcome.FAILED, 0, len(BODY))
+
+
+def test_a_restart_that_fails_too_says_what_was_lost_and_why(bank: Bank) -> None:
+    node = bank.publish("a.gguf", BODY)
+    claim = bank.registry.claim(node, bank.lock_path)
+    put_partial(claim.folder, BODY[:3000], etag=node.file.etag)
+    claim.release()
+
+    def refuse(ask: Ask) -> None:
+        raise RangeRefused("the server answered 416") if ask.start else Forbidden("403")
+
+    bank.source.before_open = refuse
+    (outcome,) = bank.run(node).values()
+    assert (outcome.outcome, outcome.bytes_kept, outcome.bytes_here) == (Outcome.FAILED, 0, 0)
+    assert outcome.error is not None
+    assert outcome.error.code == "forbidden"
+    assert outcome.notes == ("started again from zero, 3000 bytes were lost: the server answered 416",)
+
+
+def test_a_file_that_goes_on_past_its_size_says_what_was_thrown_away(bank: Bank) -> None:
+    node = bank.publish("a.gguf", BODY)
+    claim = bank.registry.claim(node, bank.lock_path)
+    put_partial(claim.folder, BODY[:3000], etag=node.file.etag)
+    claim.release()
+    honest = bank.source.open
+
+    def endless(ask: Ask, stop: Stop) -> Answer:
+        answer = honest(ask, stop)
+        read = answer.readinto
+
+        def readinto(buffer: memoryview) -> int:
+            return read(buffer) or len(buffer[:1])
+
+        answer.end, answer.readinto = None, readinto  # type: ignore[method-assign]
+        return answer
+
+    bank.source.open = endless  # type: ignore[method-assign]
+    (outcome,) = bank.run(node).values()
+    assert outcome.error is not None
+    assert outcome.error.code == "size_mismatch"
+    assert outcome.bytes_here == 0
+    assert "were thrown away: the file goes on past its locked size" in outcome.notes[-1]
 
 
 ERRORS = [

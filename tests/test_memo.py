@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.memo import NAME, agreed, agreement, remember
+from gemmalock.memo import NAME, agreed, agreement, forget, remember
 from gemmalock.version import VERSION
 
 KEY = agreement(b"manifest", b"lock", "http=False")
@@ -31,6 +31,21 @@ def test_what_was_remembered_agrees_and_nothing_else(root: Path) -> None:
     remember(root, KEY)
     assert agreed(root, KEY)
     assert not agreed(root, agreement(b"manifest", b"lock", "http=True"))
+
+
+def test_what_was_forgotten_agrees_no_more(root: Path) -> None:
+    forget(root)
+    remember(root, KEY)
+    forget(root)
+    assert not agreed(root, KEY)
+
+
+def test_forgetting_goes_through_no_link(root: Path, tmp_path: Path) -> None:
+    remember(root, KEY)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/.gemmalock").symlink_to(root / ".gemmalock")
+    forget(tmp_path / "other")
+    assert agreed(root, KEY)
 
 
 def test_only_the_last_agreement_is_remembered(root: Path) -> None:

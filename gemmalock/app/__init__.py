@@ -66,14 +66,15 @@ def verify(folder: Folder = ".", *, select: Sequence[str] = (), stop: Stop | Non
 
 
 def path(name: str, folder: Folder = ".", **settings: object) -> Path:
-    """Where `MODEL` (its folder) or `MODEL::FILE` is on this disk. Raises NotFound where it is not in place."""
+    """Where `MODEL` (its folder) or `MODEL::FILE` is on this disk. Raises NotFound where it is not in place, and
+    another FileError where the disk would not say."""
     from gemmalock.app.inspecting import find_path
 
     session = _session(folder, (), settings_of("path", settings), None)
-    place, in_place = find_path(session.workshop, session.papers, name)
-    if not in_place:
-        raise NotFound(f"`{name}` is not in place", hint="run `gemmalock sync`")
-    return place
+    found = find_path(session.workshop, session.papers, name)
+    if found.missing is not None:
+        raise found.missing
+    return found.place
 
 
 def resume_status(file: File, folder: Folder = ".", **settings: object) -> ResumeStatus:

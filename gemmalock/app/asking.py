@@ -17,6 +17,7 @@ from gemmalock.durable import write_all
 from gemmalock.errors import Busy, FileError, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
+from gemmalock.memo import forget
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 from gemmalock.ports import Answer, Ask, Claim, Listing, Probe, Source
 from gemmalock.resolver import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
@@ -30,11 +31,12 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """resolver.Asker over this machine's sources, for one manifest."""
+    """resolver.Asker over this machine's sources, for one manifest; `root` is its managed folder."""
 
     workshop: Workshop
     manifest_path: str
     wish: Wish
+    root: Path
     _learned: Shared[Learned] = field(default_factory=Shared)
 
     def probe(self, file: Unlocked) -> Probe:
@@ -113,6 +115,8 @@ class Questions:
     def _learn_as_task(self, file: Unlocked, size: int, etag: str | None) -> Learned:
         locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=None)
         node = self._node(file, locked)
+        # Killed from here on, this leaves a task whose file may be in place: the next sync has to look for it.
+        forget(self.root)
         claim = self._claimed(node)
         try:
             # A digest that is to be learned anew is not asked of those who learned it before.

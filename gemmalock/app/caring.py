@@ -33,7 +33,7 @@ def run_prune(workshop: Workshop, papers: Papers, options: PruneOptions) -> Repo
     change = LockChange(LOCK_NAME, changed=False)
     if not any(True for _ in lock.nodes()) and not options.allow_empty:
         raise RunRefused("the lock lists no file, so everything would be pruned", hint="`--allow-empty` does that")
-    pruning = Pruning.of(workshop, adopt=options.adopt or options.dry_run, allow_empty=options.allow_empty)
+    pruning = Pruning.of(workshop, adopt=options.adopt, allow_empty=options.allow_empty)
     if options.dry_run:
         seen = pruning.preview(workshop)
         facts = (("dry_run", True),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.app.papers import Papers
@@ -12,7 +13,7 @@ from gemmalock.errors import DigestMismatch, FileError, NotFound, PolicyRefused,
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
-from gemmalock.plan import Action, FilePlan, Place, ResumeStatus, plan
+from gemmalock.plan import Action, FilePlan, Place, Plan, ResumeStatus, plan
 from gemmalock.ports import PlaceSight, PruneResult
 
 _HASH_HINT = "run `gemmalock lock --hash` to have its digest in the lock"
@@ -23,7 +24,7 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     """What sync would do and why, a line a file. Asks no source."""
     # What the others here have no use for; `verify` of a small model would mostly wait for it.
     from gemmalock.app.locking import Mode, ready_lock
-    from gemmalock.app.pruning import Pruning, pruning_warnings
+    from gemmalock.app.pruning import SELECTED, Pruning, pruning_warnings
 
     ready = ready_lock(workshop, papers, Mode.AS_IS)
     workshop.lock = ready.lock
@@ -32,7 +33,9 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     outcomes = tuple(_status(file) for file in planned.files)
     warnings = [f"the lock is stale: {drift}" for drift in ready.stale]
     pruned = PruneResult()
-    if not selection.given:
+    if selection.given:
+        pruned = Pruning.unwanted(workshop, SELECTED, {node.manifest.path for node in nodes}).preview(workshop)
+    else:
         try:
             pruning = Pruning.of(workshop, adopt=False)
             pruned = pruning.preview(workshop)
@@ -130,18 +133,36 @@ def _card(node: Node) -> str:
     return f"{stated}, and the tags are {tags}" if tags else stated
 
 
-def find_path(workshop: Workshop, papers: Papers, wanted: str) -> tuple[Path, bool]:
-    """The local path of a model's folder or of one of its files (`MODEL` or `MODEL::FILE`), and whether it is in
-    place. Raises NotFound for a name that the lock does not have."""
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """Where a model or a file of it is to be on this disk; `missing`: why it is not there, or None where it is."""
+
+    place: Path
+    missing: FileError | None
+
+
+def find_path(workshop: Workshop, papers: Papers, wanted: str) -> LocalPath:
+    """The local path of a model's folder or of one of its files (`MODEL` or `MODEL::FILE`). Raises NotFound for a name
+    that the lock does not have."""
     lock = papers.required_lock()
     workshop.lock = lock
     nodes = _wanted(lock, wanted)
     folder = workshop.project.folder
     planned = plan(nodes, look(nodes, workshop))
-    in_place = all(file.resume_status is ResumeStatus.FILE_COMPLETE for file in planned.files)
-    if "::" in wanted.removeprefix("gemmalock.yaml::"):
-        return folder / nodes[0].path, in_place
-    return folder / _common_folder(nodes), in_place
+    is_file = "::" in wanted.removeprefix("gemmalock.yaml::")
+    return LocalPath(folder / (nodes[0].path if is_file else _common_folder(nodes)), _missing(planned, wanted))
+
+
+def _missing(planned: Plan, wanted: str) -> FileError | None:
+    """Why not every file of a plan is in place, or None where it is. A failed look is told before an absence."""
+    from gemmalock.executor import refused
+
+    for file in planned.files:
+        if file.action is Action.REFUSE:
+            return refused(file)
+    if all(file.resume_status is ResumeStatus.FILE_COMPLETE for file in planned.files):
+        return None
+    return NotFound(f"`{wanted}` is not in place", hint="run `gemmalock sync`")
 
 
 def _wanted(lock: Lock, wanted: str) -> tuple[Node, ...]:
@@ -166,8 +187,3 @@ def _common_folder(nodes: Iterable[Node]) -> str:
     """The model's folder: what is left of a file's path without its name in the model."""
     first = next(iter(nodes))
     return first.path.removesuffix(first.file.name).rstrip("/")
-
-
-def exit_of_path(in_place: bool) -> ExitCode:
-    """The exit code of `path`."""
-    return ExitCode.OK if in_place else ExitCode.FAILED

@@ -69,8 +69,9 @@ def resolve_papers(workshop: Workshop, papers: Papers, wish: Wish) -> Resolution
     from gemmalock.app.asking import Questions
 
     path = workshop.project.manifest
+    root = workshop.project.folder / papers.manifest.root
     workshop.lock = papers.old_lock or Lock()
-    return resolve({path: papers.manifest}, papers.old_lock, wish, Questions(workshop, path, wish))
+    return resolve({path: papers.manifest}, papers.old_lock, wish, Questions(workshop, path, wish, root))
 
 
 class Mode(enum.Enum):
@@ -91,11 +92,12 @@ class Mode(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A lock to go by. `resolution` is None where no source had to be asked, else the lock is not yet written; `stale`
-    says in what it drifts."""
+    says in what it drifts; `known`, that these very papers were seen to agree before."""
 
     lock: Lock
     resolution: Resolution | None = None
     stale: tuple[Drift, ...] = ()
+    known: bool = False
 
 
 class NotLocked(GemmalockError):
@@ -113,7 +115,7 @@ def ready_lock(workshop: Workshop, papers: Papers, mode: Mode) -> Ready:
     if mode is Mode.FROZEN:
         return Ready(papers.required_lock())
     if papers.known_to_agree():
-        return Ready(papers.required_lock())
+        return Ready(papers.required_lock(), known=True)
     # A manifest that is wrong is told before a lock that is missing.
     drifts = papers.drifts()
     if not drifts:
@@ -210,7 +212,7 @@ def _outcome(pin: Pinned, before: Node | None, root: str) -> FileOutcome:
         outcome=outcome,
         error=_note(pin, pin.error) if pin.error is not None else None,
         verb=verb,
-        notes=notes,
+        notes=(*notes, *(pin.error.notes if pin.error is not None else ())),
     )
 
 

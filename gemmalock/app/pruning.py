@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +11,18 @@ from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import DiskError, RunRefused
 from gemmalock.lockfile import LockedManifest
-from gemmalock.outcome import Pruned, StrayKept
+from gemmalock.outcome import ExitCode, Pruned, StrayKept
 from gemmalock.ports import PruneResult, Stray
 
 #: Why strays stay where the lock lists no file: an emptied manifest is more often a mistake than a wish.
 _EMPTY = "the lock lists no file; `--allow-empty` prunes it all the same"
+#: Why they stay in runs that do not prune.
+NOT_WANTED = "`--no-prune` was given"
+SELECTED = "a run with a selection prunes nothing"
+_NOT_WELL = {
+    ExitCode.FAILED: "a run in which something failed prunes nothing",
+    ExitCode.INTERRUPTED: "an interrupted run prunes nothing",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +41,10 @@ class RootStrays:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What one look says is to be pruned, root by root."""
+    """What one look says is to be pruned, root by root. `wanted`: whether the run was to prune at all."""
 
     roots: tuple[RootStrays, ...] = ()
+    wanted: bool = True
 
     @classmethod
     def of(cls, workshop: Workshop, *, adopt: bool, allow_empty: bool = False) -> Pruning:
@@ -44,7 +53,7 @@ class Pruning:
         strays than `max-delete` allows."""
         pruning = cls(tuple(_strays_of(workshop, manifest) for manifest in workshop.lock.manifests))
         if not allow_empty and not any(True for _ in workshop.lock.nodes()):
-            return cls(tuple(root.all_kept(_EMPTY) for root in pruning.roots))
+            return pruning.all_kept(_EMPTY)
         for root in pruning.roots:
             files = [stray for stray in root.strays if stray.keep is None and not stray.is_folder]
             if files and not adopt and not workshop.root(root.manifest_path).has_ledger():
@@ -57,9 +66,24 @@ class Pruning:
         if most is not None and pruning.count > most:
             raise RunRefused(
                 f"{pruning.count} strays would be pruned, and `max-delete` is {most}",
-                hint="look at them with `gemmalock prune --dry-run`; raise `max-delete`, or use `--no-prune`",
+                hint="`gemmalock sync --no-prune --dry-run -v` shows them; raise `max-delete`, or use `--no-prune`",
             )
         return pruning
+
+    @classmethod
+    def unwanted(cls, workshop: Workshop, why: str, manifests: Container[str] | None = None) -> Pruning:
+        """The same look for a run that keeps every stray, at the roots of these manifests (None: at all): no mistake
+        is to be made, so nothing is refused."""
+        looked_at = [each for each in workshop.lock.manifests if manifests is None or each.path in manifests]
+        return cls(tuple(_strays_of(workshop, manifest).all_kept(why) for manifest in looked_at), wanted=False)
+
+    def all_kept(self, why: str) -> Pruning:
+        """The same, and nothing is to go."""
+        return replace(self, roots=tuple(root.all_kept(why) for root in self.roots))
+
+    def after(self, code: ExitCode) -> Pruning:
+        """What is still to be pruned after a run that came to this exit code."""
+        return self if code is ExitCode.OK else self.all_kept(_NOT_WELL[code])
 
     @property
     def count(self) -> int:
@@ -83,12 +107,14 @@ class Pruning:
         )
 
     def _kept(self) -> tuple[StrayKept, ...]:
-        return tuple(
+        unseen = (StrayKept(root.prefix, root.unseen) for root in self.roots if root.unseen)
+        seen = (
             StrayKept(f"{root.prefix}/{stray.path}", stray.keep)
             for root in self.roots
             for stray in root.strays
             if stray.keep is not None
         )
+        return (*unseen, *seen)
 
 
 def prune_roots(workshop: Workshop, papers: Papers, pruning: Pruning) -> PruneResult:
@@ -117,7 +143,10 @@ def root_warnings(workshop: Workshop) -> tuple[str, ...]:
 
 
 def pruning_warnings(pruning: Pruning) -> tuple[str, ...]:
-    """The roots in which nobody could look for strays, and those that keep theirs because the lock lists no file."""
+    """The roots in which nobody could look for strays, and those that keep theirs because the lock lists no file; of a
+    run that was not to prune there is nothing to warn."""
+    if not pruning.wanted:
+        return ()
     kept = sum(1 for root in pruning.roots for stray in root.strays if stray.keep == _EMPTY)
     unseen = (f"not pruning `{root.prefix}`: {root.unseen}" for root in pruning.roots if root.unseen)
     empty = (f"not pruning {kept} stray(s): the lock lists no file; `--allow-empty` prunes them",)

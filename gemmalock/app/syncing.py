@@ -6,30 +6,21 @@ import time
 from dataclasses import dataclass, replace
 
 from gemmalock.app.affording import affordable
+from gemmalock.app.ending import Ending
 from gemmalock.app.entering import enter_roots, leave_roots
-from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock, with_digests
+from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
 from gemmalock.app.papers import Papers
-from gemmalock.app.pruning import Pruning, prune_roots, pruning_warnings, root_warnings
+from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import (
-    FileError,
-    Interrupted,
-    LockInvalid,
-    LockMissing,
-    Offline,
-    PolicyRefused,
-    RunRefused,
-    UsageError,
-)
+from gemmalock.errors import FileError, Offline, PolicyRefused, RunRefused, UsageError
 from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
-from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
+from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
-from gemmalock.ports import PruneResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +94,30 @@ class Sync:
         self.workshop.reporter.planned(planned)
         if not self.options.acts:
             return self._planned_report(ready, planned, pruning)
-        try:
-            outcomes = self._carry_out(planned)
-        finally:
-            self._save()
-        changed = self._write_what_was_learned(outcomes) or changed
-        code, pruned, errors = self._prune(exit_code_of(outcomes), pruning)
-        untidy = self._tidy(ready.lock, outcomes, pruned, changed)
+        ending = Ending(self.workshop, self.papers, self._carried_out(planned))
+        ending.save()
+        unknown = ending.remember_links()
+        if self.options.mode is Mode.DEFAULT:
+            changed = ending.learn() or changed
+        pruned = ending.prune(pruning)
+        fresh = not (ready.known or self.options.frozen)
+        untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
+        if ending.is_tidy:
+            self._remember()
         return Report(
             "sync",
-            code,
-            files=outcomes,
+            ending.code,
+            files=ending.outcomes,
             pruned=pruned.pruned,
             strays_kept=pruned.kept,
             lock=LockChange(LOCK_NAME, changed),
-            errors=errors or _interruption(code),
+            errors=ending.notes,
             warnings=(
                 *self._warnings(ready, nodes),
-                *_not_pruned(code, pruning),
+                *_not_pruned(ending.code, pruning),
                 *pruning_warnings(pruning),
                 *untidy,
+                *unknown,
                 *root_warnings(self.workshop),
                 *self.workshop.warnings,
             ),
@@ -133,20 +128,25 @@ class Sync:
             return read_through(nodes, self.workshop, self.workshop.reading)
         return look(nodes, self.workshop)
 
-    def _prune(self, code: ExitCode, pruning: Pruning) -> tuple[ExitCode, PruneResult, tuple[ErrorNote, ...]]:
-        """Prune, if all went well so far. What goes wrong then is told beside what was done."""
-        if code is not ExitCode.OK:
-            return code, PruneResult(), ()
-        try:
-            return code, prune_roots(self.workshop, self.papers, pruning), ()
-        except (FileError, Interrupted) as error:
-            return ExitCode(error.exit_code), PruneResult(), (ErrorNote.of(error),)
-
     def _pruning(self) -> Pruning:
-        """What would be pruned. Raises RunRefused before anything is changed, where pruning would be a mistake."""
-        options = self.options
-        wanted = not (options.no_prune or self.selection.given)
-        return Pruning.of(self.workshop, adopt=options.adopt, allow_empty=options.allow_empty) if wanted else Pruning()
+        """What is to become of the strays. Raises RunRefused before anything is changed, where pruning would be a
+        mistake. A selection has its own roots looked at, no others."""
+        options, workshop = self.options, self.workshop
+        if self.selection.given:
+            nodes = self.selection.of(workshop.lock.nodes())
+            return Pruning.unwanted(workshop, SELECTED, {node.manifest.path for node in nodes})
+        if options.no_prune:
+            return Pruning.unwanted(workshop, NOT_WANTED)
+        return Pruning.of(workshop, adopt=options.adopt, allow_empty=options.allow_empty)
+
+    def _carried_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
+        """What came of a plan. Where that is an error, what was placed until then is saved first."""
+        try:
+            return self._carry_out(planned)
+        except BaseException:
+            for _, root in self.workshop.roots():
+                root.save()
+            raise
 
     def _carry_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
         if planned.is_noop:
@@ -195,21 +195,6 @@ class Sync:
             facts=(("dry_run", True),),
         )
 
-    def _write_what_was_learned(self, outcomes: tuple[FileOutcome, ...]) -> bool:
-        """Enter learned digests into the lock. Where another one stands there by now (another sync, a `git
-        checkout`), those of its tasks that are ours are entered into that one; then nothing is pruned."""
-        if self.options.mode is not Mode.DEFAULT:
-            return False
-        papers = self.papers
-        if not papers.lock_stands():
-            papers = Papers(self.workshop.project, self.workshop.settings)
-        try:
-            lock = papers.required_lock()
-            taught = with_digests(lock, outcomes)
-            return taught != lock and papers.write_lock(taught)
-        except (LockInvalid, LockMissing, RunRefused):
-            return False  # whoever wrote that lock has learned the same, or the next sync will
-
     def _write_lock(self, lock: Lock) -> bool:
         """Write the lock; whether it was written. Where another run has locked meanwhile, its lock is the one to go by
         if it follows from the manifest; else RunRefused is raised."""
@@ -222,34 +207,13 @@ class Sync:
             self.papers, self.workshop.lock = papers, papers.required_lock()
             return False
 
-    def _save(self) -> None:
+    def _remember(self) -> None:
+        """That manifest and lock agree, where the manifest was read."""
+        if self.options.frozen:
+            return
         for _, root in self.workshop.roots():
-            root.save()
-
-    def _tidy(
-        self, lock: Lock, outcomes: tuple[FileOutcome, ...], pruned: PruneResult, changed: bool
-    ) -> tuple[str, ...]:
-        """Drop the task records that this lock no longer names, empty the old trash, remember what agreed. What would
-        not go is a warning: what was asked for is done."""
-        untidy: tuple[str, ...] = ()
-        acted = changed or pruned.pruned or any(outcome.outcome is not Outcome.SKIPPED for outcome in outcomes)
-        if acted and exit_code_of(outcomes) is ExitCode.OK:
-            try:
-                self._sweep(lock)
-            except FileError as error:
-                untidy = (error.message,)
-        if not self.options.frozen:
-            for _, root in self.workshop.roots():
-                if root.has_ledger():
-                    remember(root.folder, self.papers.agreement)
-        return untidy
-
-    def _sweep(self, lock: Lock) -> None:
-        live = frozenset(node.file.task_id for node in lock.nodes())
-        self.workshop.registry.sweep(self.workshop.lock_path, live)
-        for _, root in self.workshop.roots():
-            if root.folder.is_dir():
-                root.purge_trash(time.time())
+            if root.has_ledger():
+                remember(root.folder, self.papers.agreement)
 
     def _remember_roots(self) -> None:
         """Before anything is linked: what a root links to is never pruned from the store."""
@@ -286,12 +250,6 @@ def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
     if offline and file.node.file.needs_network and file.action in FETCHING:
         return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
     return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
-
-
-def _interruption(code: ExitCode) -> tuple[ErrorNote, ...]:
-    if code is not ExitCode.INTERRUPTED:
-        return ()
-    return (ErrorNote.of(Interrupted("interrupted: what came is kept", hint="run `gemmalock sync` again to go on")),)
 
 
 def _not_pruned(code: ExitCode, pruning: Pruning) -> tuple[str, ...]:

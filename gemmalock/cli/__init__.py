@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _loaded()(list(sys.argv[1:] if arguments is None else arguments))
         _be_deaf()
     except KeyboardInterrupt:
-        # While it was still being loaded, or while it told what came of it: there is no page to say it on.
+        # Before it could be noted, or when all was said: there is no page to say it on.
         _be_deaf()
         with contextlib.suppress(OSError):
             os.write(2, b"error: interrupted\n")
@@ -36,16 +37,32 @@ def _be_deaf() -> None:
 
 
 def _loaded() -> Callable[[Sequence[str]], int]:
-    """The program, loaded. Raises KeyboardInterrupt, but never in the middle of an import, which would print what it
-    makes of that. From here on SIGTERM is told like SIGINT; `signals` has the way that keeps what came."""
+    """The program, loaded. A signal in the middle of an import would print what that makes of it: it is noted, and
+    told when there is a page to tell it on. Then SIGTERM is told like SIGINT; `signals` has the way that keeps what
+    came."""
     heard: list[int] = []
     ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     for number in ending:
         signal.signal(number, lambda number, frame: heard.append(number))
     from gemmalock.cli.boundary import run
 
-    for number in ending:
-        signal.signal(number, signal.default_int_handler)
-    if heard:
-        raise KeyboardInterrupt
-    return run
+    def listen() -> None:
+        if heard:
+            raise KeyboardInterrupt
+        for number in ending:
+            signal.signal(number, _interrupt)
+
+    return lambda arguments: run(arguments, listen)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, once: a second signal must not cut short what is told of the first."""
+    for each in _ENDING:
+        if signal.getsignal(each) is _interrupt:
+            # Not ignored: a run that begins all the same has to hear them, and a child process too.
+            signal.signal(each, _told_already)
+    raise KeyboardInterrupt
+
+
+def _told_already(number: int, frame: FrameType | None) -> None:
+    """The first one said it all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -16,19 +16,21 @@ from gemmalock.outcome import ErrorNote, ExitCode, Report
 from gemmalock.settings import is_true
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line; its exit code. Prints, never raises."""
+def run(arguments: Sequence[str], listen: Callable[[], None] = lambda: None) -> int:
+    """Run one command line; its exit code. Prints, never raises. `listen` is called when there is a page to tell an
+    interruption on, and raises KeyboardInterrupt then, or makes signals raise it."""
     state = State(json="--json" in arguments or is_true(os.environ.get("GEMMALOCK_JSON", "")))
     out = steady_streams()
-    code = _ended(state, arguments)
+    code = _ended(state, arguments, listen)
     sys.stdout.flush()
     if out is not None and out.failure is not None:
         return _told(state, _lost(out.failure)) if code == 0 else code
     return code
 
 
-def _ended(state: State, arguments: Sequence[str]) -> int:
+def _ended(state: State, arguments: Sequence[str], listen: Callable[[], None]) -> int:
     try:
+        listen()
         code = program.main(list(arguments), "gemmalock", standalone_mode=False, obj=state)
         return int(code or 0)
     except click.exceptions.Exit as ended:

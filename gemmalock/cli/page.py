@@ -53,9 +53,10 @@ class Page:
         if self.json and not self.reported:
             from gemmalock.codec.report_json import write_report
 
+            text = write_report(report)
             # Once: whatever comes between now and the end, there is one report on standard output.
             self.reported = True
-            click.echo(write_report(report), nl=False)
+            click.echo(text, nl=False)
 
     def summary(self, report: Report) -> None:
         """The one line that ends a run."""

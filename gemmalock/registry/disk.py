@@ -127,6 +127,16 @@ class DiskRegistry:
             raise disk_error(error, f"read `{self.folder}`") from error
         return tuple(view for name in names if (view := self._view(name)) is not None)
 
+    def begun(self, task_ids: frozenset[str]) -> frozenset[str]:
+        """Those of these tasks that were begun and are still here; none of them is opened. Raises DiskError."""
+        try:
+            refuse_link(self.folder)
+            return task_ids.intersection(os.listdir(self.folder))
+        except FileNotFoundError:
+            return frozenset()
+        except OSError as error:
+            raise disk_error(error, f"read `{self.folder}`") from error
+
     def clear(self) -> tuple[int, int]:
         """Remove every task that no live process works on: (how many went, how many stay). Raises DiskError."""
         folders.sweep(self.folder)

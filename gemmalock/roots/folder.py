@@ -72,6 +72,12 @@ class RootFolder:
         case; `on_read` is told how many were read so far. Changes nothing, raises nothing but Interrupted."""
         return self._looker.look(file, verify, on_read)
 
+    @property
+    def saw_links(self) -> bool:
+        """Whether a look has seen a symbolic link that sync made: only the store's note of this root protects what it
+        leads to."""
+        return self._looker.saw_links
+
     def adopt(self, file: LockedFile) -> str:
         """Enter a file that matches into the ledger. Its sha256. Raises FileError where it does not match."""
         try:

@@ -44,6 +44,8 @@ class Looker:
         self._stop = stop
         self._walked: dict[str, float] = {}
         self._proofs: dict[str, tuple[tuple[int, ...], str]] = {}
+        #: Whether a symbolic link of sync was seen.
+        self.saw_links = False
 
     def look(self, file: LockedFile, verify: bool, on_read: OnRead | None = None) -> PlaceSight:
         """What stands at the file's path. Raises nothing but Interrupted."""
@@ -102,6 +104,7 @@ class Looker:
             return judge(file, found, entry, verify)
         if entry is None or entry.link != SYMLINK:
             return other(UnsafePath, "a symbolic link that sync did not make is in place")
+        self.saw_links = True
         try:
             target = os.stat(self._prefix + file.path)
         except (FileNotFoundError, NotADirectoryError):

@@ -166,6 +166,11 @@ class DiskStore:
             self._prepare(self._roots.folder)
             self._roots.remember(root)
 
+    def has_to_remember(self, root: Path) -> bool:
+        """Whether a root that has symbolic links is not noted yet: it was moved or copied here since it was filled. A
+        stat where it is noted; where there is no store, nothing can link to it."""
+        return not self._roots.knows(root) and self.folder.is_dir()
+
     def objects(self) -> Iterator[StoredObject]:
         """Every object, in the order of their digests."""
         with _disk_errors(f"read `{self._objects}`"):

@@ -70,6 +70,10 @@ class KnownRoots:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         write_file(path, text)
 
+    def knows(self, root: Path) -> bool:
+        """Whether the root is noted under the path that it has now; one stat."""
+        return os.path.lexists(self._path(root))
+
     def linked(self, objects: Path) -> frozenset[str]:
         """The digests that symbolic links in known roots point to. Raises RunRefused when a root would not say."""
         found: set[str] = set()

@@ -64,7 +64,8 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
 
     Bytes of an earlier run are read again and kept as far as the journal and the rules of `combine` prove them.
     Raises SourceError, TransferError, PolicyRefused, DiskError and Interrupted; except after wrong bytes, what came
-    stays there, journaled, for the next time. However it ends, `watch` is told last how many bytes were received.
+    stays there, journaled, for the next time, and the error has the `notes` that Fetched would have had. However it
+    ends, `watch` is told last how many bytes were received.
     """
     with contextlib.ExitStack() as stack:
         part = Part(claim.folder, file.size, terms.buffers)
@@ -82,7 +83,9 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
         stack.callback(lambda: watch.fetched(tally.fetched))
         try:
             sha256 = transfer.run()
-        except GemmalockError:
+        except GemmalockError as error:
+            for note in transfer.notes:
+                error.add_note(note)
             if not ranges.kept:
                 stack.callback(claim.drop_partial)
             raise
@@ -163,7 +166,10 @@ class _Transfer:
             except ELSEWHERE as error:
                 if team.overflowed:
                     # A file that goes on past its locked size is another one: none of its bytes may be continued.
-                    self._forget()
+                    lost = self._forget()
+                    self.notes.append(
+                        f"{lost} bytes that were here were thrown away: the file goes on past its locked size"
+                    )
                 self._urls.fail(url, error)
 
     def _fill_by(self, team: Team, url: str) -> None:

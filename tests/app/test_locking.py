@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import gemmalock
+from gemmalock.codec.lock_json import read_lock
 from gemmalock.codec.report_json import write_report
+from gemmalock.registry import DiskRegistry
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import WEAK, Content, FileServer
@@ -313,6 +315,48 @@ def test_a_killed_lock_hash_goes_on_where_it_was(desk: Desk, gemmalock: Gemmaloc
     assert desk.files["large.gguf"]["sha256"] == sha256(body)
     assert desk.server.bytes_served("/large.gguf") <= len(body) - kept
     assert gemmalock("tasks", "--json").json()["facts"]["tasks"] == []
+
+
+@pytest.mark.parametrize("selected", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_a_killed_lock_hash_left_of_a_file_in_place_goes_with_the_next_sync(
+    desk: Desk, gemmalock: Gemmalock, tmp_path: Path, shared: bool, selected: bool
+) -> None:
+    body = LARGE * 12 + b"end"
+    desk.server.put("/large.gguf", Content(body))
+    desk.declare("large.gguf", "small.json")
+    assert desk.sync().ok
+    store = Path(os.environ["GEMMALOCK_STORE"])
+    shutil.rmtree(store)
+    desk.project.lock.unlink()
+    desk.server.put("/large.gguf", Content(body, throttle=CHUNK * 2))
+    desk.server.forget()
+    with gemmalock.started("lock", "--hash") as process:
+        while desk.server.bytes_served("/large.gguf") < 2 * CHUNK and process.poll() is None:
+            pass
+        process.kill()
+    desk.server.put("/large.gguf", Content(body))
+    assert desk.lock().ok
+    desk.server.forget()
+    registry, elsewhere = DiskRegistry(store), tmp_path / "elsewhere/gemmalock.lock"
+    (task,) = registry.tasks()
+    assert task.stored
+    if shared:
+        (node,) = (
+            node for node in read_lock(desk.project.lock.read_bytes(), "lock").nodes() if node.file.size == len(body)
+        )
+        registry.claim(node, elsewhere).release()
+    report = desk.sync(select=["gemmalock.yaml::m::small.json"] if selected else [])
+    assert {file.outcome.value for file in report.files} == {"skipped"}
+    left = [view.record.locks for view in registry.tasks() if view.record is not None]
+    # What another project asks for is its own to take up.
+    assert left == ([(str(elsewhere),)] if shared else [])
+    assert desk.server.bytes_served("/large.gguf") == 0
+    # In sync and tidy: the store is not even looked at.
+    assert desk.sync().ok
+    shutil.rmtree(store)
+    store.write_text("in the way")
+    assert desk.sync().warnings == ()
 
 
 # --- folders -----------------------------------------------------------------------------------------------

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gemmalock
-from gemmalock.app.caring import PruneOptions, run_prune
+from gemmalock import durable
+from gemmalock.app.caring import CachePruneOptions, PruneOptions, run_cache_prune, run_prune
 from gemmalock.app.inspecting import run_list
 from gemmalock.app.session import Call, begin
 from gemmalock.errors import RunRefused
 from gemmalock.stopping import Stop
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
+from tests.running import run_tool
 from tests.servers.fileserver import Content
 
 
@@ -80,6 +84,83 @@ def test_what_keep_names_is_left_and_said(desk: Desk) -> None:
     assert (root / "notes/b.md").read_text() == "notes/b.md"
 
 
+RUNS: dict[str, tuple[dict[str, Any], str]] = {
+    "no prune": ({"no_prune": True}, "`--no-prune` was given"),
+    "no prune, dry": ({"no_prune": True, "dry_run": True}, "`--no-prune` was given"),
+    "selection": ({"select": ["gemmalock.yaml::m::small.json"]}, "a run with a selection prunes nothing"),
+    "folder": ({"select": ["."]}, "a run with a selection prunes nothing"),
+    "failure": ({}, "a run in which something failed prunes nothing"),
+    "interruption": ({}, "an interrupted run prunes nothing"),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_that_keeps_strays_lists_them_with_the_reason(
+    desk: Desk, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.declare("small.json", "large.gguf")
+    settings(desk, 'keep = ["*.txt"]\n')
+    desk.lock()
+    root = desk.project.folder / "models"
+    (root / "old").mkdir(parents=True)
+    for name in ("a.txt", "old/b.bin", "tracked.bin"):
+        (root / name).write_text(name)
+    for words in (["init", "-q"], ["add", "-f", str(root / "tracked.bin")]):
+        run_tool(["git", *words], desk.project.folder)
+    if run == "failure":
+        del desk.server.files["/large.gguf"]
+    options, why = RUNS[run]
+    stop = Stop()
+    tag = desk.server.files["/large.gguf"].etag_now() if run == "interruption" else None
+
+    def stopping() -> str | None:
+        stop.set()
+        return tag
+
+    if run == "interruption":
+        desk.server.files["/large.gguf"].etag = stopping
+    # Without a ledger, only a run that may prune has to be told to.
+    report = desk.sync(**options, stop=stop, adopt=run in ("failure", "interruption"))
+    assert report.exit_code == {"failure": 1, "interruption": 2}.get(run, 0)
+    assert {(stray.path, stray.reason) for stray in report.strays_kept} == {
+        ("models/a.txt", "a `keep` setting names it"),
+        ("models/old/b.bin", why),
+        ("models/tracked.bin", "git tracks it"),
+    }
+    assert report.pruned == ()
+    assert (root / "old/b.bin").exists()
+
+
+def test_status_lists_the_strays_that_a_selection_would_keep(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.sync()
+    (desk.project.folder / "models/mine").write_text("mine")
+    report = gemmalock.status(desk.project.folder, select=["gemmalock.yaml::m"])
+    assert [(stray.path, stray.reason) for stray in report.strays_kept] == [
+        ("models/mine", "a run with a selection prunes nothing")
+    ]
+    assert gemmalock.status(desk.project.folder).strays_kept == ()
+
+
+def test_a_root_that_would_not_be_looked_into_is_listed_as_kept(desk: Desk, tmp_path: Path) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    (tmp_path / "elsewhere").mkdir()
+    (desk.project.folder / "models").symlink_to(tmp_path / "elsewhere")
+    report = desk.sync(no_prune=True)
+    (kept,) = report.strays_kept
+    assert kept.path == "models"
+    assert "symbolic link" in kept.reason
+    assert not any("not pruning" in warning for warning in report.warnings)
+
+
+def test_a_selection_that_fits_nothing_changes_nothing(desk: Desk) -> None:
+    desk.declare("small.json")
+    with pytest.raises(gemmalock.NothingCollected):
+        desk.sync(select=["gemmalock.yaml::other"])
+    assert not desk.project.lock.exists()
+
+
 def test_an_interrupted_or_failed_run_says_that_it_does_not_prune(desk: Desk) -> None:
     desk.declare("small.json", "large.gguf")
     desk.lock()
@@ -129,9 +210,10 @@ def test_a_link_mode_that_cannot_be_had_is_an_error_or_exact(desk: Desk, mode: s
         assert (placed.lstat().st_nlink > 1) == (mode == "hardlink")
 
 
-def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("mode", ["auto", "symlink"])
+def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk, mode: str) -> None:
     desk.declare("small.json", "large.gguf")
-    desk.sync()
+    desk.sync(link_mode=mode)
     desk.sync()
     places = [desk.project.folder, Path(os.environ["GEMMALOCK_STORE"])]
 
@@ -145,6 +227,35 @@ def test_a_sync_with_nothing_to_do_writes_nothing(desk: Desk) -> None:
     assert {file.outcome.value for file in desk.sync().files} == {"skipped"}
     assert state() == before
     assert desk.server.requests == ()
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_a_moved_or_copied_root_links_to_is_kept_by_cache_prune(desk: Desk, tmp_path: Path, copied: bool) -> None:
+    desk.declare("small.json", "large.gguf")
+    desk.sync(link_mode="symlink")
+    there = tmp_path / "there"
+    if copied:
+        shutil.copytree(desk.project.folder, there, symlinks=True)
+        shutil.rmtree(desk.project.folder)
+    else:
+        desk.project.folder.rename(there)
+    assert {file.outcome.value for file in gemmalock.sync(there).files} == {"skipped"}
+    session = begin(Call(there))
+    assert run_cache_prune(session.workshop, CachePruneOptions()).facts[0] == ("objects", 0)
+    assert (there / "models/m/large.gguf").read_bytes() == LARGE
+
+
+def test_a_store_that_cannot_be_told_of_a_moved_root_is_a_warning(desk: Desk, tmp_path: Path) -> None:
+    desk.declare("small.json")
+    desk.sync(link_mode="symlink")
+    there = tmp_path / "there"
+    desk.project.folder.rename(there)
+    roots = Path(os.environ["GEMMALOCK_STORE"]) / "roots"
+    shutil.rmtree(roots)
+    roots.write_text("in the way")
+    report = gemmalock.sync(there)
+    assert report.ok
+    assert any("`cache prune` may take what" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("command", ["sync", "sync --check", "sync --dry-run", "status"])
@@ -181,10 +292,24 @@ def test_every_plan_says_where_a_stray_goes_as_the_act_does(desk: Desk, mode: st
     assert plans == [act] * 4
 
 
-def _prune(desk: Desk, *, dry_run: bool) -> tuple[gemmalock.Pruned, ...]:
+def _prune(desk: Desk, *, dry_run: bool, adopt: bool = False) -> tuple[gemmalock.Pruned, ...]:
     """What `gemmalock prune` takes out."""
     session = begin(Call(desk.project.folder))
-    return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run)).pruned
+    return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run, adopt=adopt)).pruned
+
+
+def test_a_prune_that_would_be_refused_is_refused_as_a_dry_run_too(desk: Desk) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    root = desk.project.folder / "models"
+    root.mkdir()
+    (root / "mine").write_text("mine")
+    for dry_run in (True, False):
+        with pytest.raises(RunRefused, match="no ledger says"):
+            _prune(desk, dry_run=dry_run)
+    for dry_run in (True, False):
+        assert [gone.path for gone in _prune(desk, dry_run=dry_run, adopt=True)] == ["models/mine"]
+        assert (root / "mine").exists() == dry_run
 
 
 @pytest.mark.parametrize("verb", ["lock", "sync"])
@@ -323,6 +448,55 @@ def test_the_report_of_an_interrupted_run_says_so(desk: Desk) -> None:
     report = desk.sync(stop=stop)
     assert (report.exit_code, [error.code for error in report.errors]) == (2, ["interrupted"])
     assert "again to go on" in report.errors[0].hint
+
+
+def test_a_sync_that_cannot_write_the_lock_at_its_end_tells_what_was_done(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    stray = desk.project.folder / "models/mine"
+    stray.parent.mkdir()
+    stray.write_text("mine")
+
+    write = durable.write_file
+
+    def denied(path: Path, text: bytes, *, mode: int = 0o600) -> None:
+        if path == desk.project.lock:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        write(path, text, mode=mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write_file", denied)
+        report = desk.sync(adopt=True)
+    assert report.exit_code == 1
+    assert [error.code for error in report.errors] == ["permission"]
+    assert "gemmalock.lock" in report.errors[0].message
+    assert {file.outcome.value for file in report.files} == {"done"}
+    assert report.bytes_fetched == len(LARGE)
+    assert report.lock is not None
+    assert not report.lock.changed
+    assert report.pruned == ()
+    assert stray.exists()
+    desk.server.forget()
+    assert desk.sync().lock == gemmalock.LockChange("gemmalock.lock", changed=True)
+    assert desk.server.requests == ()
+
+
+def test_a_sync_that_cannot_write_a_ledger_tells_what_was_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.declare("small.json")
+    desk.lock()
+    write = durable.replace_at
+
+    def full(folder: int, name: str, text: bytes, mode: int) -> None:
+        if b"small.json" in text:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        write(folder, name, text, mode)
+
+    monkeypatch.setattr("gemmalock.roots.book.replace_at", full)
+    report = desk.sync()
+    assert (report.exit_code, [error.code for error in report.errors]) == (1, ["no_space"])
+    assert [file.outcome.value for file in report.files] == ["done"]
 
 
 @pytest.mark.parametrize(

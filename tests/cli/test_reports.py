@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from gemmalock import app as front_door
 from gemmalock.cli.program import COMMANDS
 from gemmalock.codec.report_json import report_problems
+from gemmalock.errors import PermissionRefused
+from gemmalock.roots.looker import Looker
 from tests.cli.conftest import LARGE, SMALL, Here, Shop
 from tests.running import TIMEOUT_SECONDS, Finished, Gemmalock, Project, environment
 
@@ -279,6 +283,21 @@ def test_the_reason_of_a_replaced_file_says_each_thing_once(shop: Shop) -> None:
     assert reasons == [f"moved to the trash: 5 bytes are in place, the lock says {len(SMALL)}"]
 
 
+@pytest.mark.parametrize("name", ["gemma", "gemma::model.gguf"])
+def test_path_tells_a_failed_look_from_an_absence(shop: Shop, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced(shop)
+
+    def denied(self: Looker, path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(Looker, "_lstat", denied)
+    (error,) = shop.report("path", name, code=1)["errors"]
+    assert error["code"] == "permission"
+    assert error["message"] in {file["reason"] for file in shop.report("status")["files"]}
+    with pytest.raises(PermissionRefused):
+        front_door.path(name, shop.project.folder)
+
+
 def test_rot_in_the_store_is_found_once_and_put_aside(shop: Shop) -> None:
     rotten_store(shop)
     found = shop.report("cache", "verify", code=1)
@@ -454,6 +473,37 @@ def test_an_interruption_outside_of_a_run_is_exit_code_2_and_no_traceback(shop: 
     assert report_problems(done.out) == []
     assert [error["code"] for error in done.json()["errors"]] == ["interrupted"]
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        ("gemmalock.cli.boundary",),
+        ("gemmalock.cli.boundary", "gemmalock.cli.state"),
+        ("gemmalock.cli.commands.sync_command",),
+        ("gemmalock.app.syncing",),
+        ("gemmalock.cli.commands.sync_command", "gemmalock.cli.page", "gemmalock.codec.report_json"),
+    ],
+)
+def test_a_run_that_is_interrupted_while_it_loads_has_its_report(
+    shop: Shop, name: str, moments: tuple[str, ...]
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name in {moments!r}:\n            os.kill(os.getpid(), signal.{name})\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from gemmalock.cli import main\nmain(sys.argv[1:])\n"
+    )
+    done = Gemmalock(shop.project.folder, (sys.executable, "-c", code))("sync", "--json")
+    assert done.code == 2, done.err
+    assert report_problems(done.out) == []
+    assert done.json()["exit_code"] == 2
+    assert [error["code"] for error in done.json()["errors"]] == ["interrupted"]
+    assert "Traceback" not in done.err
+    assert not shop.project.lock.exists()
 
 
 def test_an_interrupted_verify_is_exit_code_2(shop: Shop) -> None:

@@ -20,14 +20,14 @@ from gemmalock.outcome import ErrorNote, ExitCode, Report
 def command(state: State, /, name: str) -> int:
     """Print the local path of a model's folder, or of one of its files. Exit 1 if it is not in place."""
     session = state.begin((), {})
-    place, in_place = find_path(session.workshop, session.papers, name)
-    missing = ErrorNote("not_found", f"`{name}` is not in place", "run `gemmalock sync`")
+    found = find_path(session.workshop, session.papers, name)
+    in_place = found.missing is None
     report = Report(
         "path",
         ExitCode.OK if in_place else ExitCode.FAILED,
-        errors=() if in_place else (missing,),
-        facts=(("path", str(place)), ("in_place", in_place)),
+        errors=() if found.missing is None else (ErrorNote.of(found.missing),),
+        facts=(("path", str(found.place)), ("in_place", in_place)),
     )
     if in_place and not state.json:
-        click.echo(os.fsencode(place))
+        click.echo(os.fsencode(found.place))
     return finish(state, report, summary=False)
