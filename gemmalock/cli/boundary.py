@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import click
 
+from gemmalock.app.affording import share_one_heap
 from gemmalock.cli.program import program
 from gemmalock.cli.state import State
 from gemmalock.cli.streams import steady_streams
@@ -22,6 +23,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; its exit code. Prints, never raises."""
     state = State(json="--json" in arguments or is_true(os.environ.get("GEMMALOCK_JSON", "")))
     out = steady_streams()
+    share_one_heap()
     code = _ended(state, arguments)
     sys.stdout.flush()
     if out is not None and out.failure is not None:

@@ -57,7 +57,7 @@ class DurableRanges:
         self._prefix = 0
         self._state = threading.Condition()
         self._committing = threading.Lock()
-        self._failure: FileError | None = None
+        self._failure: FileError | MemoryError | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
         #: Somebody waits for the journal to catch up.
@@ -242,7 +242,7 @@ class DurableRanges:
     # --- the committer's side ------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Hash, sync and journal whatever came. Raises DiskError, and then for ever."""
+        """Hash, sync and journal whatever came. Raises DiskError or MemoryError, and then for ever."""
         with self._committing:
             with self._state:
                 self._check()
@@ -252,8 +252,8 @@ class DurableRanges:
                 return
             try:
                 self._commit(due)
-            except FileError as error:
-                # What a second sync says after a failed one is not to be believed.
+            except (FileError, MemoryError) as error:
+                # What a second sync says after a failed one is not to be believed, and a hash that was begun is lost.
                 self._failure = error
                 raise
             finally:
@@ -324,7 +324,7 @@ class DurableRanges:
                     return
             try:
                 self.commit()
-            except DiskError:
+            except (DiskError, MemoryError):
                 # It is noted, and the connections raise it.
                 return
 

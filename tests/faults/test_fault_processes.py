@@ -218,6 +218,23 @@ def test_p08_a_large_file_fits_into_little_memory(stage: Stage) -> None:
     survives(stage, ran, budget=size)
 
 
+@pytest.mark.parametrize("connections", [8], indirect=True)
+def test_p08_eight_connections_fit_into_a_small_address_space(stage: Stage) -> None:
+    """ulimit -v: the interpreter has 30 MiB of addresses, its libraries 30, and a thread 8 for its stack. Those are
+    eight connections, the file's own, the journal's, the digest's, and the one that hears signals."""
+    size = 256 * MIB + 5
+    body = bytes(size)
+    stage.origin.files = {"/model.gguf": body}
+    stage.declare()
+    stage.lock()
+    given = limited(resource.RLIMIT_AS, 192 * MIB)
+    with stage.started("sync", "--json", env={"GEMMALOCK_LINK_MODE": "copy"}, streams=given) as running:
+        ran = running.ended()
+    assert ran.code == 0, (ran.out, ran.err)
+    assert len(stage.origin.gets) >= 8
+    survives(stage, ran, budget=size)
+
+
 def many(stage: Stage, count: int) -> None:
     """Declare so many small files, and lock them."""
     del stage.origin.files["/model.gguf"]

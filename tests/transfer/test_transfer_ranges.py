@@ -18,6 +18,7 @@ from gemmalock.errors import FileError, ServerError
 from gemmalock.journal import CHUNK, Chunk, Validator
 from gemmalock.lockfile import LockedFile
 from gemmalock.stopping import Stop
+from gemmalock.transfer.checks import Hasher
 from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
 from gemmalock.transfer.ranges import AHEAD, DurableRanges
@@ -200,6 +201,27 @@ def test_a_failed_sync_distrusts_what_came_since_the_last_good_one(
     fetched = bench.fetch(locked(body), ScriptedSource([Reply(body)]))
     assert bench.bytes() == body
     assert fetched.bytes_kept <= AHEAD
+
+
+def test_a_hash_that_memory_ran_out_for_never_gets_into_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has taken some of the bytes already: taking them again would give a digest of nothing that is there."""
+    ranges = ranges_of(tmp_path, len(BODY))
+
+    def half(part: Part, hasher: Hasher, bounds: tuple[int, int]) -> bool:
+        hasher.update(memoryview(BODY)[bounds[0] : (bounds[0] + bounds[1]) // 2])
+        raise MemoryError
+
+    monkeypatch.setattr(Part, "hash_new", half)
+    with pytest.raises(MemoryError), ranges.writing((0, CHUNK), VALIDATOR) as stretch:
+        ranges.write(stretch, memoryview(BODY)[:CHUNK])
+    monkeypatch.undo()
+    with pytest.raises(MemoryError):
+        ranges.commit()
+    ranges.close()
+    assert not (tmp_path / "journal").exists() or (tmp_path / "journal").read_bytes() == b""
+    assert ranges.chunks == {}
 
 
 def test_many_stretches_are_written_at_once(tmp_path: Path) -> None:
