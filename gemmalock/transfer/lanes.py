@@ -73,20 +73,18 @@ class Lanes:
             self._open[origin] += 1
             return True
 
-    def leave(self, origin: Origin) -> None:
-        """A connection has ended."""
+    def leave(self, origin: Origin, *, refused: bool = False) -> None:
+        """A connection has ended; where the server refused it, it gets no more from now on than are left."""
         with self._free:
             self._open[origin] -= 1
+            if refused:
+                self._note(origin, self._open[origin])
             self._free.notify()
 
     def refused(self, origin: Origin) -> None:
-        """The server would not have the last connection beside the others: from now on it gets one fewer."""
+        """The server would not have a connection beside the others, that cannot end: they have to become fewer."""
         with self._free:
-            now, before, quiet = self._clock(), self._refusals.get(origin), QUIET_SECONDS
-            if before is not None:
-                quiet = before.quiet if now - before.since < before.quiet else 2 * before.quiet
-            most = max(1, self._firsts[origin], min(self._most(origin), self._open[origin] - 1))
-            self._refusals[origin] = _Refusal(most, now, quiet)
+            self._note(origin, self._open[origin] - 1)
 
     def whole_only(self, origin: Origin) -> None:
         """The server answers a request for a part with the whole: more than one connection a file is of no use."""
@@ -97,6 +95,13 @@ class Lanes:
         """Whether a part of a file may be asked for, by all that is known."""
         with self._free:
             return origin not in self._whole
+
+    def _note(self, origin: Origin, accepted: int) -> None:
+        now, before, quiet = self._clock(), self._refusals.get(origin), QUIET_SECONDS
+        if before is not None:
+            quiet = before.quiet if now - before.since < before.quiet else 2 * before.quiet
+        most = max(1, self._firsts[origin], min(self._most(origin), accepted))
+        self._refusals[origin] = _Refusal(most, now, quiet)
 
     def _has_room(self, origin: Origin) -> bool:
         return self._open[origin] < self._most(origin)

@@ -78,6 +78,10 @@ class _NotNow(Exception):
     """The server answers others, and would not answer this one as asked."""
 
 
+class _OneTooMany(Exception):
+    """The server would not have this connection beside the others."""
+
+
 def piece_size(size: int, connections: int | None) -> int:
     """How many bytes of a file to ask for at once: so many that asking costs nothing, so few that connections that
     are not equally fast end together. Where nobody says how many there are to be, a file that is not large comes in
@@ -144,14 +148,17 @@ class Team:
             stop.check()
 
     def _join_in(self) -> None:
+        refused = False
         try:
             self._take_part(self._work.tally.came, first=False)
+        except _OneTooMany:
+            refused = True
         except Interrupted:
             pass
         except BaseException as error:
             self._fail(error)
         finally:
-            self._work.terms.lanes.leave(self._origin)
+            self._work.terms.lanes.leave(self._origin, refused=refused)
             with self._changed:
                 self._busy -= 1
                 self._changed.notify_all()
@@ -261,12 +268,14 @@ class Team:
 
     def _goes_on(self, error: SourceError, attempt: int, *, first: bool) -> bool:
         """Whether this connection tries again, after a pause; False: the others do without it. Raises the error when
-        there is nobody else, or trying again is no use."""
+        there is nobody else, or trying again is no use, and _OneTooMany where the others have to do without it."""
         refused = isinstance(error, (RateLimited, ServerError))
-        others = self._busy > (0 if first else 1) or not first
-        if others and refused:
+        others = self._busy > 0 or not first
+        if refused and not first:
+            raise _OneTooMany
+        if refused and others:
             self._work.terms.lanes.refused(self._origin)
-        if not first and (refused or not error.transient):
+        if not first and not error.transient:
             return False
         with self._changed:
             self._failures += 1

@@ -491,6 +491,23 @@ def test_n01_five_resets_at_random_places_cost_at_most_a_chunk_each(stage: Stage
 
 
 @OVER_MANY
+@pytest.mark.parametrize("kept", [0, KEPT])
+def test_s34_after_one_part_nothing_but_the_whole_is_had(stage: Stage, kept: int) -> None:
+    """An edge that has just let go of the file: of all the wholes that are sent one is taken, from its beginning."""
+    stage.declare()
+    stage.lock()
+    if kept:
+        stage.begin(kept)
+    turns = iter([lambda e: part(e, asked(e), asked(e) + 700_000)])
+    stage.fault(lambda e: next(turns, lambda e: e.answer(200, {"ETag": TAG}, BODY))(e))
+    ran = stage.sync()
+    assert ran.code == 0, ran.err
+    assert ran.fetched <= 700_000 + SIZE
+    assert len(stage.origin.gets) <= 1 + 2 * stage.connections
+    survives(stage, ran)
+
+
+@OVER_MANY
 def test_s13_a_partial_that_grew_beyond_its_file_is_cut_and_continued(stage: Stage) -> None:
     stage.declare()
     stage.lock()

@@ -50,11 +50,22 @@ def test_what_a_host_refused_is_remembered_for_it_alone() -> None:
     with lanes.first(HERE, Stop()):
         assert lanes.further(HERE)
         assert lanes.further(HERE)
-        lanes.refused(HERE)
-        lanes.leave(HERE)
+        lanes.leave(HERE, refused=True)
         assert not lanes.further(HERE)
         lanes.leave(HERE)
         assert [lanes.further(HERE), lanes.further(HERE), lanes.further(THERE)] == [True, False, True]
+
+
+def test_of_many_that_are_refused_at_once_each_counts() -> None:
+    lanes = Lanes(8)
+    with lanes.first(HERE, Stop()):
+        assert all(lanes.further(HERE) for _ in range(7))
+        for _ in range(5):
+            lanes.leave(HERE, refused=True)
+        assert not lanes.further(HERE)
+        for _ in range(2):
+            lanes.leave(HERE)
+        assert [lanes.further(HERE) for _ in range(3)] == [True, True, False]
 
 
 def test_a_host_that_refuses_its_only_connection_keeps_it() -> None:
@@ -72,8 +83,7 @@ def test_a_refusal_takes_no_file_its_only_connection() -> None:
         for _ in range(5):
             assert lanes.further(HERE)
             lanes.refused(HERE)
-            lanes.refused(HERE)
-            lanes.leave(HERE)
+            lanes.leave(HERE, refused=True)
             if not lanes.further(HERE):
                 break
             lanes.leave(HERE)
@@ -99,8 +109,7 @@ def test_a_host_is_asked_for_one_more_after_a_quiet_while_that_doubles() -> None
     def refuse_the_second() -> None:
         with lanes.first(HERE, Stop()):
             assert lanes.further(HERE)
-            lanes.refused(HERE)
-            lanes.leave(HERE)
+            lanes.leave(HERE, refused=True)
 
     found = []
     refuse_the_second()
@@ -117,7 +126,7 @@ def test_a_host_is_asked_for_one_more_after_a_quiet_while_that_doubles() -> None
     assert lanes.further(THERE)
 
 
-@given(st.lists(st.sampled_from(["first", "last", "further", "leave", "refused", "quiet"]), max_size=60))
+@given(st.lists(st.sampled_from(["first", "last", "further", "leave", "too many", "refused", "quiet"]), max_size=60))
 def test_whatever_happens_a_file_gets_a_lane_when_the_others_have_ended(steps: list[str]) -> None:
     now = [0.0]
     lanes = Lanes(3, clock=lambda: now[0])
@@ -132,8 +141,8 @@ def test_whatever_happens_a_file_gets_a_lane_when_the_others_have_ended(steps: l
                 files.pop().close()
             case "further" if files and lanes.further(HERE):
                 further += 1
-            case "leave" if further:
-                lanes.leave(HERE)
+            case "leave" | "too many" if further:
+                lanes.leave(HERE, refused=step == "too many")
                 further -= 1
             case "refused" if files or further:
                 lanes.refused(HERE)
