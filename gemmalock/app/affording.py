@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 #: What the interpreter, the papers, a root and its ledger take, and a margin.
@@ -11,6 +12,8 @@ _OWN = 16
 _EACH = 8
 #: What one more connection of a file takes.
 _CONNECTION = 3
+#: mallopt(3): in how many heaps glibc keeps what the threads of a process ask for.
+_HEAPS = -8
 
 
 def affordable(wanted: int) -> int:
@@ -26,12 +29,36 @@ def affordable_connections(wanted: int, files: int) -> int:
     return max(files, min(wanted, files + (most - _OWN - files * _EACH) // _CONNECTION))
 
 
+def share_one_heap() -> None:
+    """Where the address space is limited, let all threads of this process take their memory from one heap.
+
+    glibc sets 64 MiB of addresses aside for the heap of each thread, until there are none left for a connection.
+    """
+    if _most_addresses() is None:
+        return
+    import ctypes
+
+    # Another libc has no such thing, and no such heaps.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_HEAPS, 1)
+
+
 def _most_open() -> int | None:
+    return _limit("RLIMIT_NOFILE")
+
+
+def _most_addresses() -> int | None:
+    return _limit("RLIMIT_AS")
+
+
+def _limit(name: str) -> int | None:
+    """A limit of this process, or None where there is none, or nothing tells."""
     try:
         import resource
     except ImportError:
         return None
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    number = getattr(resource, name, None)
+    most = resource.RLIM_INFINITY if number is None else resource.getrlimit(number)[0]
     return None if most == resource.RLIM_INFINITY else most
 
 

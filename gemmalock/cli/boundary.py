@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from gemmalock.app.affording import share_one_heap
 from gemmalock.cli.program import program
 from gemmalock.cli.state import State
 from gemmalock.cli.streams import steady_streams
@@ -21,6 +22,7 @@ def run(arguments: Sequence[str], listen: Callable[[], None] = lambda: None) -> 
     interruption on, and raises KeyboardInterrupt then, or makes signals raise it."""
     state = State(json="--json" in arguments or is_true(os.environ.get("GEMMALOCK_JSON", "")))
     out = steady_streams()
+    share_one_heap()
     code = _ended(state, arguments, listen)
     sys.stdout.flush()
     if out is not None and out.failure is not None:

@@ -86,7 +86,7 @@ class DigestFrontier:
                     return
             try:
                 self._step()
-            except DiskError:
+            except (DiskError, MemoryError):
                 # `finish` comes upon it again, in a thread that can say so.
                 return
 

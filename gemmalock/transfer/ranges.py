@@ -23,9 +23,10 @@ from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
 from gemmalock.transfer.stretch import Stretch, steal
 
-#: How far all connections together may be ahead of the journal, and each of many: what a death costs at most.
+#: How far all connections together may be ahead of the journal: what a death costs at most. Of more than eight, each
+#: may be a block ahead.
 AHEAD = 4 * 1024 * 1024
-_LEAST_AHEAD = AHEAD // 8
+_LEAST_AHEAD = BLOCK
 #: How many bytes may come before the committer is woken, and for how long, in seconds.
 _COMMIT_BYTES = AHEAD // 2
 _COMMIT_SECONDS = 1.0
@@ -62,7 +63,7 @@ class DurableRanges:
         self._work = threading.Condition(self._state)
         self._committed = threading.Condition(self._state)
         self._committing = threading.Lock()
-        self._failure: FileError | None = None
+        self._failure: FileError | MemoryError | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
         #: Somebody waits for the journal to catch up.
@@ -215,8 +216,9 @@ class DurableRanges:
             with self._state:
                 self._check()
                 left = stretch.end - stretch.here
-                room = min(self._ahead - (stretch.here - stretch.safe), left)
+                room = min(self._ahead(stretch), left, BLOCK)
                 if room >= min(_LEAST_ROOM, left):
+                    stretch.granted = stretch.here + room
                     return room
                 if self._thread is not None and self._thread.is_alive():
                     self._wanted = True
@@ -261,7 +263,7 @@ class DurableRanges:
     # --- the committer's side ------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Hash, sync and journal whatever came. Raises DiskError, and then for ever."""
+        """Hash, sync and journal whatever came. Raises DiskError or MemoryError, and then for ever."""
         with self._committing:
             with self._state:
                 self._check()
@@ -270,8 +272,8 @@ class DurableRanges:
             try:
                 if due:
                     self._commit(due)
-            except FileError as error:
-                # What a second sync says after a failed one is not to be believed.
+            except (FileError, MemoryError) as error:
+                # What a second sync says after a failed one is not to be believed, and a hash that was begun is lost.
                 self._failure = error
                 raise
             finally:
@@ -350,16 +352,20 @@ class DurableRanges:
                     return
             try:
                 self.commit()
-            except DiskError:
+            except (DiskError, MemoryError):
                 # It is noted, and the connections raise it.
                 return
 
     def _is_due(self) -> bool:
         return self._wanted or sum(stretch.here - stretch.safe for stretch in self._stretches) >= _COMMIT_BYTES
 
-    @property
-    def _ahead(self) -> int:
-        return max(_LEAST_AHEAD, AHEAD // max(1, len(self._stretches)))
+    def _ahead(self, stretch: Stretch) -> int:
+        """How many bytes a stretch may write on: of its share, and of what the others leave, whose shares may have been
+        larger when they were fewer. Who is silent holds no more than a block, so that there is some for everybody."""
+        count = len(self._stretches)
+        share = max(_LEAST_AHEAD, AHEAD // count)
+        taken = sum(max(other.granted, other.here) - other.safe for other in self._stretches if other is not stretch)
+        return min(share, max(AHEAD, count * _LEAST_AHEAD) - taken) - (stretch.here - stretch.safe)
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -20,14 +20,15 @@ _SOON = 1.0
 
 class Stretch:
     """The bytes [start, end): those up to `here` are written, those up to `safe` are journaled, those up to `hashed`
-    are in chunks or in `hasher`; a write that is going on ends at `ahead`. A chunk belongs to one stretch at a time:
+    are in chunks or in `hasher`; a write that is going on ends at `ahead`, and none may go beyond `granted` before the
+    journal is looked at again. A chunk belongs to one stretch at a time:
     a stretch ends at the end of one, or of the file. It began at `since`, in seconds of a monotonic clock."""
 
-    __slots__ = ("ahead", "end", "hashed", "hasher", "here", "safe", "since", "start", "validator")
+    __slots__ = ("ahead", "end", "granted", "hashed", "hasher", "here", "safe", "since", "start", "validator")
 
     def __init__(self, bounds: tuple[int, int], validator: Validator, hasher: Hasher, since: float = 0.0) -> None:
         self.start, self.end = bounds
-        self.here = self.safe = self.hashed = self.ahead = self.start
+        self.here = self.safe = self.hashed = self.ahead = self.granted = self.start
         self.validator = validator
         self.hasher = hasher
         self.since = since

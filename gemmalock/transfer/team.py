@@ -53,6 +53,10 @@ class _NotNow(Exception):
     """The server answers others, and would not answer this one as asked."""
 
 
+class _OneTooMany(Exception):
+    """The server would not have this connection beside the others."""
+
+
 class Team:
     """One filling of all gaps, led from `url`. Raises SourceError, TransferError, PolicyRefused, DiskError and
     Interrupted; what came is kept."""
@@ -120,15 +124,18 @@ class Team:
     def _join_in(self, url: str | None) -> None:
         try:
             while url is not None:
+                refused = False
                 try:
                     self._take_part(url, self._work.tally.came, first=False)
+                except _OneTooMany:
+                    refused = True
                 except ELSEWHERE as error:
                     if isinstance(error, Offline) or (url == self._url and not isinstance(error, SourceError)):
                         raise
                     if url != self._url:
                         self._work.urls.fail(url, error)
                 finally:
-                    self._lanes.leave(origin_of(url))
+                    self._lanes.leave(origin_of(url), refused=refused)
                 # Who lost its URL asks another one.
                 url = None if url in self._work.urls.live or self._stop.is_set() else self._lane()
         except Interrupted:
@@ -232,13 +239,13 @@ class Team:
 
     def _goes_on(self, url: str, error: SourceError, attempt: int, *, first: bool) -> bool:
         """Whether this connection tries again, after a pause; False: the others do without it. Raises the error when
-        there is nobody else, or trying again is no use."""
+        there is nobody else, or trying again is no use, and _OneTooMany where the others have to do without it."""
         refused = isinstance(error, (RateLimited, ServerError))
-        others = self._busy > (0 if first else 1) or not first
-        if others and refused:
+        others = self._busy > 0 or not first
+        if refused and not first:
+            raise _OneTooMany
+        if refused and others:
             self._lanes.refused(origin_of(url))
-        if not first and refused:
-            return False
         seconds = self._work.attempts.seconds(attempt, error, has_answered=self._work.urls.has_answered(url))
         if seconds is None and first and error.transient and others:
             seconds = 1.0

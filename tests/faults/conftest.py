@@ -15,8 +15,22 @@ from tests.running import Project
 BODY = random.Random(20).randbytes(SIZE)
 
 
+#: Every fault over one connection, as a file of this size comes where nobody says otherwise, over some, and over more
+#: than there are pieces to be had.
+OVER_MANY = pytest.mark.parametrize("connections", [1, 4, 8], indirect=True)
+
+
 @pytest.fixture
-def stage(project: Project, tmp_path: Path, house: Path) -> Iterator[Stage]:
-    """An origin with one file of two chunks, and an empty project."""
+def connections(request: pytest.FixtureRequest) -> int:
+    """Over how many connections the commands of the stage fetch a file: one, unless OVER_MANY says more."""
+    return int(getattr(request, "param", 1))
+
+
+@pytest.fixture
+def stage(project: Project, tmp_path: Path, house: Path, connections: int) -> Iterator[Stage]:
+    """An origin with one file, and an empty project."""
     with running(Origin({"/model.gguf": BODY})) as origin:
-        yield Stage(tmp_path, house, origin, project)
+        stage = Stage(tmp_path, house, origin, project, connections)
+        if connections > 1:
+            stage.environ["GEMMALOCK_CONNECTIONS"] = str(connections)
+        yield stage

@@ -10,23 +10,26 @@ import gzip
 import itertools
 import random
 import re
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
 
-from tests.faults.conftest import BODY
+from tests.faults.conftest import BODY, OVER_MANY
 from tests.faults.origin import CHUNK, MIB, serve, strong
-from tests.faults.stage import KEPT, SIZE, Stage, survives
+from tests.faults.stage import DEADLINE_SECONDS, KEPT, SIZE, Stage, survives
 from tests.servers.scripted import Exchange, Script
 
 TAG = strong(BODY)
 REST = SIZE - KEPT
+#: The most GETs for the rest, and for the whole, a chunk each: for want of an answer each is asked for once more.
+REST_IN_PIECES = 2 * 7
+IN_PIECES = 2 * 13
 OTHER = random.Random(21).randbytes(SIZE)
-CODED = {start: gzip.compress(BODY[start:], 1) for start in (0, KEPT)}
 PORTAL = b"<html>log in!  "
 #: A coding bomb: 10 KB that become 10 MiB.
 BOMB = gzip.compress(bytes(10 * MIB))
@@ -35,7 +38,11 @@ BOMB = gzip.compress(bytes(10 * MIB))
 @dataclass(frozen=True, slots=True)
 class Case:
     """See the module. `says` is looked for in stderr, `gets` is the most GETs under the fault, `digest`: whether the
-    lock has one; `etag`: the origin's, all the time; `retries` and `timeout` as the settings."""
+    lock has one; `etag`: the origin's, all the time; `retries` and `timeout` as the settings.
+
+    Over many connections no more bytes may come. `gets_of_many`: the most GETs then, where a piece is asked for at a
+    time; `gets_each`: those of every further connection, where each of them tries. Where neither is said, the first
+    answer decides, and no further connection is opened."""
 
     id: str
     fault: Callable[[], Script]
@@ -49,6 +56,8 @@ class Case:
     etag: str | None = "strong"
     retries: int = 1
     timeout: int = 10
+    gets_of_many: int | None = None
+    gets_each: int = 0
 
     def __post_init__(self) -> None:
         assert (self.code == 0) == (self.error is None)
@@ -89,23 +98,41 @@ def asked(exchange: Exchange) -> int:
     return exchange.range[0] if exchange.range else 0
 
 
+def until(exchange: Exchange) -> int:
+    """Where it ends."""
+    return (exchange.range[1] if exchange.range else None) or SIZE
+
+
+def ranged_head(exchange: Exchange, fields: Mapping[str, str]) -> tuple[int, int]:
+    """The head of a good answer, with these fields that are no length; where its body begins and ends."""
+    start, end = asked(exchange), until(exchange)
+    if exchange.range:
+        exchange.head(206, {"Content-Range": f"bytes {start}-{end - 1}/{SIZE}", "ETag": TAG, **fields})
+    else:
+        exchange.head(200, {"ETag": TAG, **fields})
+    return start, end
+
+
 def cut(exchange: Exchange, count: int, *, reset: bool = False) -> None:
     """Announce everything that was asked for, and send the first `count` bytes of it."""
-    start = asked(exchange)
-    headers = {"Content-Length": str(SIZE - start), "ETag": TAG}
-    if exchange.range:
-        exchange.head(206, {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", **headers})
-    else:
-        exchange.head(200, headers)
-    exchange.send(BODY[start : start + count])
+    start, end = ranged_head(exchange, {"Content-Length": str(until(exchange) - asked(exchange))})
+    exchange.send(BODY[start : min(end, start + count)])
     if reset:
         exchange.reset()
     exchange.close()
 
 
+def cut_early(exchange: Exchange) -> None:
+    """Three fifths of what was asked for come, but of a short rest everything."""
+    cut(exchange, early(exchange))
+
+
+def early(exchange: Exchange) -> int:
+    return max(300_000, (until(exchange) - asked(exchange)) * 3 // 5)
+
+
 def silent(exchange: Exchange) -> None:
-    start = asked(exchange)
-    exchange.head(206, {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", "Content-Length": str(SIZE - start)})
+    start, _ = ranged_head(exchange, {"Content-Length": str(until(exchange) - asked(exchange))})
     exchange.send(BODY[start : start + 1000]).hang()
 
 
@@ -120,10 +147,10 @@ def changed(exchange: Exchange) -> None:
 
 
 def changed_and_deaf_to_if_range(exchange: Exchange) -> None:
-    start = asked(exchange)
+    start, end = asked(exchange), until(exchange)
     if start:
-        fields = {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", "ETag": strong(OTHER)}
-        exchange.answer(206, fields, OTHER[start:])
+        fields = {"Content-Range": f"bytes {start}-{end - 1}/{SIZE}", "ETag": strong(OTHER)}
+        exchange.answer(206, fields, OTHER[start:end])
     else:
         changed(exchange)
 
@@ -147,28 +174,19 @@ def endless(exchange: Exchange) -> None:
 
 
 def longer_than_its_range(exchange: Exchange) -> None:
-    start = asked(exchange)
-    fields = {"Transfer-Encoding": "chunked", "Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", "ETag": TAG}
-    exchange.head(206, fields).chunk(BODY[start:] + b"surplus")
-    exchange.chunk(b"")
+    start, end = ranged_head(exchange, {"Transfer-Encoding": "chunked"})
+    exchange.chunk(BODY[start:end] + b"surplus").chunk(b"")
 
 
 def both_framings(exchange: Exchange) -> None:
-    start = asked(exchange)
-    fields = {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", "ETag": TAG}
-    exchange.head(206, {"Transfer-Encoding": "chunked", "Content-Length": "3", **fields})
-    exchange.chunk(BODY[start:]).chunk(b"")
+    start, end = ranged_head(exchange, {"Transfer-Encoding": "chunked", "Content-Length": "3"})
+    exchange.chunk(BODY[start:end]).chunk(b"")
 
 
 def chunked_cut(exchange: Exchange) -> None:
-    """2 MiB at most, and then the end without the last chunk."""
-    start = asked(exchange)
-    fields = {"Transfer-Encoding": "chunked", "ETag": TAG}
-    if exchange.range:
-        exchange.head(206, {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", **fields})
-    else:
-        exchange.head(200, fields)
-    exchange.chunk(BODY[start : start + 2 * MIB]).close()
+    """As `cut_early`, and the last chunk never comes."""
+    start, end = ranged_head(exchange, {"Transfer-Encoding": "chunked"})
+    exchange.chunk(BODY[start : min(end, start + early(exchange))]).close()
 
 
 def bad_chunk(exchange: Exchange) -> None:
@@ -180,13 +198,9 @@ def chunk_overflow(exchange: Exchange) -> None:
 
 
 def coded(exchange: Exchange) -> None:
-    start = asked(exchange)
-    body = CODED[start]
-    fields = {"Content-Encoding": "gzip", "ETag": TAG}
-    if start:
-        exchange.answer(206, {"Content-Range": f"bytes {start}-{SIZE - 1}/{SIZE}", **fields}, body)
-    else:
-        exchange.answer(200, fields, body)
+    body = gzip.compress(BODY[asked(exchange) : until(exchange)], 1)
+    ranged_head(exchange, {"Content-Encoding": "gzip", "Content-Length": str(len(body))})
+    exchange.send(body)
 
 
 def bomb(coding: str, body: bytes) -> Script:
@@ -264,10 +278,15 @@ def half_then_whole() -> Script:
     return lambda exchange: next(turns, good)(exchange)
 
 
+def shifted(exchange: Exchange) -> None:
+    """S02: what is behind the first seven bytes that were asked for."""
+    part(exchange, asked(exchange) + 7, until(exchange))
+
+
 def small_parts(most: int) -> Script:
     def script(exchange: Exchange) -> None:
         start = asked(exchange)
-        part(exchange, start, min(SIZE, start + most))
+        part(exchange, start, min(until(exchange), start + most))
 
     return script
 
@@ -279,26 +298,27 @@ def weird(name: str, tag: str) -> Case:
 
 CASES: tuple[Case, ...] = (
     # --- the network -------------------------------------------------------------------------------------
-    Case("N02 bytes, then silence", always(silent), 1, "timeout", REST + 2000, says="said nothing", gets=2,
-         timeout=1),
+    Case("N02 bytes, then silence", always(silent), 1, "timeout", REST + 40_000, says="said nothing", gets=2,
+         gets_of_many=5, gets_each=2, timeout=1),
     Case("N02 nothing but silence", always(lambda e: e.hang()), 1, "timeout", REST, gets=2, timeout=1),
     Case("N08 a captive portal", always(lambda e: e.answer(200, {"Content-Type": "text/html"}, PORTAL)),
-         1, "connection", REST, says="got text/html of 15 B, expected 6.3 MB"),
+         1, "connection", REST, says="got text/html of 15 B, expected 12.6 MB"),
     Case("N13 keep-alive closed before the request", first(lambda e: e.close()), budget=REST),
     # --- what a server answers to a range ----------------------------------------------------------------
     Case("S01 the range is ignored", always(lambda e: e.answer(200, {"ETag": TAG}, BODY)), gets=1),
-    Case("S02 another start", ranged(lambda e: part(e, asked(e) + 7, SIZE)), budget=SIZE + REST),
-    Case("S02 another start, always", always(lambda e: part(e, asked(e) + 7, SIZE)),
+    Case("S02 another start", ranged(shifted), budget=SIZE + REST),
+    Case("S02 another start, always", always(shifted),
          1, "server_error", 5 * SIZE, gets=4),
-    Case("S03 no Content-Range", ranged(lambda e: part(e, asked(e), SIZE, "")), budget=SIZE + REST),
-    Case("S05 another total", ranged(lambda e: part(e, asked(e), SIZE, f"bytes {asked(e)}-{SIZE - 1}/{SIZE + 1}")),
+    Case("S03 no Content-Range", ranged(lambda e: part(e, asked(e), until(e), "")), budget=SIZE + REST),
+    Case("S05 another total",
+         ranged(lambda e: part(e, asked(e), until(e), f"bytes {asked(e)}-{until(e) - 1}/{SIZE + 1}")),
          1, "size_mismatch", 2 * REST, says=f"has {SIZE + 1} bytes, the lock says {SIZE}", gets=1),
-    Case("S06 shorter parts", always(small_parts(400_000)), budget=REST, gets=3),
+    Case("S06 shorter parts", always(small_parts(400_000)), budget=REST, gets=18, gets_of_many=3 * REST_IN_PIECES),
     Case("S06 much shorter parts", always(small_parts(70_000)), budget=REST),
     Case("S07 more than its range", ranged(longer_than_its_range), budget=REST + 100),
-    Case("S09 no total", ranged(lambda e: part(e, asked(e), SIZE, f"bytes {asked(e)}-{SIZE - 1}/*")),
+    Case("S09 no total", ranged(lambda e: part(e, asked(e), until(e), f"bytes {asked(e)}-{until(e) - 1}/*")),
          budget=SIZE + REST),
-    Case("S10 another unit", ranged(lambda e: part(e, asked(e), SIZE, "chapters 5-9/10")), budget=SIZE + REST),
+    Case("S10 another unit", ranged(lambda e: part(e, asked(e), until(e), "chapters 5-9/10")), budget=SIZE + REST),
     Case("S11 right heads, wrong bytes", ranged(wrong_bytes), budget=SIZE + REST, says=""),
     Case("S14 416 to a good range", ranged(lambda e: e.answer(416, {"Content-Range": f"bytes */{SIZE}"}))),
     Case("S14 416 to everything", always(lambda e: e.answer(416, {"Content-Range": f"bytes */{SIZE}"})),
@@ -311,11 +331,14 @@ CASES: tuple[Case, ...] = (
     Case("S17 a storm of 103", always(storm), 1, "connection", REST + 20 * MIB, gets=2),
     # --- bodies ------------------------------------------------------------------------------------------
     Case("S18 cut, once", first(lambda e: cut(e, 1000)), budget=REST),
-    Case("S18 cut, again and again, and each time some came", always(lambda e: cut(e, 250_000)), budget=REST, gets=5,
-         retries=6),
-    Case("S18 cut after the head, always", always(lambda e: cut(e, 0)), 1, "connection", REST, gets=2),
-    Case("S18 the same, and nothing was here", always(lambda e: cut(e, 0)), 1, "connection", SIZE, kept=0, gets=2),
-    Case("S19 cut between chunks", always(chunked_cut), budget=SIZE + 1000, gets=4, kept=0),
+    Case("S18 cut, again and again, and each time some came", always(cut_early), budget=REST, gets=5,
+         gets_of_many=3 * REST_IN_PIECES, retries=6),
+    Case("S18 cut after the head, always", always(lambda e: cut(e, 0)), 1, "connection", REST, gets=2,
+         gets_of_many=5, gets_each=2),
+    Case("S18 the same, and nothing was here", always(lambda e: cut(e, 0)), 1, "connection", SIZE, kept=0, gets=2,
+         gets_of_many=5, gets_each=2),
+    Case("S19 cut between chunks", always(chunked_cut), budget=SIZE, gets=6, kept=0, retries=6,
+         gets_of_many=3 * IN_PIECES),
     Case("S19 a bad chunk size", always(bad_chunk), 1, "connection", SIZE + 1000, gets=2, kept=0),
     Case("S19 a chunk size that overflows", always(chunk_overflow), 1, "connection", SIZE + 1000, gets=2, kept=0),
     Case("S21 longer than locked", always(longer), 1, "size_mismatch", 2 * SIZE + 100, kept=0, gets=1),
@@ -340,12 +363,13 @@ CASES: tuple[Case, ...] = (
     Case("S26 no HTTP at all", always(lambda e: e.send(b"SSH-2.0-OpenSSH_9.2\r\n").close()), 1, "connection", REST),
     # --- statuses ----------------------------------------------------------------------------------------
     Case("S29 Retry-After a date that is past",
-         later(format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)), budget=REST, gets=2),
-    Case("S29 Retry-After garbage", later("soon, I hope"), budget=REST, gets=2),
-    Case("S29 Retry-After -1", later("-1"), budget=REST, gets=2),
-    Case("S29 Retry-After 1", later("1"), budget=REST, gets=2),
+         later(format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)), budget=REST, gets=2,
+         gets_of_many=1 + REST_IN_PIECES),
+    Case("S29 Retry-After garbage", later("soon, I hope"), budget=REST, gets=2, gets_of_many=1 + REST_IN_PIECES),
+    Case("S29 Retry-After -1", later("-1"), budget=REST, gets=2, gets_of_many=1 + REST_IN_PIECES),
+    Case("S29 Retry-After 1", later("1"), budget=REST, gets=2, gets_of_many=1 + REST_IN_PIECES),
     Case("S29 Retry-After in 30 years", later("1000000000"), 1, "server_error", REST, gets=1),
-    *(Case(f"S30 {number}, once", first(status(number)), budget=REST, gets=2)
+    *(Case(f"S30 {number}, once", first(status(number)), budget=REST, gets=2, gets_of_many=1 + REST_IN_PIECES)
       for number in (408, 425, 429, 500, 502, 503, 504)),
     Case("S30 503, always", always(status(503)), 1, "server_error", REST, gets=3, retries=2),
     Case("S30 404", always(status(404)), 1, "not_found", REST, gets=1),
@@ -375,7 +399,7 @@ CASES: tuple[Case, ...] = (
     Case("V06 the same, no digest", always(changed_and_deaf_to_if_range), 1, "upstream_changed", 3 * SIZE,
          digest=False),
     Case("V12 wrong bytes, always", always(lambda e: serve(e, OTHER, TAG)), 1, "digest_mismatch", 3 * SIZE, gets=2,
-         says="the lock has"),
+         gets_of_many=1 + REST_IN_PIECES, says="the lock has"),
     weird("unquoted", "gemma-3-270m"),
     weird("of 8 KB", '"' + "x" * 8000 + '"'),
     weird("with commas", '"a,b", "c"'),
@@ -398,7 +422,21 @@ CASES: tuple[Case, ...] = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES, ids=[re.sub(r"[^\w]+", "-", case.id) for case in CASES])
+def rows() -> Iterator[tuple[Case, int]]:
+    """Every case over one connection and over eight; over four only where more than one comes to be."""
+    for case in CASES:
+        yield from ((case, connections) for connections in (1, 4, 8) if connections != 4 or case.gets_of_many)
+
+
+ROWS = tuple(rows())
+
+
+@pytest.mark.parametrize(
+    ("case", "connections"),
+    ROWS,
+    ids=[re.sub(r"[^\w]+", "-", case.id) + f"-{connections}" for case, connections in ROWS],
+    indirect=["connections"],
+)
 def test_a_misbehaving_server_is_survived(stage: Stage, case: Case) -> None:
     stage.origin.etag = case.etag
     stage.declare(digest=case.digest)
@@ -414,11 +452,34 @@ def test_a_misbehaving_server_is_survived(stage: Stage, case: Case) -> None:
     if case.code:
         assert stage.project.lock.read_bytes() == lock, "a mismatch never locks anew"
         assert not (stage.root / "m" / "model.gguf").exists()
-    if case.gets is not None:
-        assert len(stage.origin.gets) <= case.gets
+    most = case.gets if stage.connections == 1 or case.gets_of_many is None else case.gets_of_many
+    if most is not None:
+        assert len(stage.origin.gets) <= most + (stage.connections - 1) * case.gets_each
     survives(stage, ran, budget=case.budget)
 
 
+@OVER_MANY
+def test_so_many_connections_as_were_asked_for_are_open_at_once(stage: Stage) -> None:
+    """The stage itself: none of the first is answered in full before all of them are there."""
+    stage.declare()
+    stage.lock()
+    all_there = threading.Barrier(stage.connections)
+    first_ones = itertools.islice(itertools.count(), stage.connections)
+
+    def meet(exchange: Exchange) -> None:
+        start, end = ranged_head(exchange, {"Content-Length": str(until(exchange) - asked(exchange))})
+        exchange.send(BODY[start : start + 1000])
+        if next(first_ones, None) is not None:
+            all_there.wait(DEADLINE_SECONDS)
+        exchange.send(BODY[start + 1000 : end])
+
+    stage.fault(meet)
+    ran = stage.sync()
+    assert ran.code == 0, ran.err
+    survives(stage, ran, budget=SIZE)
+
+
+@OVER_MANY
 def test_n01_five_resets_at_random_places_cost_at_most_a_chunk_each(stage: Stage, dice: random.Random) -> None:
     stage.declare()
     stage.lock()
@@ -429,6 +490,24 @@ def test_n01_five_resets_at_random_places_cost_at_most_a_chunk_each(stage: Stage
     survives(stage, ran, budget=SIZE + 5 * CHUNK)
 
 
+@OVER_MANY
+@pytest.mark.parametrize("kept", [0, KEPT])
+def test_s34_after_one_part_nothing_but_the_whole_is_had(stage: Stage, kept: int) -> None:
+    """An edge that has just let go of the file: of all the wholes that are sent one is taken, from its beginning."""
+    stage.declare()
+    stage.lock()
+    if kept:
+        stage.begin(kept)
+    turns = iter([lambda e: part(e, asked(e), asked(e) + 700_000)])
+    stage.fault(lambda e: next(turns, lambda e: e.answer(200, {"ETag": TAG}, BODY))(e))
+    ran = stage.sync()
+    assert ran.code == 0, ran.err
+    assert ran.fetched <= 700_000 + SIZE
+    assert len(stage.origin.gets) <= 1 + 2 * stage.connections
+    survives(stage, ran)
+
+
+@OVER_MANY
 def test_s13_a_partial_that_grew_beyond_its_file_is_cut_and_continued(stage: Stage) -> None:
     stage.declare()
     stage.lock()
@@ -449,7 +528,7 @@ def test_s31_an_empty_file_is_had_without_a_range(stage: Stage) -> None:
     stage.origin.forget()
     ran = stage.sync()
     assert ran.code == 0, ran.err
-    assert all("range" not in request.headers for request in stage.origin.gets)
+    assert all("range" not in request.headers for request in stage.origin.gets if request.path == "/empty.txt")
     survives(stage, ran, budget=SIZE)
 
 

@@ -106,6 +106,7 @@ http {{
   scgi_temp_path {work}/scgi;
   types {{ }}
   default_type application/octet-stream;
+  limit_conn_zone $binary_remote_addr zone=clients:1m;
   server {{
     listen 127.0.0.1:{port};
     root {folder};
@@ -138,12 +139,19 @@ http://127.0.0.1:{port} {{
 
 @contextlib.contextmanager
 def nginx(
-    folder: Path, *, limit_rate: str | None = None, limit_rate_after: str | None = None, port: int | None = None
+    folder: Path,
+    *,
+    limit_rate: str | None = None,
+    limit_rate_after: str | None = None,
+    limit_conn: int | None = None,
+    port: int | None = None,
 ) -> Iterator[RealServer]:
-    """nginx: ranges, strong ETags of mtime and size, one rate limit a connection (`20m` is 20 MiB/s)."""
+    """nginx: ranges, strong ETags of mtime and size, one rate limit a connection (`20m` is 20 MiB/s), and at most
+    `limit_conn` requests of one client at once: more are answered 503."""
     binary = program("nginx")
     limits = [f"limit_rate {limit_rate};"] if limit_rate else []
     limits += [f"limit_rate_after {limit_rate_after};"] if limit_rate_after else []
+    limits += [f"limit_conn clients {limit_conn};"] if limit_conn else []
 
     def command(port: int, work: Path) -> Sequence[str]:
         settings = NGINX_SETTINGS.format(

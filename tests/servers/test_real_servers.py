@@ -76,6 +76,16 @@ def test_nginx_counts_a_body_that_was_cut(served: Path) -> None:
         assert 0 < server.bytes_sent() < len(BODY)
 
 
+def test_nginx_refuses_a_second_request_at_once(served: Path) -> None:
+    with (
+        real.nginx(served, limit_rate="64k", limit_rate_after="64k", limit_conn=1) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        client.sendall(b"GET /model.gguf HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert client.recv(4096)
+        assert ask(server)[0].status == 503
+
+
 def test_two_servers_run_side_by_side(served: Path) -> None:
     with real.nginx(served) as one, real.nginx(served) as two:
         assert one.url != two.url

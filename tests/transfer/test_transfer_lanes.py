@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import threading
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from gemmalock.errors import Interrupted
 from gemmalock.journal import CHUNK, Validator
 from gemmalock.stopping import Stop
-from gemmalock.transfer.lanes import Lanes
+from gemmalock.transfer.lanes import QUIET_SECONDS, Lanes
 from gemmalock.transfer.pieces import LARGE, piece_size
 from gemmalock.transfer.stretch import Stretch, split, steal
 
@@ -26,6 +27,14 @@ def stretch(start: int, end: int, here: int, since: float = 0.0) -> Stretch:
     made = Stretch((start, end), Validator(None, "https://models.example.org"), hashlib.sha256(), since)
     made.here = made.ahead = here
     return made
+
+
+def is_full(lanes: Lanes) -> bool:
+    """Whether a file's first connection would have to wait."""
+    if lanes.further(HERE):
+        lanes.leave(HERE)
+        return False
+    return True
 
 
 def test_a_host_gets_so_many_connections_and_no_more() -> None:
@@ -41,11 +50,22 @@ def test_what_a_host_refused_is_remembered_for_it_alone() -> None:
     with lanes.first(HERE, Stop()):
         assert lanes.further(HERE)
         assert lanes.further(HERE)
-        lanes.refused(HERE)
-        lanes.leave(HERE)
+        lanes.leave(HERE, refused=True)
         assert not lanes.further(HERE)
         lanes.leave(HERE)
         assert [lanes.further(HERE), lanes.further(HERE), lanes.further(THERE)] == [True, False, True]
+
+
+def test_of_many_that_are_refused_at_once_each_counts() -> None:
+    lanes = Lanes(8)
+    with lanes.first(HERE, Stop()):
+        assert all(lanes.further(HERE) for _ in range(7))
+        for _ in range(5):
+            lanes.leave(HERE, refused=True)
+        assert not lanes.further(HERE)
+        for _ in range(2):
+            lanes.leave(HERE)
+        assert [lanes.further(HERE) for _ in range(3)] == [True, True, False]
 
 
 def test_a_host_that_refuses_its_only_connection_keeps_it() -> None:
@@ -55,6 +75,85 @@ def test_a_host_that_refuses_its_only_connection_keeps_it() -> None:
         lanes.refused(HERE)
     with lanes.first(HERE, Stop()):
         assert not lanes.further(HERE)
+
+
+def test_a_refusal_takes_no_file_its_only_connection() -> None:
+    lanes = Lanes(8)
+    with lanes.first(HERE, Stop()), lanes.first(HERE, Stop()), lanes.first(HERE, Stop()):
+        for _ in range(5):
+            assert lanes.further(HERE)
+            lanes.refused(HERE)
+            lanes.leave(HERE, refused=True)
+            if not lanes.further(HERE):
+                break
+            lanes.leave(HERE)
+        assert not lanes.further(HERE), "three files have three"
+    with lanes.first(HERE, Stop()):
+        assert [lanes.further(HERE) for _ in range(3)] == [True, True, False]
+
+
+def test_a_host_is_asked_for_one_more_after_a_quiet_while_that_doubles() -> None:
+    now = [1000.0]
+    lanes = Lanes(4, clock=lambda: now[0])
+
+    def room() -> int:
+        """How many connections a file may have."""
+        with lanes.first(HERE, Stop()):
+            further = 0
+            while lanes.further(HERE):
+                further += 1
+            for _ in range(further):
+                lanes.leave(HERE)
+        return 1 + further
+
+    def refuse_the_second() -> None:
+        with lanes.first(HERE, Stop()):
+            assert lanes.further(HERE)
+            lanes.leave(HERE, refused=True)
+
+    found = []
+    refuse_the_second()
+    for seconds in (0.0, QUIET_SECONDS - 1, 1.0):
+        now[0] += seconds
+        found.append(room())
+    assert found == [1, 1, 2]
+    refuse_the_second()
+    found = []
+    for seconds in (0.0, 2 * QUIET_SECONDS - 1, 1.0, 2 * QUIET_SECONDS, 2 * QUIET_SECONDS, 2 * QUIET_SECONDS):
+        now[0] += seconds
+        found.append(room())
+    assert found == [1, 1, 2, 3, 4, 4]
+    assert lanes.further(THERE)
+
+
+@given(st.lists(st.sampled_from(["first", "last", "further", "leave", "too many", "refused", "quiet"]), max_size=60))
+def test_whatever_happens_a_file_gets_a_lane_when_the_others_have_ended(steps: list[str]) -> None:
+    now = [0.0]
+    lanes = Lanes(3, clock=lambda: now[0])
+    files: list[contextlib.ExitStack] = []
+    further = 0
+    for step in steps:
+        match step:
+            case "first" if not is_full(lanes):
+                files.append(contextlib.ExitStack())
+                files[-1].enter_context(lanes.first(HERE, Stop()))
+            case "last" if files:
+                files.pop().close()
+            case "further" if files and lanes.further(HERE):
+                further += 1
+            case "leave" | "too many" if further:
+                lanes.leave(HERE, refused=step == "too many")
+                further -= 1
+            case "refused" if files or further:
+                lanes.refused(HERE)
+            case "quiet":
+                now[0] += QUIET_SECONDS
+        assert len(files) + further <= 3
+    for file in files:
+        file.close()
+    for _ in range(further):
+        lanes.leave(HERE)
+    assert not is_full(lanes)
 
 
 def test_a_host_that_sends_the_whole_gets_one_connection_a_file() -> None:

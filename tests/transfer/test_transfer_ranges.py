@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -19,9 +20,12 @@ from gemmalock.errors import FileError, ReadWriteFailed, ServerError
 from gemmalock.journal import CHUNK, Chunk, Validator
 from gemmalock.lockfile import LockedFile
 from gemmalock.stopping import Stop
+from gemmalock.transfer.blocks import BLOCK
+from gemmalock.transfer.checks import Hasher
 from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
 from gemmalock.transfer.ranges import AHEAD, DurableRanges
+from gemmalock.transfer.stretch import Stretch
 from tests.transfer.twins import Bench, Reply, ScriptedAnswer, ScriptedSource, digest, locked, patient, some_bytes
 
 BODY = some_bytes(3 * CHUNK + 123_457)
@@ -201,6 +205,70 @@ def test_a_failed_sync_distrusts_what_came_since_the_last_good_one(
     fetched = bench.fetch(locked(body), ScriptedSource([Reply(body)]))
     assert bench.bytes() == body
     assert fetched.bytes_kept <= AHEAD
+
+
+def test_a_hash_that_memory_ran_out_for_never_gets_into_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has taken some of the bytes already: taking them again would give a digest of nothing that is there."""
+    ranges = ranges_of(tmp_path, len(BODY))
+
+    def half(part: Part, hasher: Hasher, bounds: tuple[int, int]) -> bool:
+        hasher.update(memoryview(BODY)[bounds[0] : (bounds[0] + bounds[1]) // 2])
+        raise MemoryError
+
+    monkeypatch.setattr(Part, "hash_new", half)
+    with pytest.raises(MemoryError), ranges.writing((0, CHUNK), VALIDATOR) as stretch:
+        ranges.write(stretch, memoryview(BODY)[:CHUNK])
+    monkeypatch.undo()
+    with pytest.raises(MemoryError):
+        ranges.commit()
+    ranges.close()
+    assert not (tmp_path / "journal").exists() or (tmp_path / "journal").read_bytes() == b""
+    assert ranges.chunks == {}
+
+
+def test_who_comes_later_has_of_the_lead_what_the_others_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One connection alone may be 4 MiB ahead of the journal; that is all that eight may be, too."""
+    size = 24 * CHUNK
+    body = memoryview(bytes(BLOCK))
+    ranges = ranges_of(tmp_path, size)
+    monkeypatch.setattr(ranges, "_wants_thread", False)
+    seen: list[int] = []
+
+    def write(stretch: Stretch, count: int) -> None:
+        while count:
+            room = ranges.room(stretch)
+            count -= ranges.write(stretch, body[: min(room, count)])
+            seen.append(sum(each.here - each.safe for each in stretches))
+
+    with contextlib.ExitStack() as stack:
+        stretches = [stack.enter_context(ranges.writing((0, 10 * CHUNK), VALIDATOR))]
+        write(stretches[0], AHEAD)
+        assert seen[-1] == AHEAD, "the first has all of it"
+        for index in range(10, 17):
+            stretches.append(stack.enter_context(ranges.writing((index * CHUNK, (index + 1) * CHUNK), VALIDATOR)))
+            write(stretches[-1], BLOCK)
+        for stretch in stretches:
+            write(stretch, BLOCK)
+    assert max(seen) == AHEAD
+    ranges.close()
+
+
+def test_nobody_waits_for_room_that_the_silent_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven have room to read into, and nothing comes; the eighth fills its stretch."""
+    ranges = ranges_of(tmp_path, 24 * CHUNK)
+    monkeypatch.setattr(ranges, "_wants_thread", False)
+    body = memoryview(bytes(BLOCK))
+    with contextlib.ExitStack() as stack:
+        for index in range(7):
+            silent = stack.enter_context(ranges.writing((index * CHUNK, (index + 1) * CHUNK), VALIDATOR))
+            assert ranges.room(silent) > 0
+        fast = stack.enter_context(ranges.writing((8 * CHUNK, 16 * CHUNK), VALIDATOR))
+        while fast.here < fast.end:
+            ranges.write(fast, body[: ranges.room(fast)])
+    assert ranges.kept == 8 * CHUNK
+    ranges.close()
 
 
 def test_many_stretches_are_written_at_once(tmp_path: Path) -> None:
