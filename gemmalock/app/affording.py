@@ -21,12 +21,12 @@ def affordable(wanted: int) -> int:
     return wanted if (most := _most_open()) is None else max(1, min(wanted, (most - _OWN) // _EACH))
 
 
-def affordable_connections(wanted: int, files: int) -> int:
-    """How many connections in all, at most `wanted`, that limit allows beside so many files at once; one for each of
-    them in any case."""
+def affordable_connections(files: int) -> int | None:
+    """How many connections, to all servers together, that limit allows for so many files at once; one for each of
+    them in any case. None: as many as anybody wants."""
     if (most := _most_open()) is None:
-        return max(files, wanted)
-    return max(files, min(wanted, files + (most - _OWN - files * _EACH) // _CONNECTION))
+        return None
+    return max(files, files + (most - _OWN - files * _EACH) // _CONNECTION)
 
 
 def share_one_heap() -> None:

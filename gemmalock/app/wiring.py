@@ -186,11 +186,6 @@ class Workshop:
                 self._sources[key] = make(self, folder)
             return self._sources[key]
 
-    def _delay(self, attempt: int, error: Exception) -> float | None:
-        import random
-
-        return self.backoff.delay(attempt, error, random.random)
-
     @property
     def budget(self) -> RunBudget:
         """How many failures this run tries again, whether it locks or fetches."""
@@ -204,15 +199,24 @@ class Workshop:
         return self._once("terms", self._make_terms)
 
     def _make_terms(self) -> Terms:
+        # All that is needed later is loaded now: a module is a file, and in a bad moment none can be opened.
+        import random
+
         from gemmalock.transfer.lanes import PER_HOST, Lanes
         from gemmalock.transfer.pace import RateLimit
         from gemmalock.transfer.work import Terms
 
         settings = self.settings
         limit = None if settings.limit_rate is None else RateLimit(settings.limit_rate)
-        wanted = max(PER_HOST, settings.connections or 0)
-        lanes = Lanes(affordable_connections(wanted, affordable(settings.jobs)))
-        return Terms(self._delay, limit, settings.connections, lanes, budget=self.budget)
+        backoff = self.backoff
+        in_all = affordable_connections(affordable(settings.jobs))
+        return Terms(
+            lambda attempt, error: backoff.delay(attempt, error, random.random),
+            limit,
+            settings.connections,
+            Lanes(max(PER_HOST, settings.connections or 0), in_all),
+            budget=self.budget,
+        )
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -37,10 +37,14 @@ class _Refusal:
 
 
 class Lanes:
-    """The connections of a run, by origin. Safe to use from many threads. `clock` is a monotonic one, in seconds."""
+    """The connections of a run, by origin: at most `per_host` to each, and, those apart that bring a file by
+    themselves, at most `in_all`. Safe to use from many threads. `clock` is a monotonic one, in seconds."""
 
-    def __init__(self, per_host: int = PER_HOST, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_host: int = PER_HOST, in_all: int | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._per_host = per_host
+        self._in_all = in_all
         self._clock = clock
         self._refusals: dict[Origin, _Refusal] = {}
         self._whole: set[Origin] = set()
@@ -68,7 +72,8 @@ class Lanes:
     def further(self, origin: Origin) -> bool:
         """Whether a file may open one more connection now; who got a lane has to `leave` it."""
         with self._free:
-            if origin in self._whole or not self._has_room(origin):
+            is_full = self._in_all is not None and self._open.total() >= self._in_all
+            if is_full or origin in self._whole or not self._has_room(origin):
                 return False
             self._open[origin] += 1
             return True

@@ -215,3 +215,14 @@ def test_a_rest_that_comes_soon_is_left_where_it_is() -> None:
 )
 def test_how_much_is_asked_for_at_once(size: int, connections: int | None, piece: int) -> None:
     assert piece_size(size, connections) == piece
+
+
+def test_all_servers_together_get_so_many_and_each_file_its_first() -> None:
+    lanes, stop = Lanes(8, in_all=3), Stop()
+    with lanes.first(HERE, stop), lanes.first(THERE, stop):
+        assert lanes.further(HERE)
+        assert not lanes.further(THERE)
+        with lanes.first(THERE, stop):  # never waits for the sum: it brings a file by itself
+            lanes.leave(HERE)
+            assert not lanes.further(HERE)
+        assert lanes.further(THERE)
