@@ -60,7 +60,7 @@ class Pruning:
                 raise RunRefused(
                     f"`{root.prefix}` has {len(files)} file(s) that the lock does not list, "
                     f"such as `{files[0].path}`, and no ledger says that gemmalock put them there",
-                    hint="`--adopt` moves them to the trash; `--no-prune` leaves them",
+                    hint="`--adopt` moves them to the trash; `sync --no-prune` leaves them",
                 )
         most = workshop.settings.max_delete
         if most is not None and pruning.count > most:
