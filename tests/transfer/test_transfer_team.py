@@ -9,16 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from gemmalock.errors import FileError, Interrupted, RateLimited, ServerError
+from gemmalock.errors import FileError, Interrupted, RateLimited, ServerError, SourceError, TimedOut
 from gemmalock.journal import CHUNK
 from gemmalock.ports import Ask
 from gemmalock.sources.http import HttpAnswer, HttpSource
 from gemmalock.stopping import Stop
+from gemmalock.transfer.blocks import BLOCK
 from gemmalock.transfer.lanes import Lanes
 from gemmalock.transfer.pieces import LARGE
 from gemmalock.transfer.ranges import AHEAD
 from tests.servers.fileserver import WEAK, Content, FileServer
-from tests.transfer.twins import Bench, Reply, digest, locked, patient, some_bytes
+from tests.transfer.twins import Bench, Reply, Watched, digest, locked, patient, some_bytes
 
 BODY = some_bytes(16 * CHUNK + 123_457)
 SLOW = 4 * CHUNK
@@ -219,17 +220,99 @@ def test_an_interruption_keeps_what_all_connections_brought(
     bench: Bench, server: FileServer, source: HttpSource, connections: int
 ) -> None:
     over(bench, connections)
-    threading.Timer(0.4, bench.stop.set).start()
+    told = bench.watch.progress
+
+    def stop_when_all_work(have: int) -> None:
+        told(have)
+        if have and len(server.requests) >= connections:
+            bench.stop.set()
+
+    bench.watch.progress = stop_when_all_work  # type: ignore[method-assign]
     file = locked(BODY, url=server.origin + URL, etag=None)
     with pytest.raises(Interrupted):
         bench.fetch(file, source)
     kept = bench.claim.journal(len(BODY)).kept
     assert kept > 0
     assert not [thread for thread in threading.enumerate() if thread.name == "gemmalock-connection"]
-    bench.stop = Stop()
+    bench.stop, bench.watch = Stop(), Watched()
     server.files[URL].throttle = None
     fetched = bench.fetch(file, source)
     assert (bench.bytes(), fetched.bytes_kept) == (BODY, kept)
+
+
+class Gated(HttpSource):
+    """The first `count` answers give one read; the next waits for `gate`, and is `then` what comes."""
+
+    def __init__(self, count: int, then: SourceError | None = None) -> None:
+        super().__init__()
+        self.asks: list[Ask] = []
+        self.gate = threading.Event()
+        self._asking = threading.Lock()
+        self._count = count
+        self._then = then
+
+    def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
+        with self._asking:
+            self.asks.append(ask)
+            number = len(self.asks)
+        answer = super().open(ask, stop)
+        if number <= self._count:
+            self._hold(answer)
+        return answer
+
+    def _hold(self, answer: HttpAnswer) -> None:
+        read = answer.readinto
+        reads = iter([read])
+
+        def gated(buffer: memoryview) -> int:
+            if next(reads, None) is None:
+                assert self.gate.wait(30)
+                if self._then is not None:
+                    raise self._then
+            return read(buffer)
+
+        answer.readinto = gated  # type: ignore[method-assign]
+
+
+def test_a_rest_that_is_stolen_is_counted_once(bench: Bench, server: FileServer) -> None:
+    """What the victim reads beyond its new end is received, and no part of what is here."""
+
+    class UntilStolen(Gated):
+        def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
+            answer = super().open(ask, stop)
+            # Five pieces of 4 MiB, and then somebody takes half of the first.
+            if len(self.asks) > 5:
+                self.gate.set()
+            return answer
+
+    server.files[URL].throttle = None
+    source = UntilStolen(1)
+    fetched = over(bench, 2).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    source.close()
+    assert bench.bytes() == BODY
+    assert source.asks[5].start < source.asks[0].end  # type: ignore[operator]
+    assert bench.watch.have == sorted(bench.watch.have)
+    assert bench.watch.have[-1] == len(BODY)
+    assert len(BODY) <= fetched.bytes_fetched <= len(BODY) + BLOCK
+
+
+def test_fast_connections_beside_silent_ones_end_the_file(bench: Bench, server: FileServer) -> None:
+    """Three fall silent in the middle of a body, and time out when the others have nothing left to begin."""
+
+    class UntilAllElseIsHere(Gated):
+        def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
+            answer = super().open(ask, stop)
+            # As many pieces of 1 MiB as there are.
+            if len(self.asks) >= 17:
+                self.gate.set()
+            return answer
+
+    server.files[URL].throttle = None
+    source = UntilAllElseIsHere(3, TimedOut("the server said nothing"))
+    fetched = over(bench, 8).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    source.close()
+    assert (bench.bytes(), fetched.bytes_fetched, fetched.notes) == (BODY, len(BODY), ())
+    assert len(bench.watch.retries) == 3
 
 
 def test_wrong_bytes_over_many_connections_fail_and_leave_nothing(
