@@ -75,7 +75,8 @@ class Team:
         self._busy = 0
         self._over = False
         self._grown = self._width == 1
-        self._looked = (time.monotonic(), 0)
+        #: Since when the first connection is looked at, and how much it brought since; None before its first bytes.
+        self._looked: tuple[float, int] | None = None
         self._changed = threading.Condition(threading.RLock())
         #: A body went on past the end of the file.
         self.overflowed = False
@@ -199,13 +200,10 @@ class Team:
     def _grow(self) -> None:
         """Let others join, as many as the servers and this machine have room for."""
         with self._changed:
-            if self._grown:
-                return
-            self._grown = True
-            for _ in range(self._width - 1):
+            while not self._grown:
                 url = self._lane()
                 if url is None:
-                    return
+                    return  # others have the lanes now; a later look may find one
                 # A daemon: a thread that hangs in a connect must not keep an interrupted run from ending.
                 thread = threading.Thread(target=self._join_in, args=(url,), name="gemmalock-connection", daemon=True)
                 try:
@@ -215,19 +213,20 @@ class Team:
                     return
                 self._busy += 1
                 self._threads.append(thread)
+                self._grown = len(self._threads) == self._width - 1
 
     def _came_to_first(self, count: int, kept: int) -> None:
         self._work.tally.came(count, kept)
         if self._grown or self._work.terms.connections is not None or self._work.terms.limit is not None:
             return
-        since, before = self._looked
         now = time.monotonic()
+        since, before = self._looked or (now, -count)
         if now - since < _LOOK_SECONDS:
             self._looked = since, before + count
-        elif before + count < FAST * (now - since):
+            return
+        self._looked = now, 0
+        if before + count < FAST * (now - since):
             self._grow()
-        else:
-            self._looked = now, 0
 
     # --- what goes wrong -----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from gemmalock.ports import Ask
 from gemmalock.sources.http import HttpAnswer, HttpSource
 from gemmalock.stopping import Stop
 from gemmalock.transfer.blocks import BLOCK
+from gemmalock.transfer.combine import origin_of
 from gemmalock.transfer.lanes import Lanes
 from gemmalock.transfer.pieces import LARGE
 from gemmalock.transfer.ranges import AHEAD
@@ -80,6 +81,30 @@ def test_a_slow_connection_is_joined_by_others(bench: Bench, server: FileServer,
     assert bench.bytes() == body
     assert fetched.bytes_fetched <= len(body) + 8 * CHUNK
     assert server.most_at_once > 1
+
+
+def test_who_finds_the_lanes_taken_looks_again(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    body = some_bytes(LARGE)
+    server.files[URL] = Content(body, throttle=16 * CHUNK)
+    lanes = Lanes(2)
+    bench.terms = replace(patient(), connections=None, lanes=lanes)
+    origin = origin_of(server.origin)
+    assert lanes.further(origin)
+
+    class Leaving(Watched):
+        left = False
+
+        def progress(self, have: int) -> None:
+            super().progress(have)
+            if have > len(body) // 3 and not self.left:
+                self.left = True
+                assert server.most_at_once == 1
+                lanes.leave(origin)
+
+    bench.watch = Leaving()
+    bench.fetch(locked(body, url=server.origin + URL, etag=None), source)
+    assert bench.bytes() == body
+    assert server.most_at_once == 2
 
 
 def test_a_file_that_is_not_large_is_asked_for_at_once(bench: Bench, server: FileServer, source: HttpSource) -> None:
