@@ -180,10 +180,7 @@ class _Transfer:
 
     @property
     def _width(self) -> int:
-        wanted = self._work.terms.connections
-        if wanted is None:
-            wanted = CONNECTIONS if self._file.size >= LARGE else 1
-        return min(wanted, -(-self._file.size // CHUNK))
+        return min(self._work.terms.connections or CONNECTIONS, -(-self._file.size // CHUNK))
 
     # --- wrong bytes ---------------------------------------------------------------------------------------
 

@@ -10,15 +10,15 @@ from gemmalock.transfer.stretch import Stretch, split
 
 #: How long a request may go unanswered before somebody who has nothing to do takes its piece over, in seconds.
 OVERDUE_SECONDS = 1.0
-#: From so many bytes on a file may come over several connections where nobody says so.
+#: From so many bytes on a file is asked for in pieces where nobody says over how many connections it is to come.
 LARGE = 32 * 1024 * 1024
 _LEAST_PIECE = 4 * CHUNK
 
 
 def piece_size(size: int, connections: int | None) -> int:
     """How many bytes of a file to ask for at once: so many that asking costs nothing, so few that connections that
-    are not equally fast end together. Where nobody says how many there are to be, a file that is not large comes in
-    one piece."""
+    are not equally fast end together. Where nobody says how many there are to be, a file that is not large is
+    asked for at once; where it crawls, others take the end of it over."""
     if connections is not None:
         return max(_LEAST_PIECE, size // (4 * connections)) if size > connections * _LEAST_PIECE else CHUNK
     return max(2 * _LEAST_PIECE, size // 64) if size >= LARGE else size

@@ -21,7 +21,7 @@ from gemmalock.transfer.checks import Hasher, check_like, new_check
 from gemmalock.transfer.frontier import DigestFrontier
 from gemmalock.transfer.journalfile import JournalFile
 from gemmalock.transfer.part import Part
-from gemmalock.transfer.stretch import Stretch, steal
+from gemmalock.transfer.stretch import Stretch, slowest, steal
 
 #: How far all connections together may be ahead of the journal: what a death costs at most. Of more than eight, each
 #: may be a block ahead.
@@ -249,6 +249,12 @@ class DurableRanges:
         connection."""
         with self._state:
             return steal(self._stretches, time.monotonic(), self._unit)
+
+    @property
+    def crawls(self) -> bool:
+        """Whether there is a rest to steal."""
+        with self._state:
+            return slowest(self._stretches, time.monotonic()) is not None
 
     def close(self) -> None:
         """End the threads."""

@@ -47,9 +47,8 @@ class Stretch:
 def steal(stretches: Iterable[Stretch], now: float, unit: int = CHUNK) -> tuple[int, int] | None:
     """Take the second half of the largest rest that crawls away from its stretch, at the end of a chunk of `unit`
     bytes; None when none is worth it."""
-    crawling = [stretch for stretch in stretches if stretch.crawls(now)]
-    victim = max(crawling, key=lambda stretch: stretch.rest, default=None)
-    if victim is None or victim.rest < _WORTH:
+    victim = slowest(stretches, now)
+    if victim is None:
         return None
     middle = -(-(victim.ahead + victim.rest // 2) // unit) * unit
     if middle >= victim.end:
@@ -57,6 +56,12 @@ def steal(stretches: Iterable[Stretch], now: float, unit: int = CHUNK) -> tuple[
     stolen = middle, victim.end
     victim.end = middle
     return stolen
+
+
+def slowest(stretches: Iterable[Stretch], now: float) -> Stretch | None:
+    """The stretch with the largest rest that crawls; None where there is none that is worth a connection."""
+    crawling = [stretch for stretch in stretches if stretch.crawls(now) and stretch.rest >= _WORTH]
+    return max(crawling, key=lambda stretch: stretch.rest, default=None)
 
 
 def split(gap: tuple[int, int], count: int, unit: int = CHUNK) -> list[tuple[int, int]]:

@@ -225,7 +225,7 @@ class Team:
             self._looked = since, before + count
             return
         self._looked = now, 0
-        if before + count < FAST * (now - since):
+        if before + count < FAST * (now - since) and (self._pieces.todo or self._work.ranges.crawls):
             self._grow()
 
     # --- what goes wrong -----------------------------------------------------------------------------------

@@ -107,7 +107,19 @@ def test_who_finds_the_lanes_taken_looks_again(bench: Bench, server: FileServer,
     assert server.most_at_once == 2
 
 
-def test_a_file_that_is_not_large_is_asked_for_at_once(bench: Bench, server: FileServer, source: HttpSource) -> None:
+def test_a_smaller_file_that_crawls_is_shared_out(bench: Bench, server: FileServer, source: HttpSource) -> None:
+    server.files[URL].throttle = 2 * CHUNK
+    fetched = over(bench, None).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
+    assert (bench.bytes() == BODY, fetched.notes) == (True, ())
+    assert ranges_asked(server)[-1] == "whole"
+    assert server.most_at_once > 2
+    assert fetched.bytes_fetched <= len(BODY) + 8 * BLOCK
+
+
+def test_a_smaller_file_is_asked_for_at_once(
+    bench: Bench, server: FileServer, source: HttpSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemmalock.transfer.team.FAST", 1)
     server.files[URL].throttle = 16 * CHUNK
     over(bench, None).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
     assert ranges_asked(server) == ["whole"]
