@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from gemmalock.journal import CHUNK as JOURNAL_CHUNK
+from gemmalock.journal import read_journal
+from gemmalock.transfer.ranges import AHEAD
 from tests.conftest import SEED
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import Content, FileServer
@@ -24,6 +27,7 @@ from tests.servers.fileserver import Content, FileServer
 DIGESTS = pytest.mark.parametrize("digest", [True, False], ids=["digest", "no digest"])
 LINK_MODES = pytest.mark.parametrize("link_mode", ["auto", "copy"])
 CHUNK = 4 * 1024 * 1024
+PAGE = 4096
 NAMES = ("a.gguf", "b.gguf", "c.safetensors")
 
 
@@ -180,17 +184,99 @@ def test_fifty_of_two_hundred_kills_at_random_moments(
             project.lock.write_bytes(locked)
 
 
+@pytest.mark.long
+@DIGESTS
+def test_a_hundred_of_two_hundred_kills_of_eight_connections(
+    project: Project, gemmalock: Gemmalock, digest: bool, dice: random.Random
+) -> None:
+    """One file, so that what its connections may be ahead of the journal in all is what a kill may cost."""
+    seed = os.environ[SEED]
+    size = 10 * CHUNK + 4321
+    store = Path(os.environ["GEMMALOCK_STORE"])
+    settings = {"GEMMALOCK_CONNECTIONS": "8"}
+    kills = lost = 0
+    with three_files(project, size, throttle=CHUNK, digest=digest, names=NAMES[:1]) as server:
+        body = server.files[f"/{NAMES[0]}"].body
+        assert gemmalock("lock").code == 0
+        locked = project.lock.read_bytes()
+        while kills < 100:
+            kills_here, kept = 0, 0
+            server.forget()
+            while kills_here < 8 and killed_while_bytes_come(gemmalock, server, dice, settings):
+                kills_here += 1
+                assert wrong_files(project, server) == [], f"seed {seed}"
+                lost_here, kept = lost_and_kept(store, body)
+                # Of each connection the last page may have come in part.
+                assert lost_here <= AHEAD + 8 * PAGE, f"seed {seed}"
+                lost = max(lost, lost_here)
+            kills += kills_here
+            server.files[f"/{NAMES[0]}"].throttle = None
+            done = gemmalock("sync", "--json", env=settings)
+            server.files[f"/{NAMES[0]}"].throttle = CHUNK
+            assert done.code == 0, (seed, done.err)
+            (file,) = done.json()["files"]
+            if file["bytes_fetched"]:
+                assert (file["bytes_kept"], file["bytes_fetched"]) == (kept, size - kept), f"seed {seed}"
+            assert (project.folder / "models/m" / NAMES[0]).read_bytes() == body, f"seed {seed}"
+            assert left_over(store) == [], f"seed {seed}"
+            remove(project.folder / "models")
+            remove(store)
+            project.lock.write_bytes(locked)
+        assert server.most_at_once > 1
+        assert server.failures == []
+    assert lost > 0, "nothing was ahead of the journal"
+
+
+def lost_and_kept(store: Path, body: bytes) -> tuple[int, int]:
+    """How many bytes of the only partial, in whole pages, the journal does not vouch for, and how many it does. The
+    former are blanked, so that the next look finds only what came since."""
+    lost = 0
+    for part in (store / "tasks").glob("*/data.part"):
+        text = part.with_name("journal").read_bytes() if part.with_name("journal").exists() else b""
+        journal = read_journal(text, len(body))
+        with part.open("r+b") as file:
+            for start in range(0, len(body), JOURNAL_CHUNK):
+                chunk = journal.chunks.get(start // JOURNAL_CHUNK)
+                begin = start if chunk is None else -(-chunk.end // PAGE) * PAGE
+                file.seek(begin)
+                found = file.read(start + JOURNAL_CHUNK - begin)
+                if found == bytes(len(found)):
+                    continue
+                pages = [found[place : place + PAGE] for place in range(0, len(found), PAGE)]
+                lost += sum(len(page) for page in pages if page != bytes(len(page)))
+                file.seek(begin)
+                file.write(bytes(len(found)))
+        return lost, journal.kept
+    return 0, 0
+
+
+def killed_while_bytes_come(
+    gemmalock: Gemmalock, server: FileServer, dice: random.Random, settings: Mapping[str, str]
+) -> bool:
+    """Start a sync and kill it a random while after its first byte was sent; False when it was done before."""
+    before = server.bytes_served()
+    with gemmalock.started("sync", env=settings) as process:
+        while server.bytes_served() == before and process.poll() is None:
+            time.sleep(0.005)
+        return not ended(process, dice.uniform(0.0, 0.4))
+
+
 def killed_before_its_end(gemmalock: Gemmalock, dice: random.Random, settings: Mapping[str, str]) -> bool:
     """Start a sync and kill it after a random while; False when it was done before."""
     with gemmalock.started("sync", env=settings) as process:
-        try:
-            process.communicate(timeout=dice.uniform(0.05, 1.2))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return True
-        assert process.returncode == 0
+        return not ended(process, dice.uniform(0.05, 1.2))
+
+
+def ended(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Whether it ended well within that time; else it is killed."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
         return False
+    assert process.returncode == 0
+    return True
 
 
 def wait_for_bytes(server: FileServer, count: int) -> None:
