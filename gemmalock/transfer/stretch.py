@@ -11,7 +11,7 @@ from gemmalock.journal import CHUNK, Validator
 from gemmalock.transfer.checks import Hasher
 
 #: Less than this is not worth a connection of its own.
-_WORTH = 2 * CHUNK
+_WORTH = CHUNK + CHUNK // 4
 #: How long a pace is looked at before it is one, in seconds.
 _LOOK = 0.25
 #: A rest that comes within so many seconds is left where it is: what a server has sent already would come twice.
@@ -50,8 +50,9 @@ def steal(stretches: Iterable[Stretch], now: float, unit: int = CHUNK) -> tuple[
     victim = slowest(stretches, now)
     if victim is None:
         return None
-    middle = -(-(victim.ahead + victim.rest // 2) // unit) * unit
-    if middle >= victim.end:
+    half = victim.ahead + victim.rest // 2
+    middle = min((-(-half // unit) * unit, half // unit * unit), key=lambda end: abs(end - half))
+    if not victim.ahead < middle < victim.end:
         return None
     stolen = middle, victim.end
     victim.end = middle
