@@ -288,6 +288,8 @@ class _Transfer:
     def _lose(self, count: int) -> None:
         self.kept = min(self.kept, self._givers.kept)
         self._work.tally.lost(count)
+        # Whoever counts what an earlier run left hears that it has become less.
+        self._work.tally.watch.progress(self.kept)
 
     def _note_lost(self, lost: int) -> None:
         if lost:

@@ -72,13 +72,13 @@ class Team:
         self._failure: BaseException | None = None
         self._stop = Stop()
         self._threads: list[threading.Thread] = []
-        self._busy = 0
+        self._busy = self._joined = 0
         self._over = False
         self._grown = self._width == 1
         #: Since when the first connection is looked at, and how much it brought since; None before its first bytes.
         self._looked: tuple[float, int] | None = None
         self._changed = threading.Condition(threading.RLock())
-        #: A body went on past the end of the file.
+        #: A body of the leading URL went on past the end of the file.
         self.overflowed = False
 
     def fill(self, stop: Stop) -> None:
@@ -137,6 +137,11 @@ class Team:
                         self._work.urls.fail(url, error)
                 finally:
                     self._lanes.leave(origin_of(url), refused=refused)
+                if refused:
+                    with self._changed:
+                        # Another may join when the server, or a mirror, has a lane for it.
+                        self._joined -= 1
+                        self._grown = False
                 # Who lost its URL asks another one.
                 url = None if url in self._work.urls.live or self._stop.is_set() else self._lane()
         except Interrupted:
@@ -153,13 +158,15 @@ class Team:
         others may do without it."""
         attempt = 0
         while not self._stop.is_set():
+            if not first and url not in self._work.urls.live:
+                return
             piece = self._next_piece(url)
             if piece is None:
                 if first or not self._waited():
                     return
                 continue
             try:
-                self._receive(url, piece, came)
+                self._receive(url, piece, came, is_alone=lambda: first and not self._busy)
                 self._work.attempts.succeeded()
                 attempt = 0
             except (RangeRefused, _NotNow) as refusal:
@@ -213,7 +220,8 @@ class Team:
                     return
                 self._busy += 1
                 self._threads.append(thread)
-                self._grown = len(self._threads) == self._width - 1
+                self._joined += 1
+                self._grown = self._joined == self._width - 1
 
     def _came_to_first(self, count: int, kept: int) -> None:
         self._work.tally.came(count, kept)
@@ -258,11 +266,11 @@ class Team:
 
     # --- one answer ----------------------------------------------------------------------------------------
 
-    def _receive(self, url: str, piece: Piece, came: Callable[[int, int], None]) -> None:
+    def _receive(self, url: str, piece: Piece, came: Callable[[int, int], None], is_alone: Callable[[], bool]) -> None:
         try:
             ask = ask_for(self._work, url, piece.bounds)
             with contextlib.closing(self._work.source.open(ask, self._stop)) as answer:
-                self._write(piece, ask, answer, came)
+                self._write(piece, ask, answer, came, is_alone)
         finally:
             with self._changed:
                 self._pieces.end(piece)
@@ -274,13 +282,15 @@ class Team:
                     self._over = True
                     self._stop.set()
 
-    def _write(self, piece: Piece, ask: Ask, answer: Answer, came: Callable[[int, int], None]) -> None:
+    def _write(
+        self, piece: Piece, ask: Ask, answer: Answer, came: Callable[[int, int], None], is_alone: Callable[[], bool]
+    ) -> None:
         work = self._work
         with contextlib.ExitStack() as stack:
             with self._changed:
                 if not self._pieces.is_first_answer(piece):
                     return
-                bounds = self._accepted(piece, ask, answer)
+                bounds = self._accepted(piece, ask, answer, is_alone=is_alone())
                 validator = Validator(answer.etag, answer.origin)
                 piece.stretch = stack.enter_context(work.ranges.writing(bounds, validator))
                 work.givers.answers(ask.url, answer.origin)
@@ -295,26 +305,26 @@ class Team:
                 if answer.end is None and piece.stretch.here == work.file.size:
                     refuse_more(answer, work.file.size)
             except SizeMismatch:
-                self.overflowed = True
+                self.overflowed = ask.url == self._url
                 raise
         here, end = piece.left
         if here < end and piece.came < (_SHORT if here == answer.end else _PROGRESS):
             raise ConnectionFailed(f"the source ended after {piece.came} of {bounds[1] - bounds[0]} bytes")
 
-    def _accepted(self, piece: Piece, ask: Ask, answer: Answer) -> tuple[int, int]:
-        """Where the answer's bytes go: all of the file, where it brings all of it anew. Raises RangeRefused when it
-        may not be joined to what is here, and TransferError when it is of another file."""
+    def _accepted(self, piece: Piece, ask: Ask, answer: Answer, *, is_alone: bool) -> tuple[int, int]:
+        """Where the answer's bytes go: all of the file, where it brings all of it anew, and nobody else brings any.
+        Raises RangeRefused when it may not be joined to what is here, and TransferError when it is of another file."""
         gap, size = piece.bounds, self._work.file.size
         self._judge.judge(answer, ask.url)
         is_whole = answer.start == 0 and answer.end in (None, size) and gap != (0, size)
         if answer.restarted is Restarted.IGNORED:
             self._lanes.whole_only(origin_of(ask.url))
         if answer.restarted is not None and gap[0] > 0:
-            if len(self._pieces.open) > 1:
+            if not is_alone:
                 raise _NotNow
             self._judge.start_again(RangeRefused(answer.restarted.told(ask, answer)), ask.url)
             is_whole, gap = True, (0, size)
-        if is_whole and len(self._pieces.open) == 1 and not self._work.ranges.kept:
+        if is_whole and is_alone and not self._work.ranges.kept:
             self._pieces.todo.clear()
             gap = 0, size
         refuse_what_does_not_fit(self._work, answer, gap[0])
