@@ -103,7 +103,7 @@ class Sync:
         fresh = not (ready.known or self.options.frozen)
         untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
         if ending.is_tidy:
-            self._remember()
+            self._remember(known=ready.known and not changed)
         return Report(
             "sync",
             ending.code,
@@ -207,9 +207,9 @@ class Sync:
             self.papers, self.workshop.lock = papers, papers.required_lock()
             return False
 
-    def _remember(self) -> None:
-        """That manifest and lock agree, where the manifest was read."""
-        if self.options.frozen:
+    def _remember(self, *, known: bool) -> None:
+        """That manifest and lock agree, where that is `known` or was just proved of what stands there now."""
+        if self.options.frozen or not (known or not self.papers.drifts()):
             return
         for _, root in self.workshop.roots():
             if root.has_ledger():
