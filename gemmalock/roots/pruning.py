@@ -78,14 +78,16 @@ class Pruner:
         return Pruned(stray.path, stray.size, "trash")
 
     def _take_empty(self, folder: int, name: str, stray: Stray) -> Pruned | str:
-        """Not by a rename: another process may just be putting a file into it, and would put it into the trash."""
+        """Not by a rename: another process may just be putting a file into it, and would put it into the trash. The
+        trash has it first: where that has no room, nothing happened."""
+        run = self.trash.note_empty(stray.path)
         try:
             os.rmdir(name, dir_fd=folder)
         except OSError as error:
+            self.trash.drop_empty(run, stray.path)
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             return "it changed since it was looked at"
-        self.trash.note_empty(stray.path)
         return Pruned(stray.path, 0, "trash")
 
     def _is_spare(self, run: str, stray: Stray, entry: LedgerEntry) -> bool:
