@@ -76,10 +76,12 @@ class Ending:
         return False
 
     def prune(self, pruning: Pruning) -> PruneResult:
-        """Prune, if all went well so far; else say of every stray that it stays."""
-        with self._noted():
-            return prune_roots(self.workshop, self.papers, pruning.after(self.code))
-        return PruneResult()
+        """Prune, if all went well so far; else say of every stray that it stays. What ended it on the way is an error
+        beside what was done until then."""
+        result = prune_roots(self.workshop, self.papers, pruning.after(self.code))
+        if result.error is not None:
+            self.errors.append(result.error)
+        return result
 
     def tidy(self, lock: Lock, *, due: bool) -> tuple[str, ...]:
         """Drop the task records that are of no use any more, and empty the old trash, where that is `due` or something

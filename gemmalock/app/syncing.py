@@ -21,6 +21,7 @@ from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
+from gemmalock.ports import PruneResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Sync:
             errors=ending.notes,
             warnings=(
                 *self._warnings(ready, nodes),
-                *_not_pruned(ending.code, pruning),
+                *_not_pruned(ending.code, pruning, pruned),
                 *pruning_warnings(pruning),
                 *untidy,
                 *unknown,
@@ -252,8 +253,8 @@ def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
     return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
 
 
-def _not_pruned(code: ExitCode, pruning: Pruning) -> tuple[str, ...]:
-    if code is ExitCode.OK or not pruning.count:
+def _not_pruned(code: ExitCode, pruning: Pruning, result: PruneResult) -> tuple[str, ...]:
+    if code is ExitCode.OK or not pruning.count or result.pruned:
         return ()
     return (f"not pruning {pruning.count} stray(s): the run did not end well",)
 

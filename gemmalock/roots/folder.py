@@ -147,7 +147,7 @@ class RootFolder:
         """Take the strays out of the root, unless they have a reason to be kept or changed since they were seen.
 
         They go to the trash; what sync put here, and `in_store` says the store has (by its sha256), goes for good.
-        Raises DiskError, Busy and Interrupted.
+        Raises DiskError, Busy and Interrupted where nothing was taken out; what ends it later is in the result.
         """
         try:
             return self._pruner.prune(strays, in_store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from dataclasses import replace
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemmalock.errors import UnsafePath
+from gemmalock.errors import Interrupted, ReadWriteFailed, UnsafePath
 from gemmalock.links import LinkMode
 from gemmalock.paths import clashes
-from gemmalock.ports import Stray
+from gemmalock.ports import NOT_REACHED, Stray
+from gemmalock.stopping import Stop
 from tests.roots.world import World, as_a_user, locked, nothing_in_store, sha256_of
 
 MINE, THEIRS = b"locked bytes", b"a person's bytes"
@@ -204,6 +206,46 @@ def test_an_empty_folder_does_not_replace_what_the_trash_has_of_that_name(world:
     assert gone.path == "m/empty"
     assert world.trashed() == [("m", THEIRS)]
     assert [path.name for path in (world.models / ".gemmalock/trash").glob("*/m/empty")] == ["empty"]
+
+
+def test_who_is_stopped_while_pruning_tells_what_was_done_and_finishes_it(world: World) -> None:
+    stop = Stop()
+    for path in ("old/a.bin", "old/b.bin", "z.bin"):
+        world.put(world.open(link_mode=LinkMode.COPY), path, MINE)
+    world.write("new/c.bin", THEIRS)
+    root = world.open(link_mode=LinkMode.COPY, stop=stop, keep=("z.bin",))
+    for path in ("old/a.bin", "old/b.bin", "z.bin"):
+        root.adopt(locked(path, MINE))
+    strays = root.strays(frozenset())
+    assert [stray.path for stray in strays] == ["new/c.bin", "old/a.bin", "old/b.bin", "z.bin"]
+
+    def has(_: str) -> bool:
+        stop.set()
+        return True
+
+    result = root.prune(strays, has)
+    # Whether it could go for good was not to be read any more: it stays in the trash.
+    assert [(gone.path, gone.to) for gone in result.pruned] == [("new/c.bin", "trash"), ("old/a.bin", "trash")]
+    assert [(kept.path, kept.reason) for kept in result.kept] == [
+        ("old/b.bin", NOT_REACHED),
+        ("z.bin", "a `keep` setting names it"),
+    ]
+    assert isinstance(result.error, Interrupted)
+    assert world.trashed() == [("new/c.bin", THEIRS), ("old/a.bin", MINE)]
+    assert not (world.models / "new").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ReadWriteFailed("cannot read the store")])
+def test_what_the_store_cannot_tell_stays_in_the_trash_and_is_told_as_gone(world: World, error: Exception) -> None:
+    root = world.open()
+    world.put(root, "a.bin", MINE)
+
+    def ask(_: str) -> bool:
+        raise error
+
+    result = root.prune(root.strays(frozenset()), ask)
+    assert [(gone.path, gone.to) for gone in result.pruned] == [("a.bin", "trash")]
+    assert (result.kept, result.error, world.trashed()) == ((), None, [("a.bin", MINE)])
 
 
 def test_a_root_that_is_a_link_has_no_strays_but_an_error(world: World) -> None:
