@@ -103,7 +103,7 @@ class Sync:
         pruned = ending.prune(pruning)
         fresh = not (ready.known or self.options.frozen)
         untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
-        if ending.is_tidy:
+        if ending.is_tidy and not ending.errors:
             self._remember(known=ready.known and not changed)
         return Report(
             "sync",
