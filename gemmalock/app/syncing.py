@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gemmalock.app.affording import affordable
@@ -14,7 +15,7 @@ from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warning
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import FileError, Offline, PolicyRefused, RunRefused, UsageError
+from gemmalock.errors import Busy, FileError, Offline, PolicyRefused, RunRefused, UsageError
 from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look, read_through
@@ -153,10 +154,13 @@ class Sync:
         if planned.is_noop:
             return tuple(FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE") for file in planned.files)
         if forbidden := self._forbidden(planned):
-            done = {file.node.id: failed(file, error) for file, error in forbidden}
-            return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
+            return _refused(planned, forbidden)
         if any(file.has_work for file in planned.files):
-            if enter_roots(self.workshop, planned):
+            try:
+                waited = enter_roots(self.workshop, planned)
+            except Busy as error:
+                return _refused(planned, [(file, error) for file in planned.files if file.has_work])
+            if waited:
                 nodes = tuple(file.node for file in planned.files)
                 planned = plan(nodes, self._look(nodes))
                 self.workshop.reporter.planned(planned)
@@ -234,6 +238,12 @@ def _no_digest(node: Node) -> PolicyRefused:
         f"`{node.file.name}` has no digest in the lock, and `require-digests` is set",
         hint="declare its sha256, or run `gemmalock lock --hash`",
     )
+
+
+def _refused(planned: Plan, forbidden: Sequence[tuple[FilePlan, FileError]]) -> tuple[FileOutcome, ...]:
+    """The outcomes of a run of which nothing is begun, because of these files."""
+    done = {file.node.id: failed(file, error) for file, error in forbidden}
+    return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
 
 
 def _untouched(file: FilePlan) -> FileOutcome:
