@@ -315,6 +315,10 @@ def _model_drift(where: str, model: ModelSpec, pinned: LockedModel) -> Iterator[
     for name in (*model.names, *(spec.path for spec in model.files)):
         if name not in names and not (name in model.names and matches(name, model.exclude)):
             yield Drift(DriftKind.FILE_ADDED, f"{where}::{name}", "is not in the lock")
+    listed = [name for name in names - {spec.path for spec in model.files} if not matches(name, model.exclude)]
+    for glob in model.globs:
+        if not any(matches(name, (glob,)) for name in listed):
+            yield Drift(DriftKind.FILE_ADDED, f"{where}::{glob}", "matches nothing in the lock")
     for file in pinned.files:
         yield from entry_drift(where, model, pinned.revision, file)
 

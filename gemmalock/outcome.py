@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from gemmalock.errors import FileError, GemmalockError, InputError, NotFound, Problem
+from gemmalock.errors import FileError, GemmalockError, InputError, Interrupted, NotFound, Problem
 from gemmalock.lockfile import Node, follows
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 
@@ -216,6 +216,12 @@ def exit_code_of(outcomes: Iterable[FileOutcome]) -> ExitCode:
     if Outcome.CANCELLED in results:
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED if Outcome.FAILED in results else ExitCode.OK
+
+
+def exit_code_after(error: GemmalockError) -> ExitCode:
+    """The exit code of a run that did something, and that this error ended or marred: another one than where the error
+    kept it from doing anything."""
+    return ExitCode.INTERRUPTED if isinstance(error, Interrupted) else ExitCode.FAILED
 
 
 def failed(file: FilePlan, error: FileError, **rest: object) -> FileOutcome:

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from gemmalock.errors import FileError
+from gemmalock.errors import FileError, GemmalockError
 from gemmalock.journal import Chunk
 from gemmalock.lockfile import LockedFile, Node
 from gemmalock.outcome import FileOutcome, Pruned, StrayKept
@@ -249,7 +249,8 @@ class Root(Protocol):
 
     def prune(self, strays: Iterable[Stray], in_store: Callable[[str], bool]) -> PruneResult:
         """Take the strays out of the root that have no reason to be kept, unless they changed since they were seen.
-        They go to the trash; what sync put here, and `in_store` says the store has (by its sha256), goes for good."""
+        They go to the trash; what sync put here, and `in_store` says the store has (by its sha256), goes for good.
+        Raises DiskError, Busy and Interrupted where nothing was taken out; what ends it later is in the result."""
 
     def save(self) -> None:
         """Make what was placed outlive a power cut, and then write the ledger, if it changed."""
@@ -358,9 +359,14 @@ class Reporter(Protocol):
         """A warning of the run as a whole."""
 
 
+#: Why a stray stays where pruning was begun, and was interrupted or went wrong.
+NOT_REACHED = "pruning ended before its turn came"
+
+
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What pruning did."""
+    """What pruning did. `error`: what ended it before it was through."""
 
     pruned: tuple[Pruned, ...] = ()
     kept: tuple[StrayKept, ...] = ()
+    error: GemmalockError | None = field(default=None, compare=False)

@@ -191,22 +191,27 @@ class _Model:
         old = self.before.model(self.model.name) if self.before is not None else None
         keeps = old is not None and old.source == self.model.source and not self.wish.renews(self.model.name)
         revision = old.revision if keeps and old is not None else None
-        names = self._listed_before(old) if keeps and old is not None and self.is_as_declared else self._names()
+        listed = self._listed_before(old) if keeps and old is not None and self.is_as_declared else ()
+        names = self._names(listed)
         files = [self._unlocked(name, source_url_of(self.model, revision, name), None) for name in names]
         files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
         return _Wanted(self.model, revision, tuple(files), tuple(self.failures))
 
     def _listed_before(self, old: LockedModel) -> tuple[str, ...]:
-        """The names that the patterns selected when the source was last asked: what has come or gone there since is
-        upstream's move, and that is followed only when it is asked for."""
+        """The names that the globs selected when the source was last asked: what has come or gone there since is
+        upstream's move, and that is followed only when it is asked for. What a merge or an edit brought into the lock,
+        and no glob selects, is not among them."""
         mapped = {spec.path for spec in self.model.files}
-        return tuple(file.name for file in old.files if file.name not in mapped)
+        names = (file.name for file in old.files if file.name not in mapped)
+        return tuple(name for name in names if self._selects(self.model.globs, name))
 
-    def _names(self) -> tuple[str, ...]:
-        """The names inside the source that the patterns select."""
+    def _names(self, listed: tuple[str, ...]) -> tuple[str, ...]:
+        """The names inside the source that the patterns select. A glob that selects some of those that were `listed`
+        before means these; for the others the source is asked."""
         model = self.model
-        names = {name for name in model.names if not matches(name, model.exclude)}
-        if not model.globs:
+        names = {name for name in (*model.names, *listed) if not matches(name, model.exclude)}
+        unlisted = [glob for glob in model.globs if not any(self._selects((glob,), name) for name in listed)]
+        if not unlisted:
             return tuple(sorted(names))
         assert model.source is not None
         try:
@@ -214,12 +219,15 @@ class _Model:
         except FileError as error:
             self._fail(self._id, model.source, error)
             return ()
-        for glob in model.globs:
-            matched = {name for name in listing.names if matches(name, (glob,)) and not matches(name, model.exclude)}
+        for glob in unlisted:
+            matched = {name for name in listing.names if self._selects((glob,), name)}
             if not matched:
                 self._fail(f"{self._id}::{glob}", glob, _matches_nothing(glob, model.source, listing.names))
             names |= matched
         return tuple(sorted(names))
+
+    def _selects(self, patterns: tuple[str, ...], name: str) -> bool:
+        return matches(name, patterns) and not matches(name, self.model.exclude)
 
     def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
         path = self.model.place(name)

@@ -134,8 +134,13 @@ DRIFTS: dict[str, tuple[Manifest, LockedManifest | None, str]] = {
         LOCKED,
         "gemmalock.yaml::gemma::README.md: is not among the manifest's files",
     ),
-    "a glob more, which may match anything": (
+    "a glob more, which matches nothing in the lock": (
         _gemma(patterns=("*.gguf", "README.md", "*.json")),
+        LOCKED,
+        "gemmalock.yaml::gemma::*.json: matches nothing in the lock",
+    ),
+    "a glob more, which may match anything": (
+        _gemma(patterns=("*.gguf", "README.md", "*.md")),
         LOCKED,
         "gemmalock.yaml: the manifest's `files`, `exclude` or `license` changed",
     ),

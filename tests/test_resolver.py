@@ -111,6 +111,14 @@ def files_of(lock: Lock) -> dict[str, LockedFile]:
     return {node.id.partition("::")[2]: node.file for node in lock.nodes()}
 
 
+def without(lock: Lock, names: set[str]) -> Lock:
+    """The lock as a badly resolved merge leaves it: those files of its first model are gone, all else agrees."""
+    (locked,) = lock.manifests
+    first, *rest = locked.models
+    files = tuple(file for file in first.files if file.name not in names)
+    return Lock((replace(locked, models=(replace(first, files=files), *rest)),))
+
+
 def errors_of(resolution: Resolution) -> list[tuple[str, str]]:
     """The failures as (node ID, code)."""
     return [(pin.file.id, pin.error.code) for pin in resolution.failures if pin.error is not None]
@@ -369,6 +377,53 @@ def test_a_pin_with_a_forged_task_id_or_host_does_not_stay(world: World) -> None
         tampered = Lock((replace(locked, models=(replace(model, files=(forged,)),)),))
         assert lock_of(world.resolve(manifest, tampered)) == before
         assert world.asked == [f"{HERE}/a.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "dropped", "asked"),
+    [
+        (("README.md", "model-Q4.gguf"), {"README.md"}, [f"{FOLDER}/README.md"]),
+        (("*.gguf", "README.md"), {"README.md"}, [f"{FOLDER}/README.md"]),
+        (("*.gguf", "README.md"), {"model-Q8.gguf"}, None),
+        (("*Q4*", "*.md"), {"README.md"}, [FOLDER, f"{FOLDER}/README.md"]),
+        (("*.gguf",), {"model-Q4.gguf", "model-Q8.gguf"}, [FOLDER] + [f"{FOLDER}/model-Q{n}.gguf" for n in (4, 8)]),
+    ],
+)
+def test_what_a_merge_dropped_from_the_lock_is_added_again_where_the_manifest_tells(
+    world: World, patterns: tuple[str, ...], dropped: set[str], asked: list[str] | None
+) -> None:
+    manifest = Manifest(models=(folder("m", *patterns), by_url("n", spec("a.gguf"))))
+    before = lock_of(world.resolve(manifest))
+    merged = without(before, dropped)
+    after = lock_of(world.resolve(manifest, merged))
+    if asked is None:
+        # The glob has a match left: that there was another is upstream's to tell, and that is not asked.
+        assert (after, world.asked) == (merged, [])
+    else:
+        assert (after, world.asked) == (before, asked)
+        assert drift("gemmalock.yaml", manifest, merged.manifest("gemmalock.yaml")) != ()
+
+
+@pytest.mark.parametrize(("patterns", "exclude"), [(("*.gguf",), ()), (("*.gguf", "*.md"), ("*.md", "*.imatrix"))])
+def test_what_a_merge_brought_into_the_lock_and_no_pattern_selects_goes(
+    world: World, patterns: tuple[str, ...], exclude: tuple[str, ...]
+) -> None:
+    both = lock_of(world.resolve(Manifest(models=(folder("m", "*.gguf", "*.md", "*.imatrix"),))))
+    manifest = Manifest(models=(folder("m", *patterns[:1], exclude=exclude),))
+    before = lock_of(world.resolve(manifest))
+    merged = Lock((replace(both.manifests[0], declared=manifest.declared),))
+    assert lock_of(world.resolve(manifest, merged)) == before
+    assert world.asked == []
+
+
+def test_a_file_by_url_that_a_glob_would_match_too_is_not_taken_for_one_of_the_source(world: World) -> None:
+    manifest = Manifest(models=(replace(folder("m", "*.md"), files=(spec("a.md"),)),))
+    world.files[f"{HERE}/a.md"] = b"a"
+    before = lock_of(world.resolve(manifest))
+    assert lock_of(world.resolve(manifest, before)) == before
+    merged = without(before, {"README.md"})
+    assert lock_of(world.resolve(manifest, merged)) == before
+    assert drift("gemmalock.yaml", manifest, merged.manifest("gemmalock.yaml")) != ()
 
 
 def test_hash_all_asks_only_for_pins_without_a_digest(world: World) -> None:

@@ -10,9 +10,9 @@ from gemmalock.app.affording import affordable, cores
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots, root_warnings
 from gemmalock.app.wiring import Workshop
-from gemmalock.errors import RunRefused, UsageError
+from gemmalock.errors import FileError, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME
-from gemmalock.outcome import ErrorNote, ExitCode, LockChange, Report
+from gemmalock.outcome import ErrorNote, ExitCode, LockChange, Report, exit_code_after
 
 _SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -39,11 +39,28 @@ def run_prune(workshop: Workshop, papers: Papers, options: PruneOptions) -> Repo
         facts = (("dry_run", True),)
         return Report("prune", ExitCode.OK, pruned=seen.pruned, strays_kept=seen.kept, lock=change, facts=facts)
     result = prune_roots(workshop, papers, pruning)
+    told = (*root_warnings(workshop), *(_purged(workshop) if result.error is None else ()))
+    code = ExitCode.OK if result.error is None else exit_code_after(result.error)
+    return Report(
+        "prune",
+        code,
+        pruned=result.pruned,
+        strays_kept=result.kept,
+        lock=change,
+        errors=() if result.error is None else (ErrorNote.of(result.error),),
+        warnings=told,
+    )
+
+
+def _purged(workshop: Workshop) -> tuple[str, ...]:
+    """Empty the old trash of every root. What would not go, as warnings: what was asked for is done."""
+    told = []
     for _, root in workshop.roots():
-        root.save()
-        root.purge_trash(time.time())
-    told = root_warnings(workshop)
-    return Report("prune", ExitCode.OK, pruned=result.pruned, strays_kept=result.kept, lock=change, warnings=told)
+        try:
+            root.purge_trash(time.time())
+        except FileError as error:
+            told.append(error.message)
+    return tuple(told)
 
 
 def run_tasks(workshop: Workshop, *, clear: bool) -> Report:

@@ -16,7 +16,7 @@ from gemmalock.app.pruning import Pruning, prune_roots
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError, GemmalockError, Interrupted, LockInvalid, LockMissing, RunRefused
 from gemmalock.lockfile import Lock, Node
-from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, Outcome, exit_code_of
+from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, Outcome, exit_code_after, exit_code_of
 from gemmalock.plan import Place
 from gemmalock.ports import PruneResult
 
@@ -35,7 +35,7 @@ class Ending:
     @property
     def code(self) -> ExitCode:
         """The exit code so far: an interruption beats a failure."""
-        return max(exit_code_of(self.outcomes), *(ExitCode(error.exit_code) for error in self.errors), ExitCode.OK)
+        return max(exit_code_of(self.outcomes), *(exit_code_after(error) for error in self.errors), ExitCode.OK)
 
     @property
     def notes(self) -> tuple[ErrorNote, ...]:
@@ -76,10 +76,12 @@ class Ending:
         return False
 
     def prune(self, pruning: Pruning) -> PruneResult:
-        """Prune, if all went well so far; else say of every stray that it stays."""
-        with self._noted():
-            return prune_roots(self.workshop, self.papers, pruning.after(self.code))
-        return PruneResult()
+        """Prune, if all went well so far; else say of every stray that it stays. What ended it on the way is an error
+        beside what was done until then."""
+        result = prune_roots(self.workshop, self.papers, pruning.after(self.code))
+        if result.error is not None:
+            self.errors.append(result.error)
+        return result
 
     def tidy(self, lock: Lock, *, due: bool) -> tuple[str, ...]:
         """Drop the task records that are of no use any more, and empty the old trash, where that is `due` or something
@@ -87,26 +89,27 @@ class Ending:
         due = due or any(outcome.outcome is not Outcome.SKIPPED for outcome in self.outcomes)
         if not due or exit_code_of(self.outcomes) is not ExitCode.OK:
             return ()
-        try:
-            self._sweep(lock)
-        except FileError as error:
-            self.is_tidy = False
-            return (error.message,)
+        self.is_tidy = False
+        with self._noted():
+            try:
+                self.is_tidy = self._sweep(lock)
+            except FileError as error:
+                return (error.message,)
         return ()
 
-    def _sweep(self, lock: Lock) -> None:
+    def _sweep(self, lock: Lock) -> bool:
         """Drop the records of what this lock does not name, and of what is in place without them: whoever hashed a file
-        for the lock may have been killed on the way."""
+        for the lock may have been killed on the way. Whether all of them went."""
         registry = self.workshop.registry
         named = frozenset(node.file.task_id for node in lock.nodes())
         begun = registry.begun(named)
         absent = {node.file.task_id for node in lock.nodes() if node.file.task_id in begun and not self._stands(node)}
         registry.sweep(self.workshop.lock_path, named - (begun - absent))
-        # What somebody works on may be left behind by him.
-        self.is_tidy = not any(task.holder for task in registry.tasks() if task.task_id in begun - absent)
         for _, root in self.workshop.roots():
             if root.folder.is_dir():
                 root.purge_trash(time.time())
+        # What somebody works on may be left behind by him.
+        return not any(task.holder for task in registry.tasks() if task.task_id in begun - absent)
 
     def _stands(self, node: Node) -> bool:
         return self.workshop.root(node.manifest.path).look(node.file, verify=False).place is Place.KNOWN
@@ -115,7 +118,7 @@ class Ending:
     def _noted(self) -> Iterator[None]:
         try:
             yield
-        except (FileError, Interrupted) as error:
+        except GemmalockError as error:
             self.errors.append(error)
 
 

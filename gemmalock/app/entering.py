@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import Busy, DiskError
 from gemmalock.executor import POLL_SECONDS
 from gemmalock.plan import Plan
 
+#: How long a lock that another process holds is not worth a word.
+_QUIET_SECONDS = 1.0
+
 
 def enter_roots(workshop: Workshop, planned: Plan) -> bool:
     """Enter the roots that something is put into; whether others had to leave first, who may have put in place what is
-    wanted here. Raises Interrupted."""
+    wanted here. Raises Interrupted, and Busy where another process does not let go of the lock of a root."""
     wanted = {file.node.manifest.path: file.node.id for file in reversed(planned.files) if file.has_work}
     waited = False
     while (taken := _enter(workshop, wanted)) is not None:
@@ -28,16 +31,23 @@ def leave_roots(workshop: Workshop) -> None:
         root.leave()
 
 
-def _enter(workshop: Workshop, manifests: Iterable[str]) -> str | None:
+def _enter(workshop: Workshop, wanted: Mapping[str, str]) -> str | None:
     """Enter the roots of these manifests, or none of them: then one in which another store is at work."""
-    for manifest in manifests:
+    for manifest, id in wanted.items():
         try:
-            entered = workshop.root(manifest).enter(workshop.store_folder)
+            entered = _entered(workshop, manifest, id)
         except DiskError:
             continue  # what is wrong with this root is told of each file that is to go into it
-        except Busy:
-            entered = False
         if not entered:
             leave_roots(workshop)
             return manifest
     return None
+
+
+def _entered(workshop: Workshop, manifest: str, id: str) -> bool:
+    root = workshop.root(manifest)
+    try:
+        return root.enter(workshop.store_folder, patience=_QUIET_SECONDS)
+    except Busy:
+        workshop.reporter.waiting(id, "another process holds the lock of this root")
+        return root.enter(workshop.store_folder)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.errors import DiskError, RunRefused
+from gemmalock.errors import DiskError, GemmalockError, RunRefused
 from gemmalock.lockfile import LockedManifest
 from gemmalock.outcome import ExitCode, Pruned, StrayKept
-from gemmalock.ports import PruneResult, Stray
+from gemmalock.ports import NOT_REACHED, PruneResult, Stray
 
 #: Why strays stay where the lock lists no file: an emptied manifest is more often a mistake than a wish.
 _EMPTY = "the lock lists no file; `--allow-empty` prunes it all the same"
@@ -37,6 +37,13 @@ class RootStrays:
     def all_kept(self, why: str) -> RootStrays:
         """The same, and none of them is to go."""
         return replace(self, strays=tuple(replace(stray, keep=stray.keep or why) for stray in self.strays))
+
+    def kept(self) -> tuple[StrayKept, ...]:
+        """Those that are not to go, or the root itself where nobody could look; from the workspace root."""
+        if self.unseen:
+            return (StrayKept(self.prefix, self.unseen),)
+        kept = [(stray.path, stray.keep) for stray in self.strays if stray.keep is not None]
+        return tuple(StrayKept(f"{self.prefix}/{path}", why) for path, why in kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class Pruning:
 
     def after(self, code: ExitCode) -> Pruning:
         """What is still to be pruned after a run that came to this exit code."""
-        return self if code is ExitCode.OK else self.all_kept(_NOT_WELL[code])
+        return self if code is ExitCode.OK else self.all_kept(_NOT_WELL.get(code, _NOT_WELL[ExitCode.FAILED]))
 
     @property
     def count(self) -> int:
@@ -103,38 +110,46 @@ class Pruning:
                 for stray in root.strays
                 if stray.keep is None
             ),
-            self._kept(),
+            tuple(stray for root in self.roots for stray in root.kept()),
         )
-
-    def _kept(self) -> tuple[StrayKept, ...]:
-        unseen = (StrayKept(root.prefix, root.unseen) for root in self.roots if root.unseen)
-        seen = (
-            StrayKept(f"{root.prefix}/{stray.path}", stray.keep)
-            for root in self.roots
-            for stray in root.strays
-            if stray.keep is not None
-        )
-        return (*unseen, *seen)
 
 
 def prune_roots(workshop: Workshop, papers: Papers, pruning: Pruning) -> PruneResult:
-    """Take out what was seen, unless the lock on disk has changed since this run read or wrote it."""
+    """Take out what was seen, unless the lock on disk has changed since this run read or wrote it. What goes wrong on
+    the way is in the result, beside what was done until then, and ends it."""
     if not pruning.count:
         return pruning.preview(workshop)
-    if not papers.lock_stands():
-        message = "the lock changed during the run: not pruning"
-        return PruneResult(
-            (), (*pruning._kept(), *(StrayKept(gone.path, message) for gone in pruning.preview(workshop).pruned))
-        )
-    pruned: list[Pruned] = []
-    kept: list[StrayKept] = []
+    try:
+        if not papers.lock_stands():
+            return pruning.all_kept("the lock changed during the run: not pruning").preview(workshop)
+    except GemmalockError as error:
+        return replace(pruning.all_kept(error.message).preview(workshop), error=error)
+    done = PruneResult()
     for seen in pruning.roots:
-        root = workshop.root(seen.manifest_path)
+        one = _prune_root(workshop, seen) if done.error is None else PruneResult((), seen.all_kept(NOT_REACHED).kept())
+        done = PruneResult((*done.pruned, *one.pruned), (*done.kept, *one.kept), done.error or one.error)
+    return done
+
+
+def _prune_root(workshop: Workshop, seen: RootStrays) -> PruneResult:
+    """Prune one root and save its ledger; paths are from the workspace root."""
+    if seen.unseen:
+        return PruneResult((), seen.kept())
+    root = workshop.root(seen.manifest_path)
+    try:
         result = root.prune(seen.strays, workshop.store.holds)
-        pruned += [replace(gone, path=f"{seen.prefix}/{gone.path}") for gone in result.pruned]
-        kept += [replace(stray, path=f"{seen.prefix}/{stray.path}") for stray in result.kept]
+    except GemmalockError as error:
+        return PruneResult((), seen.all_kept(error.message).kept(), error)
+    ended = result.error
+    try:
         root.save()
-    return PruneResult(tuple(pruned), tuple(kept))
+    except GemmalockError as error:
+        ended = ended or error
+    return PruneResult(
+        tuple(replace(gone, path=f"{seen.prefix}/{gone.path}") for gone in result.pruned),
+        tuple(replace(stray, path=f"{seen.prefix}/{stray.path}") for stray in result.kept),
+        ended,
+    )
 
 
 def root_warnings(workshop: Workshop) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gemmalock.app.affording import affordable
@@ -14,13 +15,14 @@ from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warning
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import FileError, Offline, PolicyRefused, RunRefused, UsageError
+from gemmalock.errors import Busy, FileError, Offline, PolicyRefused, RunRefused, UsageError
 from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
+from gemmalock.ports import PruneResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class Sync:
         pruned = ending.prune(pruning)
         fresh = not (ready.known or self.options.frozen)
         untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
-        if ending.is_tidy:
-            self._remember()
+        if ending.is_tidy and not ending.errors:
+            self._remember(known=ready.known and not changed)
         return Report(
             "sync",
             ending.code,
@@ -114,7 +116,7 @@ class Sync:
             errors=ending.notes,
             warnings=(
                 *self._warnings(ready, nodes),
-                *_not_pruned(ending.code, pruning),
+                *_not_pruned(ending.code, pruning, pruned),
                 *pruning_warnings(pruning),
                 *untidy,
                 *unknown,
@@ -152,10 +154,13 @@ class Sync:
         if planned.is_noop:
             return tuple(FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE") for file in planned.files)
         if forbidden := self._forbidden(planned):
-            done = {file.node.id: failed(file, error) for file, error in forbidden}
-            return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
+            return _refused(planned, forbidden)
         if any(file.has_work for file in planned.files):
-            if enter_roots(self.workshop, planned):
+            try:
+                waited = enter_roots(self.workshop, planned)
+            except Busy as error:
+                return _refused(planned, [(file, error) for file in planned.files if file.has_work])
+            if waited:
                 nodes = tuple(file.node for file in planned.files)
                 planned = plan(nodes, self._look(nodes))
                 self.workshop.reporter.planned(planned)
@@ -207,9 +212,9 @@ class Sync:
             self.papers, self.workshop.lock = papers, papers.required_lock()
             return False
 
-    def _remember(self) -> None:
-        """That manifest and lock agree, where the manifest was read."""
-        if self.options.frozen:
+    def _remember(self, *, known: bool) -> None:
+        """That manifest and lock agree, where that is `known` or was just proved of what stands there now."""
+        if self.options.frozen or not (known or not self.papers.drifts()):
             return
         for _, root in self.workshop.roots():
             if root.has_ledger():
@@ -235,6 +240,12 @@ def _no_digest(node: Node) -> PolicyRefused:
     )
 
 
+def _refused(planned: Plan, forbidden: Sequence[tuple[FilePlan, FileError]]) -> tuple[FileOutcome, ...]:
+    """The outcomes of a run of which nothing is begun, because of these files."""
+    done = {file.node.id: failed(file, error) for file, error in forbidden}
+    return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
+
+
 def _untouched(file: FilePlan) -> FileOutcome:
     """A file of a run that was refused before it began."""
     if file.action is Action.SKIP:
@@ -252,8 +263,8 @@ def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
     return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
 
 
-def _not_pruned(code: ExitCode, pruning: Pruning) -> tuple[str, ...]:
-    if code is ExitCode.OK or not pruning.count:
+def _not_pruned(code: ExitCode, pruning: Pruning, result: PruneResult) -> tuple[str, ...]:
+    if code is ExitCode.OK or not pruning.count or result.pruned:
         return ()
     return (f"not pruning {pruning.count} stray(s): the run did not end well",)
 

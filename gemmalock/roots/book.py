@@ -106,9 +106,10 @@ class Book:
         with contextlib.suppress(OSError, GemmalockError):
             self.save(patience=0.0)
 
-    def save(self, *, patience: float = _LOCK_SECONDS) -> None:
+    def save(self, *, patience: float | None = None) -> None:
         """Merge this process's changes into what is on disk now; nothing is written where nothing changes.
-        Raises OSError, UnsafePath, and Busy when nobody lets go of the root's lock for `patience` seconds."""
+        Raises OSError, UnsafePath, and Busy when nobody lets go of the root's lock for `patience` seconds (None: a
+        minute)."""
         if not self._changes:
             return
         # The lock of the root before that of the threads, everywhere: pruning holds the first and needs the second.
@@ -125,14 +126,14 @@ class Book:
             self._changes.clear()
 
     @contextlib.contextmanager
-    def locked(self, patience: float = _LOCK_SECONDS) -> Iterator[None]:
+    def locked(self, patience: float | None = None) -> Iterator[None]:
         """Hold the root's advisory lock, alone among processes. Where the file system has no locks, go on without and
-        warn once. Raises Busy when nobody lets go for `patience` seconds, and Interrupted."""
+        warn once. Raises Busy when nobody lets go for `patience` seconds (None: a minute), and Interrupted."""
         with self.own_folder() as own:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             lock = os.open("lock", flags, _MODE, dir_fd=own)
         try:
-            self._acquire(lock, patience)
+            self._acquire(lock, _LOCK_SECONDS if patience is None else patience)
             yield
         finally:
             os.close(lock)
@@ -204,7 +205,10 @@ class Book:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise Busy(f"another process has held the lock `{self._own}/lock` for {patience:.0f} s") from None
+                    raise Busy(
+                        f"another process has held the lock `{self._own}/lock` for {patience:.0f} s",
+                        hint="run it again when that process is done with this root, or has ended",
+                    ) from None
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise

@@ -104,11 +104,12 @@ class RootFolder:
         except OSError as error:
             raise disk_error(error, f"move `{file.path}` to the trash") from error
 
-    def enter(self, store: Path) -> bool:
+    def enter(self, store: Path, *, patience: float | None = None) -> bool:
         """Say that files are about to be put in place from this store; False while another process does so from
-        another store. Raises DiskError, Busy and Interrupted."""
+        another store. Raises DiskError, Interrupted, and Busy when nobody lets go of the root's lock for `patience`
+        seconds (None: a minute)."""
         try:
-            return self._guests.enter(store)
+            return self._guests.enter(store, patience)
         except OSError as error:
             raise disk_error(error, f"write to `{self._root}/{OWN}`") from error
 
@@ -147,7 +148,7 @@ class RootFolder:
         """Take the strays out of the root, unless they have a reason to be kept or changed since they were seen.
 
         They go to the trash; what sync put here, and `in_store` says the store has (by its sha256), goes for good.
-        Raises DiskError, Busy and Interrupted.
+        Raises DiskError, Busy and Interrupted where nothing was taken out; what ends it later is in the result.
         """
         try:
             return self._pruner.prune(strays, in_store)

@@ -29,11 +29,11 @@ class Guests:
         self._book = book
         self._mine: str | None = None
 
-    def enter(self, store: Path) -> bool:
-        """Be a guest with this store; False while one with another store is there. Raises OSError, UnsafePath, Busy
-        and Interrupted."""
+    def enter(self, store: Path, patience: float | None = None) -> bool:
+        """Be a guest with this store; False while one with another store is there. `patience` as
+        `Book.locked` has it. Raises OSError, UnsafePath, Busy and Interrupted."""
         name = f"{_short(store)}-{mark()}"
-        with self._book.locked(), opened(self._base, self._path, make=True) as guests:
+        with self._book.locked(patience), opened(self._base, self._path, make=True) as guests:
             taken = False
             for other in os.listdir(guests):
                 theirs, _, maker = other.partition("-")

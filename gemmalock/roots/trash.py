@@ -50,12 +50,24 @@ class Trash:
             self._run = run
             return run if taken else None
 
-    def note_empty(self, path: str) -> None:
-        """Make an empty folder in the trash as `path`, for one that was removed. Raises OSError."""
+    def note_empty(self, path: str) -> str:
+        """Make an empty folder in the trash as `path`, for one that is about to be removed: the run that has it now.
+        Raises OSError and UnsafePath."""
         with self._lock:
-            self._run = self._run or _run_name(time.time())
-            with opened(self._base, f"{self._path}/{self._run}/{path}", make=True):
-                return
+            run = self._run or _run_name(time.time())
+            try:
+                self._make(f"{run}/{path}")
+            except NotADirectoryError:
+                # What this run has under that name is not replaced.
+                run = _run_name(time.time())
+                self._make(f"{run}/{path}")
+            self._run = run
+            return run
+
+    def drop_empty(self, run: str, path: str) -> None:
+        """Take back what `note_empty` made, unless something is in it by now."""
+        with self._lock:
+            remove_empty(self._base, self._path, f"{run}/{path}")
 
     def drop(self, run: str, path: str) -> None:
         """Unlink what `take` moved here as `path`, and the folders that it leaves empty."""
@@ -86,6 +98,10 @@ class Trash:
                 return sum(_delete(trash, name) for name in old)
         except (FileNotFoundError, NotADirectoryError):
             return 0
+
+    def _make(self, folder: str) -> None:
+        with opened(self._base, f"{self._path}/{folder}", make=True):
+            return
 
     def _move(self, folder: int, name: str, to: str) -> bool:
         to_folder, to_name = split(f"{self._path}/{to}")

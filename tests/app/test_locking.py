@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import gemmalock
 from gemmalock.codec.lock_json import read_lock
 from gemmalock.codec.report_json import write_report
 from gemmalock.registry import DiskRegistry
+from gemmalock.resolver import Resolution
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import WEAK, Content, FileServer
@@ -240,6 +242,45 @@ def test_a_check_proves_from_the_two_files_alone_that_the_lock_follows(desk: Des
     assert report.exit_code is gemmalock.ExitCode.FAILED
     assert any(says in note.message for note in report.errors)
     assert desk.server.requests == ()
+
+
+def _edited(project: Project, edit: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Edit the files of the lock's only model, as a merge may."""
+    lock = json.loads(project.lock.read_text())
+    edit(lock["manifests"][0]["models"][0]["files"])
+    project.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n")
+
+
+@pytest.mark.parametrize("files", ["[README.md, q4.gguf]", '["*.md", "*q4*"]'])
+@pytest.mark.parametrize("verb", ["lock", "sync"])
+def test_what_a_merge_dropped_from_the_lock_comes_back(project: Project, weights: Path, files: str, verb: str) -> None:
+    declared(project, files)
+    gemmalock.sync(project.folder)
+    before = project.lock.read_bytes()
+    _edited(project, lambda files: files.__delitem__(0))
+    assert not gemmalock.lock(project.folder, check=True).ok
+    with pytest.raises(gemmalock.LockOutdated):
+        gemmalock.sync(project.folder, locked=True)
+    report = getattr(gemmalock, verb)(project.folder)
+    assert (report.ok, report.lock) == (True, gemmalock.LockChange("gemmalock.lock", changed=True))
+    assert project.lock.read_bytes() == before
+    assert gemmalock.sync(project.folder, locked=True).ok
+
+
+def test_an_agreement_is_noted_only_where_it_was_proved(
+    project: Project, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared(project, "[README.md, q4.gguf]")
+    gemmalock.lock(project.folder)
+    whole = read_lock(project.lock.read_bytes(), "gemmalock.lock")
+    _edited(project, lambda files: files.__delitem__(0))
+    wrong = read_lock(project.lock.read_bytes(), "gemmalock.lock")
+    assert wrong != whole
+    # A resolver that makes of the manifest what does not follow from it.
+    monkeypatch.setattr("gemmalock.app.locking.resolve", lambda *_: Resolution(wrong, ()))
+    assert gemmalock.sync(project.folder).ok
+    with pytest.raises(gemmalock.LockOutdated):
+        gemmalock.sync(project.folder, locked=True)
 
 
 # --- hash --------------------------------------------------------------------------------------------------

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemmalock.errors import UnsafePath
+from gemmalock.errors import Interrupted, ReadWriteFailed, UnsafePath
 from gemmalock.links import LinkMode
 from gemmalock.paths import clashes
-from gemmalock.ports import Stray
+from gemmalock.ports import NOT_REACHED, Stray
+from gemmalock.stopping import Stop
 from tests.roots.world import World, as_a_user, locked, nothing_in_store, sha256_of
 
 MINE, THEIRS = b"locked bytes", b"a person's bytes"
@@ -142,6 +145,107 @@ def test_a_stray_that_may_not_be_moved_is_kept_with_its_reason() -> None:
         assert [kept.path for kept in result.kept] == ["m/x.bin"]
         assert "Permission denied" in result.kept[0].reason
         assert world.tree() == {"m/x.bin": THEIRS}
+
+
+def test_an_empty_folder_that_the_trash_has_no_place_for_stays() -> None:
+    with as_a_user() as world:
+        (world.models / "empty").mkdir(parents=True)
+        trash = world.models / ".gemmalock/trash"
+        trash.mkdir(parents=True)
+        root = world.open()
+        strays = root.strays(frozenset())
+        trash.chmod(0o555)
+        try:
+            result = root.prune(strays, nothing_in_store)
+        finally:
+            trash.chmod(0o755)
+        assert result.pruned == ()
+        assert [(kept.path, kept.reason) for kept in result.kept] == [
+            ("empty", "it cannot be moved to the trash: Permission denied")
+        ]
+        assert (world.models / "empty").is_dir()
+
+
+@pytest.mark.parametrize("what", ["may not be removed", "is no longer empty", "is gone"])
+def test_an_empty_folder_that_is_not_removed_leaves_nothing_in_the_trash(what: str) -> None:
+    with as_a_user() as world:
+        empty = world.models / "m/empty"
+        empty.mkdir(parents=True)
+        root = world.open()
+        strays = root.strays(frozenset({"m/a.bin"}))
+        found = empty.stat()
+        if what == "may not be removed":
+            empty.parent.chmod(0o555)
+        elif what == "is gone":
+            empty.rmdir()
+        else:
+            # As if it came after the look again, just before the folder is removed.
+            (empty / "new.bin").write_bytes(THEIRS)
+            os.utime(empty, ns=(found.st_atime_ns, found.st_mtime_ns))
+            stray, found = strays[0], empty.stat()
+            strays = (replace(stray, identity=(found.st_size, found.st_mtime_ns, found.st_ino)),)
+        try:
+            result = root.prune(strays, nothing_in_store)
+        finally:
+            empty.parent.chmod(0o755)
+        reasons = {
+            "may not be removed": ["it cannot be moved to the trash: Permission denied"],
+            "is no longer empty": ["it changed since it was looked at"],
+            "is gone": [],
+        }
+        assert (result.pruned, [kept.reason for kept in result.kept]) == ((), reasons[what])
+        assert list((world.models / ".gemmalock/trash").glob("*")) == []
+
+
+def test_an_empty_folder_does_not_replace_what_the_trash_has_of_that_name(world: World) -> None:
+    root = world.open()
+    world.write("m", THEIRS)
+    root.prune(root.strays(frozenset()), nothing_in_store)
+    (world.models / "m/empty").mkdir(parents=True)
+    (gone,) = root.prune(root.strays(frozenset()), nothing_in_store).pruned
+    assert gone.path == "m/empty"
+    assert world.trashed() == [("m", THEIRS)]
+    assert [path.name for path in (world.models / ".gemmalock/trash").glob("*/m/empty")] == ["empty"]
+
+
+def test_who_is_stopped_while_pruning_tells_what_was_done_and_finishes_it(world: World) -> None:
+    stop = Stop()
+    for path in ("old/a.bin", "old/b.bin", "z.bin"):
+        world.put(world.open(link_mode=LinkMode.COPY), path, MINE)
+    world.write("new/c.bin", THEIRS)
+    root = world.open(link_mode=LinkMode.COPY, stop=stop, keep=("z.bin",))
+    for path in ("old/a.bin", "old/b.bin", "z.bin"):
+        root.adopt(locked(path, MINE))
+    strays = root.strays(frozenset())
+    assert [stray.path for stray in strays] == ["new/c.bin", "old/a.bin", "old/b.bin", "z.bin"]
+
+    def has(_: str) -> bool:
+        stop.set()
+        return True
+
+    result = root.prune(strays, has)
+    # Whether it could go for good was not to be read any more: it stays in the trash.
+    assert [(gone.path, gone.to) for gone in result.pruned] == [("new/c.bin", "trash"), ("old/a.bin", "trash")]
+    assert [(kept.path, kept.reason) for kept in result.kept] == [
+        ("old/b.bin", NOT_REACHED),
+        ("z.bin", "a `keep` setting names it"),
+    ]
+    assert isinstance(result.error, Interrupted)
+    assert world.trashed() == [("new/c.bin", THEIRS), ("old/a.bin", MINE)]
+    assert not (world.models / "new").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), ReadWriteFailed("cannot read the store")])
+def test_what_the_store_cannot_tell_stays_in_the_trash_and_is_told_as_gone(world: World, error: Exception) -> None:
+    root = world.open()
+    world.put(root, "a.bin", MINE)
+
+    def ask(_: str) -> bool:
+        raise error
+
+    result = root.prune(root.strays(frozenset()), ask)
+    assert [(gone.path, gone.to) for gone in result.pruned] == [("a.bin", "trash")]
+    assert (result.kept, result.error, world.trashed()) == ((), None, [("a.bin", MINE)])
 
 
 def test_a_root_that_is_a_link_has_no_strays_but_an_error(world: World) -> None:
