@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.errors import FileError, GemmalockError, LockOutdated, UsageError
+from gemmalock.errors import FileError, GemmalockError, LockOutdated, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.resolver import Pinned, Resolution, Wish, resolve
@@ -59,8 +59,28 @@ def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report
         notes = _stale(papers, resolution.lock) if options.check else ()
         code = ExitCode.FAILED if options.check and papers.old_lock != resolution.lock else ExitCode.OK
         return replace(lock_report(papers, resolution, code, planned=True), errors=notes)
-    changed = papers.write_lock(resolution.lock)
+    changed = _written(papers, resolution.lock)
     return lock_report(papers, resolution, ExitCode.OK, changed=changed)
+
+
+def _written(papers: Papers, lock: Lock) -> bool:
+    """Write the lock; whether its bytes differed. A lock that somebody else has written meanwhile is replaced where
+    ours is the same and knows more digests. Raises RunRefused otherwise."""
+    try:
+        return papers.write_lock(lock)
+    except RunRefused:
+        fresh = Papers(papers.project, papers.settings)
+        if fresh.old_lock is None or _taught(fresh.old_lock, lock) != lock:
+            raise
+        return fresh.write_lock(lock)
+
+
+def _taught(lock: Lock, by: Lock) -> Lock:
+    """The lock with the digests that another one has of the same tasks."""
+    digests: dict[tuple[str, str | None], str | None] = {
+        (node.id, node.file.task_id): node.file.sha256 for node in by.nodes()
+    }
+    return _with(lock, digests)
 
 
 def resolve_papers(workshop: Workshop, papers: Papers, wish: Wish) -> Resolution:
@@ -138,6 +158,12 @@ def with_digests(lock: Lock, learned: Iterable[FileOutcome]) -> Lock:
         for outcome in learned
         if outcome.sha256 and outcome.outcome in (Outcome.DONE, Outcome.SKIPPED)
     }
+
+    return _with(lock, digests)
+
+
+def _with(lock: Lock, digests: Mapping[tuple[str, str | None], str | None]) -> Lock:
+    """The lock with these digests, by node and task, entered where it has none."""
 
     def taught(node: Node) -> LockedFile:
         return node.file if node.file.sha256 else replace(node.file, sha256=digests.get((node.id, node.file.task_id)))

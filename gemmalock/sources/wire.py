@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import queue
 import socket
 import struct
 import sys
@@ -218,12 +219,25 @@ class SecureConnection(HTTPSConnection):
         return _opened(self)
 
 
+class LiveFirst(queue.LifoQueue[Any]):
+    """The connections that a pool keeps. One that is open is given out before a place where none is yet: what a failure
+    leaves behind would else lie on top of it, and a server that talks to one at a time waits for the one below."""
+
+    def _put(self, item: Any) -> None:
+        if getattr(item, "sock", None) is None:
+            self.queue.insert(0, item)
+        else:
+            self.queue.append(item)
+
+
 class Pool(HTTPConnectionPool):
     ConnectionCls = Connection
+    QueueCls = LiveFirst
 
 
 class SecurePool(HTTPSConnectionPool):
     ConnectionCls = SecureConnection
+    QueueCls = LiveFirst
 
 
 def _opened(connection: HTTPConnection) -> socket.socket:

@@ -96,6 +96,11 @@ class Lanes:
         with self._free:
             self._whole.add(origin)
 
+    def has_refused(self, origin: Origin) -> bool:
+        """Whether the server ever would not have a connection beside others."""
+        with self._free:
+            return origin in self._refusals
+
     def splits(self, origin: Origin) -> bool:
         """Whether a part of a file may be asked for, by all that is known."""
         with self._free:

@@ -61,9 +61,17 @@ class Pieces:
         for gap in gaps:
             self.todo += split(gap, -(-(gap[1] - gap[0]) // size), unit)
 
-    def begin(self, now: float, steal: Callable[[], tuple[int, int] | None] | None) -> Piece | None:
+    def join(self) -> None:
+        """What is to be asked for next, and what comes right behind it, is one piece."""
+        while len(self.todo) > 1 and self.todo[0][1] == self.todo[1][0]:
+            start, _ = self.todo.pop(0)
+            self.todo[0] = start, self.todo[0][1]
+
+    def begin(
+        self, now: float, steal: Callable[[], tuple[int, int] | None] | None, *, may_take_over: bool = True
+    ) -> Piece | None:
         """The next piece for whoever has nothing to do: one that nobody has begun, else what `steal` gives, else one
-        that is overdue; None where there is none. Without `steal`, only the first."""
+        that is overdue, for whom `may_take_over`; None where there is none. Without `steal`, only the first."""
         if self.todo:
             return self._opened(Piece(self.todo.pop(0), now))
         if steal is None:
@@ -71,7 +79,7 @@ class Pieces:
         stolen = steal()
         if stolen is not None:
             return self._opened(Piece(stolen, now))
-        taken_over = self._takeover(now)
+        taken_over = self._takeover(now) if may_take_over else None
         return None if taken_over is None else self._opened(taken_over)
 
     def end(self, piece: Piece) -> None:

@@ -73,6 +73,8 @@ class Team:
         self._stop = Stop()
         self._threads: list[threading.Thread] = []
         self._busy = self._joined = 0
+        #: The threads whose requests were answered.
+        self._served: set[int] = set()
         self._over = False
         self._grown = self._width == 1
         #: Since when the first connection is looked at, and how much it brought since; None before its first bytes.
@@ -85,6 +87,9 @@ class Team:
         """Fetch every gap, however many attempts and connections that takes."""
         self._pieces.plan(self._work.ranges.missing(), self._piece, chunk_size(self._work.file.size))
         with stop.closing(self._stop.set), self._lanes.first(origin_of(self._url), stop):
+            if self._width > 1 and self._work.urls.are_together:
+                # A mirror need not wait until the file's own server has said something, or nothing, for long.
+                self._grow(1)
             try:
                 self._lead(stop)
             except Interrupted:
@@ -156,11 +161,11 @@ class Team:
     def _take_part(self, url: str, came: Callable[[int, int], None], *, first: bool) -> None:
         """Ask one URL for one piece after the other. Raises what ends it; a further connection rather goes home where
         others may do without it."""
-        attempt = 0
+        attempt, me = 0, threading.get_ident()
         while not self._stop.is_set():
             if not first and url not in self._work.urls.live:
                 return
-            piece = self._next_piece(url)
+            piece = self._next_piece(url, is_served=me in self._served, is_alone=first and not self._busy)
             if piece is None:
                 if first or not self._waited():
                     return
@@ -169,6 +174,7 @@ class Team:
                 self._receive(url, piece, came, is_alone=lambda: first and not self._busy)
                 self._work.attempts.succeeded()
                 attempt = 0
+                self._served.add(me)
             except (RangeRefused, _NotNow) as refusal:
                 # One odd answer beside good ones: only a connection that is alone lets it cost what is here.
                 if first and not self._busy and isinstance(refusal, RangeRefused):
@@ -179,6 +185,9 @@ class Team:
             except SourceError as error:
                 attempt = 1 if piece.came >= _PROGRESS else attempt + 1
                 if piece.taken and piece.stretch is None:
+                    if not first and me not in self._served:
+                        # Others are served, and this one only waits: a server that talks to one at a time.
+                        raise _OneTooMany from error
                     continue
                 if not self._goes_on(url, error, attempt, first=first):
                     return
@@ -195,19 +204,25 @@ class Team:
             while self._busy and not self._stop.is_set():
                 self._changed.wait(_SLICE)
 
-    def _next_piece(self, url: str) -> Piece | None:
-        splits = self._lanes.splits(origin_of(url))
+    def _next_piece(self, url: str, *, is_served: bool, is_alone: bool) -> Piece | None:
+        origin = origin_of(url)
+        splits = self._lanes.splits(origin)
         with self._changed:
-            return self._pieces.begin(time.monotonic(), self._work.ranges.steal if splits else None)
+            if is_alone and self._lanes.has_refused(origin):
+                # One stream: each request more would be one more to refuse.
+                self._pieces.join()
+            steal = self._work.ranges.steal if splits else None
+            return self._pieces.begin(time.monotonic(), steal, may_take_over=is_served)
 
     def _lane(self) -> str | None:
         """The URL that one more connection is to ask, with a lane to it; None where there is no room."""
         return next((url for url in self._work.urls.in_turn(self._url) if self._lanes.further(origin_of(url))), None)
 
-    def _grow(self) -> None:
-        """Let others join, as many as the servers and this machine have room for."""
+    def _grow(self, most: int | None = None) -> None:
+        """Let others join, at most `most` of them, as many as the servers and this machine have room for."""
         with self._changed:
-            while not self._grown:
+            goal = self._width - 1 if most is None else min(self._width - 1, self._joined + most)
+            while self._joined < goal:
                 url = self._lane()
                 if url is None:
                     return  # others have the lanes now; a later look may find one
@@ -225,7 +240,7 @@ class Team:
 
     def _came_to_first(self, count: int, kept: int) -> None:
         self._work.tally.came(count, kept)
-        if self._grown or self._work.terms.connections is not None or self._work.terms.limit is not None:
+        if self._grown or self._work.terms.limit is not None:
             return
         now = time.monotonic()
         since, before = self._looked or (now, -count)

@@ -71,6 +71,11 @@ class Urls:
         return tuple(url for url in self.all if url not in gone and not self._is_mistrusted(url))
 
     @property
+    def are_together(self) -> bool:
+        """Whether there are several to be asked at the same time."""
+        return self._together and len(self.live) > 1
+
+    @property
     def others(self) -> tuple[str, ...]:
         """Those that may be asked instead of one that is suspected; none any more once one was convicted."""
         return () if self._recalled else self.live
@@ -84,7 +89,7 @@ class Urls:
     def in_turn(self, leading: str) -> tuple[str, ...]:
         """Whom one more connection may ask, beside the first one that asks `leading`: the next in turn first."""
         live = self.live
-        if not self._together or len(live) < 2:
+        if not self.are_together:
             return (leading,) if leading in live else live[:1]
         with self._lock:
             self._turn += 1

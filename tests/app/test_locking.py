@@ -15,6 +15,7 @@ import pytest
 import gemmalock
 from gemmalock.codec.lock_json import read_lock
 from gemmalock.codec.report_json import write_report
+from gemmalock.errors import RunRefused
 from gemmalock.registry import DiskRegistry
 from gemmalock.resolver import Resolution
 from tests.app.conftest import LARGE, SMALL, Desk, errors_of
@@ -675,3 +676,38 @@ def test_the_store_is_no_part_of_a_lock(desk: Desk) -> None:
     shutil.rmtree(os.environ["GEMMALOCK_STORE"])
     assert desk.lock(check=True).ok
     assert desk.sync(locked=True).ok
+
+
+def test_a_lock_that_knows_more_replaces_the_same_one_that_was_written_meanwhile(desk: Desk) -> None:
+    """`lock --hash` takes long; a sync beside it has locked without the digest by then."""
+    desk.declare("large.gguf", "small.json")
+    desk.lock()
+    theirs = desk.project.lock.read_bytes()
+    desk.project.lock.unlink()
+    tag = desk.server.files["/small.json"].etag_now()
+
+    def meanwhile() -> str | None:
+        desk.project.lock.write_bytes(theirs)
+        return tag
+
+    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    assert desk.lock(hash=True).ok
+    assert desk.files["large.gguf"]["sha256"] == sha256(LARGE)
+
+
+def test_a_lock_of_other_files_that_was_written_meanwhile_stays(desk: Desk) -> None:
+    desk.declare("large.gguf")
+    desk.lock()
+    theirs = desk.project.lock.read_bytes()
+    desk.project.lock.unlink()
+    desk.declare("large.gguf", "small.json")
+    tag = desk.server.files["/small.json"].etag_now()
+
+    def meanwhile() -> str | None:
+        desk.project.lock.write_bytes(theirs)
+        return tag
+
+    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    with pytest.raises(RunRefused):
+        desk.lock(hash=True)
+    assert desk.project.lock.read_bytes() == theirs

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from gemmalock.errors import (
     ConnectionFailed,
@@ -30,6 +31,7 @@ from gemmalock.errors import (
 from gemmalock.ports import Ask, Probe, Restarted
 from gemmalock.sources.connecting import Target, connect
 from gemmalock.sources.http import HttpLimits, HttpSource, Policy
+from gemmalock.sources.wire import LiveFirst
 from gemmalock.stopping import Stop
 from tests.servers.fileserver import WEAK, Content, FileServer
 from tests.servers.scripted import Exchange, Script, ScriptedServer
@@ -547,6 +549,20 @@ def test_a_kept_connection_that_the_server_closed_is_replaced_without_a_word(htt
         for _ in range(3):
             assert drained(http.open(whole(server.url), Stop())) == BODY
         assert server.connections == 3
+
+
+def test_an_open_connection_is_given_out_before_a_place_where_none_is() -> None:
+    """What a failed connection leaves in the pool would else lie on top of one that is open."""
+    pool = LiveFirst(4)
+    closed, open_one = HTTPConnection("127.0.0.1"), HTTPConnection("127.0.0.1")
+    left, right = socket.socketpair()
+    open_one.sock = left
+    for item in (None, open_one, closed, None):
+        pool.put(item)
+    assert pool.get() is open_one
+    assert [pool.get() for _ in range(3)].count(None) == 2
+    left.close()
+    right.close()
 
 
 def test_a_fresh_connection_that_fails_is_not_tried_again(http: HttpSource) -> None:

@@ -31,8 +31,12 @@ PATIENCE = 20.0
 Open = Callable[[Ask], ScriptedAnswer]
 
 
+class Silence(Exception):
+    """A server says nothing."""
+
+
 class Servers(ScriptedSource):
-    """The file's own server and a mirror, each a function; a request of either may wait for the other."""
+    """The file's own server and a mirror, each a function; a request of either may wait for the other, or for ever."""
 
     def __init__(self, own: Open, mirror: Open | None = None) -> None:
         super().__init__([])
@@ -42,7 +46,11 @@ class Servers(ScriptedSource):
     def open(self, ask: Ask, stop: Stop) -> ScriptedAnswer:
         """The answer of whoever is asked."""
         self.asks.append(ask)
-        return (self._mirror if ask.url == MIRROR else self._own)(ask)
+        try:
+            return (self._mirror if ask.url == MIRROR else self._own)(ask)
+        except Silence:
+            stop.wait(PATIENCE)
+            raise ConnectionFailed("no answer") from None
 
 
 def part_of(ask: Ask, body: bytes = BODY, cut: int | None = None) -> ScriptedAnswer:
@@ -136,23 +144,73 @@ def test_a_mirror_that_is_gone_for_one_is_asked_by_none(bench: Bench) -> None:
 def test_what_was_refused_once_joins_again_when_there_is_room(bench: Bench) -> None:
     now, refused, back = [0.0], threading.Event(), threading.Event()
 
+    class Crawling(ScriptedAnswer):
+        def readinto(self, buffer: memoryview) -> int:
+            if refused.is_set() and not back.is_set():
+                now[0] += 60  # a quiet minute for each later read
+                back.wait(0.3)
+            return super().readinto(buffer)
+
     def own(ask: Ask) -> ScriptedAnswer:
         if threading.current_thread().name == "gemmalock-connection":
             if not refused.is_set():
                 refused.set()
                 raise ServerError("503")
             back.set()
-        elif refused.is_set():
-            now[0] += 60  # a quiet minute for each later request
-            if ask.start > len(BODY) // 2:
-                back.wait(PATIENCE)
-        return part_of(ask)
+        return Crawling(Reply(BODY), ask.start, ask.end, None)
 
     bench.terms = Terms(delay=lambda attempt, error: 0.0, connections=2, lanes=Lanes(clock=lambda: now[0]))
     bench.fetch(locked(BODY), Servers(own))
     assert bench.bytes() == BODY
     assert refused.is_set()
     assert back.is_set()
+
+
+def test_a_server_that_refuses_others_is_asked_for_one_stream(bench: Bench) -> None:
+    refused = threading.Event()
+
+    class Waiting(ScriptedAnswer):
+        def readinto(self, buffer: memoryview) -> int:
+            refused.wait(PATIENCE)
+            return super().readinto(buffer)
+
+    def own(ask: Ask) -> ScriptedAnswer:
+        if threading.current_thread().name == "gemmalock-connection":
+            refused.set()
+            raise ServerError("503")
+        return Waiting(Reply(BODY), ask.start, ask.end, None)
+
+    source = Servers(own)
+    bench.terms = Terms(delay=lambda attempt, error: 0.0, connections=2)
+    bench.fetch(locked(BODY), source)
+    assert bench.bytes() == BODY
+    assert len(source.asks) <= 4, source.asks
+
+
+def test_a_server_that_talks_to_one_at_a_time_is_not_waited_for(bench: Bench) -> None:
+    """The others get no answer, and what they asked for is asked for by the one that does."""
+
+    def own(ask: Ask) -> ScriptedAnswer:
+        if threading.current_thread().name == "gemmalock-connection":
+            raise Silence
+        return part_of(ask)
+
+    bench.terms = Terms(delay=lambda attempt, error: None, connections=4)
+    source = Servers(own)
+    fetched = bench.fetch(locked(BODY), source)
+    assert (bench.bytes() == BODY, fetched.notes) == (True, ())
+    assert len(source.asks) > len({ask.start for ask in source.asks})
+
+
+def test_a_silent_server_does_not_keep_a_mirror_from_being_asked(bench: Bench) -> None:
+    def own(ask: Ask) -> ScriptedAnswer:
+        raise Silence
+
+    bench.terms = Terms(delay=lambda attempt, error: None)
+    source = Servers(own, part_of)
+    bench.fetch(locked(BODY, mirrors=(MIRROR,)), source)
+    assert bench.bytes() == BODY
+    assert source.asks[-1].url == MIRROR
 
 
 def test_what_an_earlier_run_left_and_was_wrong_is_told_as_lost(bench: Bench) -> None:
