@@ -34,21 +34,19 @@ def run_prune(workshop: Workshop, papers: Papers, options: PruneOptions) -> Repo
     if not any(True for _ in lock.nodes()) and not options.allow_empty:
         raise RunRefused("the lock lists no file, so everything would be pruned", hint="`--allow-empty` does that")
     pruning = Pruning.of(workshop, adopt=options.adopt, allow_empty=options.allow_empty)
-    if options.dry_run:
-        seen = pruning.preview(workshop)
-        facts = (("dry_run", True),)
-        return Report("prune", ExitCode.OK, pruned=seen.pruned, strays_kept=seen.kept, lock=change, facts=facts)
-    result = prune_roots(workshop, papers, pruning)
-    told = (*root_warnings(workshop), *(_purged(workshop) if result.error is None else ()))
-    code = ExitCode.OK if result.error is None else exit_code_after(result.error)
+    result = pruning.preview(workshop) if options.dry_run else prune_roots(workshop, papers, pruning)
+    # What sync warns of, for it has done what else it was asked for, is all that was asked for here.
+    error = result.error or pruning.failure
+    told = () if options.dry_run else (*root_warnings(workshop), *(_purged(workshop) if error is None else ()))
     return Report(
         "prune",
-        code,
+        ExitCode.OK if error is None else exit_code_after(error),
         pruned=result.pruned,
         strays_kept=result.kept,
         lock=change,
-        errors=() if result.error is None else (ErrorNote.of(result.error),),
+        errors=() if error is None else (ErrorNote.of(error),),
         warnings=told,
+        facts=(("dry_run", True),) if options.dry_run else (),
     )
 
 

@@ -27,12 +27,17 @@ _NOT_WELL = {
 
 @dataclass(frozen=True, slots=True)
 class RootStrays:
-    """The strays of one root; `prefix` is the root's path from the workspace root. `unseen`: why nobody could look."""
+    """The strays of one root; `prefix` is the root's path from the workspace root. `failure`: why nobody could look."""
 
     manifest_path: str
     prefix: str
     strays: tuple[Stray, ...]
-    unseen: str = ""
+    failure: DiskError | None = None
+
+    @property
+    def unseen(self) -> str:
+        """Why nobody could look, in words; empty where somebody did."""
+        return "" if self.failure is None else self.failure.message
 
     def all_kept(self, why: str) -> RootStrays:
         """The same, and none of them is to go."""
@@ -91,6 +96,11 @@ class Pruning:
     def after(self, code: ExitCode) -> Pruning:
         """What is still to be pruned after a run that came to this exit code."""
         return self if code is ExitCode.OK else self.all_kept(_NOT_WELL.get(code, _NOT_WELL[ExitCode.FAILED]))
+
+    @property
+    def failure(self) -> DiskError | None:
+        """What kept somebody from looking into a root."""
+        return next((root.failure for root in self.roots if root.failure is not None), None)
 
     @property
     def count(self) -> int:
@@ -175,7 +185,7 @@ def _strays_of(workshop: Workshop, manifest: LockedManifest) -> RootStrays:
         strays = root.strays(locked)
     except DiskError as error:
         # A failed look never becomes a deletion, nor hides what is known of the files themselves.
-        return RootStrays(manifest.path, manifest.root_path, (), error.message)
+        return RootStrays(manifest.path, manifest.root_path, (), error)
     return RootStrays(manifest.path, manifest.root_path, tuple(_spared(workshop, root.folder, one) for one in strays))
 
 

@@ -44,9 +44,9 @@ def at(stage: Stage, store: Path) -> None:
 
 def half(stage: Stage, at_byte: int) -> None:
     """Let the next sync fail after that many bytes. They come slowly enough for nearly all of them to be read before
-    the reset, which takes what was not."""
+    the reset, which takes what was not; and over one connection, for others would fetch the rest."""
     stage.content.cut_after, stage.content.cut_times, stage.content.throttle = at_byte, None, 4 * MIB
-    stage.run("sync", code=1, env={"GEMMALOCK_RETRIES": "0"})
+    stage.run("sync", code=1, env={"GEMMALOCK_RETRIES": "0", "GEMMALOCK_CONNECTIONS": "1"})
     stage.content.cut_after = stage.content.throttle = None
 
 
