@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warning
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import Busy, FileError, Offline, PolicyRefused, RunRefused, UsageError
+from gemmalock.errors import Busy, FileError, GemmalockError, Offline, PolicyRefused, RunRefused, UsageError
 from gemmalock.executor import Crew, execute, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look, read_through
@@ -142,12 +143,14 @@ class Sync:
         return Pruning.of(workshop, adopt=options.adopt, allow_empty=options.allow_empty)
 
     def _carried_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
-        """What came of a plan. Where that is an error, what was placed until then is saved first."""
+        """What came of a plan. Where that is an error, what was placed until then is saved first, as far as it can be:
+        the error that is told is the first one."""
         try:
             return self._carry_out(planned)
         except BaseException:
             for _, root in self.workshop.roots():
-                root.save()
+                with contextlib.suppress(GemmalockError):
+                    root.save()
             raise
 
     def _carry_out(self, planned: Plan) -> tuple[FileOutcome, ...]:

@@ -32,8 +32,6 @@ _BUFFER = 64 * 1024
 _MAX_LINE = 64 * 1024
 #: How long a large read waits for more at most (socket(7), SO_RCVTIMEO): a quarter of a second.
 _MOMENT = struct.pack("ll", 0, 250_000)
-_WAITS_FOR_ALL = sys.platform == "linux"
-_PLAIN = socket.socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,8 @@ class Wire(io.RawIOBase):
         self._raw: io.RawIOBase = connection.makefile("rb", buffering=0)
         self._patience = limits.read_seconds
         self._gauge = Gauge(limits.low_speed_bytes, limits.low_speed_seconds)
-        #: Whether the kernel does the waiting, not Python: never for TLS, whose records are decrypted one by one.
+        #: Whether the kernel may do the waiting, and does, not Python: never for TLS, whose records come one by one.
+        self._may_bulk = sys.platform == "linux" and type(connection) is socket.socket
         self._is_bulk = False
 
     def readable(self) -> bool:
@@ -132,7 +131,7 @@ class Wire(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int | None:
         begun = time.monotonic()
-        if self.head_limit is None and len(buffer) > _BUFFER and _WAITS_FOR_ALL and type(self._connection) is _PLAIN:
+        if self._may_bulk and self.head_limit is None and len(buffer) > _BUFFER:
             count = self._bulk(buffer)
         elif self._is_bulk:
             count = self._received(buffer)

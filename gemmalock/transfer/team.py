@@ -73,7 +73,8 @@ class Team:
         self._stop = Stop()
         self._threads: list[threading.Thread] = []
         self._busy = self._joined = 0
-        #: The threads whose requests were answered.
+        #: The thread of the first connection, and those whose requests were answered.
+        self._first = 0
         self._served: set[int] = set()
         self._over = False
         self._grown = self._width == 1
@@ -85,6 +86,7 @@ class Team:
 
     def fill(self, stop: Stop) -> None:
         """Fetch every gap, however many attempts and connections that takes."""
+        self._first = threading.get_ident()
         self._pieces.plan(self._work.ranges.missing(), self._piece, chunk_size(self._work.file.size))
         with stop.closing(self._stop.set), self._lanes.first(origin_of(self._url), stop):
             if self._width > 1 and self._work.urls.are_together:
@@ -103,6 +105,16 @@ class Team:
                     thread.join()
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether this thread has the first connection, and nobody else is at work."""
+        return threading.get_ident() == self._first and not self._busy
+
+    @property
+    def _is_served(self) -> bool:
+        """Whether a request of this thread was answered."""
+        return threading.get_ident() in self._served
 
     # --- who does what -------------------------------------------------------------------------------------
 
@@ -161,23 +173,23 @@ class Team:
     def _take_part(self, url: str, came: Callable[[int, int], None], *, first: bool) -> None:
         """Ask one URL for one piece after the other. Raises what ends it; a further connection rather goes home where
         others may do without it."""
-        attempt, me = 0, threading.get_ident()
+        attempt = 0
         while not self._stop.is_set():
             if not first and url not in self._work.urls.live:
                 return
-            piece = self._next_piece(url, is_served=me in self._served, is_alone=first and not self._busy)
+            piece = self._next_piece(url)
             if piece is None:
                 if first or not self._waited():
                     return
                 continue
             try:
-                self._receive(url, piece, came, is_alone=lambda: first and not self._busy)
+                self._receive(url, piece, came)
                 self._work.attempts.succeeded()
                 attempt = 0
-                self._served.add(me)
+                self._served.add(threading.get_ident())
             except (RangeRefused, _NotNow) as refusal:
                 # One odd answer beside good ones: only a connection that is alone lets it cost what is here.
-                if first and not self._busy and isinstance(refusal, RangeRefused):
+                if self._is_alone and isinstance(refusal, RangeRefused):
                     raise
                 if not first:
                     return
@@ -185,7 +197,7 @@ class Team:
             except SourceError as error:
                 attempt = 1 if piece.came >= _PROGRESS else attempt + 1
                 if piece.taken and piece.stretch is None:
-                    if not first and me not in self._served:
+                    if not (first or self._is_served):
                         # Others are served, and this one only waits: a server that talks to one at a time.
                         raise _OneTooMany from error
                     continue
@@ -204,15 +216,15 @@ class Team:
             while self._busy and not self._stop.is_set():
                 self._changed.wait(_SLICE)
 
-    def _next_piece(self, url: str, *, is_served: bool, is_alone: bool) -> Piece | None:
+    def _next_piece(self, url: str) -> Piece | None:
         origin = origin_of(url)
         splits = self._lanes.splits(origin)
         with self._changed:
-            if is_alone and self._lanes.has_refused(origin):
+            if self._is_alone and self._lanes.has_refused(origin):
                 # One stream: each request more would be one more to refuse.
                 self._pieces.join()
             steal = self._work.ranges.steal if splits else None
-            return self._pieces.begin(time.monotonic(), steal, may_take_over=is_served)
+            return self._pieces.begin(time.monotonic(), steal, may_take_over=self._is_served)
 
     def _lane(self) -> str | None:
         """The URL that one more connection is to ask, with a lane to it; None where there is no room."""
@@ -281,11 +293,11 @@ class Team:
 
     # --- one answer ----------------------------------------------------------------------------------------
 
-    def _receive(self, url: str, piece: Piece, came: Callable[[int, int], None], is_alone: Callable[[], bool]) -> None:
+    def _receive(self, url: str, piece: Piece, came: Callable[[int, int], None]) -> None:
         try:
             ask = ask_for(self._work, url, piece.bounds)
             with contextlib.closing(self._work.source.open(ask, self._stop)) as answer:
-                self._write(piece, ask, answer, came, is_alone)
+                self._write(piece, ask, answer, came)
         finally:
             with self._changed:
                 self._pieces.end(piece)
@@ -297,15 +309,13 @@ class Team:
                     self._over = True
                     self._stop.set()
 
-    def _write(
-        self, piece: Piece, ask: Ask, answer: Answer, came: Callable[[int, int], None], is_alone: Callable[[], bool]
-    ) -> None:
+    def _write(self, piece: Piece, ask: Ask, answer: Answer, came: Callable[[int, int], None]) -> None:
         work = self._work
         with contextlib.ExitStack() as stack:
             with self._changed:
                 if not self._pieces.is_first_answer(piece):
                     return
-                bounds = self._accepted(piece, ask, answer, is_alone=is_alone())
+                bounds = self._accepted(piece, ask, answer)
                 validator = Validator(answer.etag, answer.origin)
                 piece.stretch = stack.enter_context(work.ranges.writing(bounds, validator))
                 work.givers.answers(ask.url, answer.origin)
@@ -326,7 +336,7 @@ class Team:
         if here < end and piece.came < (_SHORT if here == answer.end else _PROGRESS):
             raise ConnectionFailed(f"the source ended after {piece.came} of {bounds[1] - bounds[0]} bytes")
 
-    def _accepted(self, piece: Piece, ask: Ask, answer: Answer, *, is_alone: bool) -> tuple[int, int]:
+    def _accepted(self, piece: Piece, ask: Ask, answer: Answer) -> tuple[int, int]:
         """Where the answer's bytes go: all of the file, where it brings all of it anew, and nobody else brings any.
         Raises RangeRefused when it may not be joined to what is here, and TransferError when it is of another file."""
         gap, size = piece.bounds, self._work.file.size
@@ -335,11 +345,11 @@ class Team:
         if answer.restarted is Restarted.IGNORED:
             self._lanes.whole_only(origin_of(ask.url))
         if answer.restarted is not None and gap[0] > 0:
-            if not is_alone:
+            if not self._is_alone:
                 raise _NotNow
             self._judge.start_again(RangeRefused(answer.restarted.told(ask, answer)), ask.url)
             is_whole, gap = True, (0, size)
-        if is_whole and is_alone and not self._work.ranges.kept:
+        if is_whole and self._is_alone and not self._work.ranges.kept:
             self._pieces.todo.clear()
             gap = 0, size
         refuse_what_does_not_fit(self._work, answer, gap[0])

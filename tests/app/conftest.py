@@ -12,7 +12,7 @@ import pytest
 
 import gemmalock
 from tests.running import Project
-from tests.servers.fileserver import FileServer
+from tests.servers.fileserver import Content, FileServer
 
 #: One byte more than what `lock` fetches by itself.
 LARGE = random.Random(3).randbytes(1024 * 1024)
@@ -39,6 +39,16 @@ class Desk:
     def sync(self, **options: Any) -> gemmalock.Report:
         """`gemmalock sync`."""
         return gemmalock.sync(self.project.folder, **options)
+
+    def locked_meanwhile(self, theirs: bytes) -> None:
+        """Let somebody else write these bytes as the lock, while this run asks for `small.json`."""
+        tag = self.server.files["/small.json"].etag_now()
+
+        def meanwhile() -> str | None:
+            self.project.lock.write_bytes(theirs)
+            return tag
+
+        self.server.put("/small.json", Content(SMALL, etag=meanwhile))
 
     @property
     def files(self) -> Mapping[str, Any]:

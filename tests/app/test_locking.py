@@ -684,13 +684,7 @@ def test_a_lock_that_knows_more_replaces_the_same_one_that_was_written_meanwhile
     desk.lock()
     theirs = desk.project.lock.read_bytes()
     desk.project.lock.unlink()
-    tag = desk.server.files["/small.json"].etag_now()
-
-    def meanwhile() -> str | None:
-        desk.project.lock.write_bytes(theirs)
-        return tag
-
-    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    desk.locked_meanwhile(theirs)
     assert desk.lock(hash=True).ok
     assert desk.files["large.gguf"]["sha256"] == sha256(LARGE)
 
@@ -701,13 +695,7 @@ def test_a_lock_of_other_files_that_was_written_meanwhile_stays(desk: Desk) -> N
     theirs = desk.project.lock.read_bytes()
     desk.project.lock.unlink()
     desk.declare("large.gguf", "small.json")
-    tag = desk.server.files["/small.json"].etag_now()
-
-    def meanwhile() -> str | None:
-        desk.project.lock.write_bytes(theirs)
-        return tag
-
-    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    desk.locked_meanwhile(theirs)
     with pytest.raises(RunRefused):
         desk.lock(hash=True)
     assert desk.project.lock.read_bytes() == theirs

@@ -582,13 +582,7 @@ def test_another_lock_of_the_same_manifest_is_gone_by(desk: Desk) -> None:
     desk.lock(hash=True)
     theirs = desk.project.lock.read_bytes()
     desk.project.lock.unlink()
-    tag = desk.server.files["/small.json"].etag_now()
-
-    def meanwhile() -> str | None:
-        desk.project.lock.write_bytes(theirs)
-        return tag
-
-    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    desk.locked_meanwhile(theirs)
     report = desk.sync()
     assert report.ok, report
     assert desk.project.lock.read_bytes() == theirs
@@ -601,13 +595,7 @@ def test_another_lock_of_another_manifest_is_refused(desk: Desk) -> None:
     theirs = desk.project.lock.read_bytes()
     desk.project.lock.unlink()
     desk.declare("large.gguf", "small.json")
-    tag = desk.server.files["/small.json"].etag_now()
-
-    def meanwhile() -> str | None:
-        desk.project.lock.write_bytes(theirs)
-        return tag
-
-    desk.server.put("/small.json", Content(SMALL, etag=meanwhile))
+    desk.locked_meanwhile(theirs)
     with pytest.raises(RunRefused, match="changed during the run"):
         desk.sync()
     assert desk.project.lock.read_bytes() == theirs
