@@ -36,7 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("looking",),
     ("sources", "transfer"),
     ("roots", "store", "registry"),
-    ("links", "memo"),
+    ("links", "memo", "meanings"),
     ("codec", "durable", "holders"),
     ("ports", "at_once"),
     ("stopping",),

@@ -60,6 +60,7 @@ def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report
         code = ExitCode.FAILED if options.check and papers.old_lock != resolution.lock else ExitCode.OK
         return replace(lock_report(papers, resolution, code, planned=True), errors=notes)
     changed = _written(papers, resolution.lock)
+    papers.remember()
     return lock_report(papers, resolution, ExitCode.OK, changed=changed)
 
 

@@ -19,9 +19,11 @@ from gemmalock.errors import (
     disk_error,
 )
 from gemmalock.lockfile import LOCK_NAME, Drift, Lock, drift, strange_manifests
+from gemmalock.meanings import Meanings
 from gemmalock.memo import agreed, agreement
 from gemmalock.settings import Settings
-from gemmalock.spec import Manifest
+from gemmalock.spec import SCHEMES, Manifest
+from gemmalock.store.place import store_folder
 
 #: A file that people wrote is not larger than this; reading stops there.
 MAX_BYTES = 256 * 1024 * 1024
@@ -38,6 +40,7 @@ class Papers:
         self.settings = settings
         self._edited = manifest
         self._lock: _LockText | None = None
+        self._learned: tuple[bytes, Manifest] | None = None
 
     @cached_property
     def manifest_bytes(self) -> bytes:
@@ -56,9 +59,24 @@ class Papers:
     @cached_property
     def manifest(self) -> Manifest:
         """What the manifest means. Raises ManifestInvalid with all its problems."""
+        if (known := self._meanings.recall(self.manifest_bytes)) is not None:
+            return known
         from gemmalock.codec.manifest import read_manifest
 
-        return read_manifest(self.manifest_bytes, self.project.manifest, allow_http=self.settings.allow_http)
+        meaning = read_manifest(self.manifest_bytes, self.project.manifest, allow_http=self.settings.allow_http)
+        self._learned = (self.manifest_bytes, meaning)
+        return meaning
+
+    def remember(self) -> None:
+        """Note what was found out about the papers' meaning; for runs that may write, once there is a store."""
+        if self._learned is not None:
+            self._meanings.remember(*self._learned)
+            self._learned = None
+
+    @property
+    def _meanings(self) -> Meanings:
+        store = store_folder(self.settings.store, None)
+        return Meanings.of(store, schemes=SCHEMES, allow_http=self.settings.allow_http)
 
     @property
     def lock_bytes(self) -> bytes | None:

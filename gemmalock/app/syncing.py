@@ -99,6 +99,7 @@ class Sync:
             return self._planned_report(ready, planned, pruning)
         ending = Ending(self.workshop, self.papers, self._carried_out(planned))
         ending.save()
+        self.papers.remember()
         unknown = ending.remember_links()
         if self.options.mode is Mode.DEFAULT:
             changed = ending.learn() or changed
