@@ -20,6 +20,8 @@ from pathlib import Path
 
 from gemmalock.errors import PolicyRefused, UnsafePath
 
+#: The mode of a file that is finished: nobody writes to it, also not through a hard link in a root.
+SEALED = 0o444
 #: What a name that was about to become another one ends with; what is left of it after a crash is nobody's.
 BESIDE = ".new"
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -78,25 +80,37 @@ def put_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:
         return
 
 
-def create_at(folder: int, name: str, data: bytes, *, synced: bool = True) -> None:
+def create_at(folder: int, name: str, data: bytes, *, synced: bool = True) -> int:
     """Make the new name `name` inside an open folder, with all of these bytes or not at all; exactly one of many
-    who try it at once succeeds. Raises FileExistsError for the others. With `synced` it also outlives a power cut."""
+    who try it at once succeeds. Raises FileExistsError for the others. With `synced` it also outlives a power cut.
+    Its inode."""
     with _whole(folder, data, 0o600, synced) as file:
+        inode = os.fstat(file.number).st_ino
         file.link(folder, name)
     if synced:
         os.fsync(folder)
+    return inode
 
 
-def fill_at(folder: int, name: str, data: bytes, *, synced: bool = True) -> None:
-    """Make the new name `name` with these bytes inside an open folder that nobody else looks into yet: a crash may
-    leave half of it there. With `synced` the bytes outlive a power cut, the name when the folder is synced."""
+def fill_at(folder: int, name: str, data: bytes) -> int:
+    """Make the new name `name` with these bytes inside an open folder: a crash may leave half of it there, and a power
+    cut nothing, as long as nobody syncs it. Raises FileExistsError where the name is taken. Its inode."""
     file = os.open(name, _NEW, 0o600, dir_fd=folder)
     try:
         write_all(file, data)
-        if synced:
-            os.fsync(file)
+        return os.fstat(file).st_ino
     finally:
         os.close(file)
+
+
+def sync_at(folder: int, name: str) -> None:
+    """Make the bytes of a file in an open folder, and the names in it, outlive a power cut."""
+    file = os.open(name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0), dir_fd=folder)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.fsync(folder)
 
 
 def make_private(path: Path) -> None:
@@ -131,11 +145,21 @@ def check_private(path: Path) -> None:
 def refuse_link(path: Path) -> None:
     """Raise UnsafePath where a folder inside of the store is a symbolic link: we make none, and what it leads to is
     not ours to write to or to tidy. Raises OSError."""
-    if path.is_symlink():
+    is_real_folder(path)
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether a folder inside of the store is there. Raises UnsafePath as `refuse_link` does, and OSError."""
+    try:
+        mode = os.stat(path, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISLNK(mode):
         raise UnsafePath(
             f"`{path}` is a symbolic link; gemmalock does not write through links",
             hint="remove the link; `GEMMALOCK_STORE` places the whole store elsewhere",
         )
+    return stat.S_ISDIR(mode)
 
 
 def sync_folder(path: Path) -> None:

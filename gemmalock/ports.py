@@ -134,6 +134,10 @@ class Claim(Protocol):
     def beat(self, ranges: tuple[tuple[int, int], ...]) -> None:
         """Say that this holder lives, and note the ranges on disk in the record (at most about once a second)."""
 
+    def settle(self) -> None:
+        """Make the record outlive a power cut: asked before the journal vouches for the first byte. Until then there is
+        nothing to be continued, and a task that is forgotten costs nothing. Raises DiskError."""
+
     def still_held(self) -> bool:
         """Whether nobody has taken this claim away: asked before a commit."""
 
@@ -163,8 +167,8 @@ class Registry(Protocol):
         """What is known of a file's task; changes nothing. A failed look is in `error`, never raised."""
 
     def claim(self, node: Node, lock_path: Path) -> Claim:
-        """Hold the file's task, and register it first where there is none: the record is on disk before this
-        returns. Raises Busy, with the holder in words, while a live process has it."""
+        """Hold the file's task, and register it first where there is none: the record is written before this
+        returns, and survives this process. Raises Busy, with the holder in words, while a live process has it."""
 
     def forget(self, file: LockedFile) -> None:
         """Remove a task that no live process holds; nothing happens where there is none."""

@@ -99,3 +99,17 @@ def gemmalock(project: Project) -> Gemmalock:
 def dice(request: pytest.FixtureRequest) -> random.Random:
     """Random numbers that follow from the seed in the header and from the test's name."""
     return random.Random(f"{os.environ[SEED]} {request.node.nodeid}")
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was synced to disk since the list was cleared last, as it was called then."""
+    paths: list[Path] = []
+
+    def watched(number: int) -> None:
+        paths.append(Path(f"/proc/self/fd/{number}").readlink())
+        fsync(number)
+
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", watched)
+    return paths

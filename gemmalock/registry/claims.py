@@ -46,10 +46,12 @@ _MOST_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A claim that is ours. `in_doubt`: its last holder was taken for dead by its silence alone."""
+    """A claim that is ours, with the inode of its file. `in_doubt`: its last holder was taken for dead by its silence
+    alone."""
 
     number: int
     token: str
+    inode: int
     in_doubt: bool = False
 
     @property
@@ -118,11 +120,12 @@ def take(folder: int, watching: Watching) -> Taken | Holder:
         if now.holder is not None:
             return now.holder
         me = Holder.here()
-        taken = Taken(now.number + 1, me.token, now.in_doubt)
+        number = now.number + 1
         try:
-            create_at(folder, taken.name, me.write(), synced=False)
+            inode = create_at(folder, f"claim.{number}", me.write(), synced=False)
         except FileExistsError:
             continue
+        taken = Taken(number, me.token, inode, now.in_doubt)
         try:
             if _highest(folder) == taken.number:
                 _tidy(folder, taken.number)
@@ -137,20 +140,17 @@ def take(folder: int, watching: Watching) -> Taken | Holder:
 def first(folder: int) -> Taken:
     """The first claim in a folder that nobody else knows yet. Raises OSError."""
     me = Holder.here()
-    taken = Taken(1, me.token)
-    fill_at(folder, taken.name, me.write(), synced=False)
-    return taken
+    inode = fill_at(folder, "claim.1", me.write())
+    return Taken(1, me.token, inode)
 
 
 def still_held(folder: int, taken: Taken) -> bool:
-    """Whether this claim still counts. Raises OSError."""
-    if _has(folder, f"claim.{taken.number + 1}"):
+    """Whether this claim still counts: its file is the one that we made, not emptied, and none has the next number.
+    Raises OSError."""
+    if _stat(folder, f"claim.{taken.number + 1}") is not None:
         return False
-    try:
-        holder, _ = _read(folder, taken.number)
-    except FileNotFoundError:
-        return False
-    return holder is not None and holder.token == taken.token
+    found = _stat(folder, taken.name)
+    return found is not None and found.st_ino == taken.inode and found.st_size > 0
 
 
 def beat(folder: int, taken: Taken) -> None:
@@ -193,12 +193,11 @@ def _highest(folder: int) -> int:
     return max(_numbers(folder), default=0)
 
 
-def _has(folder: int, name: str) -> bool:
+def _stat(folder: int, name: str) -> os.stat_result | None:
     try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _tidy(folder: int, number: int) -> None:

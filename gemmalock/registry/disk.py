@@ -82,7 +82,7 @@ class DiskRegistry:
         )
 
     def claim(self, node: Node, lock_path: Path) -> DiskClaim:
-        """Hold the file's task, and register it first where there is none: the record is on disk before this
+        """Hold the file's task, and register it first where there is none: the record is written before this
         returns. Raises Busy, with the holder in words, while a live process has it; DiskError; PolicyRefused."""
         fresh = record_of(node, lock_name(lock_path))
         held = self._hold(fresh.task_id, lambda: fresh)
@@ -159,6 +159,7 @@ class DiskRegistry:
         assert held is not None
         with _given_up_on_failure(held):
             held.keep_record(asked_too(held.record, fresh))
+            held.settle()
         held.release()
 
     def names(self, lock_path: Path) -> Mapping[str, str]:

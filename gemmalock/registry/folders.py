@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gemmalock.codec.record_json import RECORD_VERSION, read_record, write_record
 from gemmalock.codec.versions import is_newer
-from gemmalock.durable import BESIDE, fill_at, replace_at, sync_folder
+from gemmalock.durable import BESIDE, fill_at, replace_at, sync_at, sync_folder
 from gemmalock.errors import TaskTooNew
 from gemmalock.holders import is_dead_mark, mark
 from gemmalock.journal import Chunk, Journal, read_journal, write_chunk
@@ -63,6 +63,7 @@ class TaskFolder:
 
     path: Path
     number: int
+    _identity: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, path: Path) -> TaskFolder:
@@ -77,11 +78,13 @@ class TaskFolder:
 
     def is_in_place(self) -> bool:
         """Whether the folder that is open is still the one at its path."""
+        if self._identity is None:
+            # As long as it is open nothing else gets its inode.
+            self._identity = _identity(os.fstat(self.number))
         try:
-            there = os.stat(self.path, follow_symlinks=False)
+            return _identity(os.stat(self.path, follow_symlinks=False)) == self._identity
         except FileNotFoundError:
             return False
-        return os.path.samestat(there, os.fstat(self.number))
 
     def read_record(self) -> TaskRecord | None:
         """The task's record; None where there is none, or it cannot be understood. Raises TaskTooNew."""
@@ -97,6 +100,11 @@ class TaskFolder:
     def write_record(self, record: TaskRecord) -> None:
         """Replace the record, for good; a crash leaves the old one or the new one."""
         replace_at(self.number, RECORD, write_record(record))
+
+    def settle(self) -> None:
+        """Make the record, as it is, and the folder itself outlive a power cut."""
+        sync_at(self.number, RECORD)
+        sync_folder(self.path.parent)
 
     def partial(self, size: int | None) -> Partial:
         """What is there of the bytes of a file of `size` (None: not known). Follows no link; changes nothing."""
@@ -168,7 +176,7 @@ def is_task_id(name: str) -> bool:
 def make(path: Path, record: TaskRecord) -> tuple[TaskFolder, claims.Taken] | None:
     """A new task at `path` with this record, claimed, all of it at once; None when somebody was faster.
 
-    The record is on disk for good when this returns. Raises OSError, and then nothing is left.
+    It outlives this process from now on, and a power cut from `settle` on. Raises OSError, and then nothing is left.
     """
     place = path.with_name(f"{COMING}{mark()}")
     place.mkdir(mode=0o700)
@@ -177,10 +185,8 @@ def make(path: Path, record: TaskRecord) -> tuple[TaskFolder, claims.Taken] | No
         folder = TaskFolder.open(place)
         fill_at(folder.number, RECORD, write_record(record))
         taken = claims.first(folder.number)
-        os.fsync(folder.number)
         place.rename(path)
         place = folder.path = path
-        sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
             if folder is not None:
@@ -239,6 +245,10 @@ def _empty(folder: int, path: Path) -> None:
         for name in os.listdir(folder):
             if name in (RECORD, PART, JOURNAL) or claims.is_claim(name) or (name[0] == "." and name.endswith(BESIDE)):
                 _unlink(folder, name)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _unlink(folder: int, name: str) -> bool:

@@ -35,6 +35,7 @@ class DiskClaim:
         self._lock = threading.Lock()
         self._on_disk = record
         self._beaten = float("-inf")
+        self._settled = False
         self._ended = False
         _HEART.join(self)
 
@@ -53,6 +54,14 @@ class DiskClaim:
                 self._write_record()
             else:
                 self._show_life()
+
+    def settle(self) -> None:
+        """Make the record outlive a power cut; once is enough. Raises DiskError."""
+        with self._lock:
+            try:
+                self._settle()
+            except OSError as error:
+                raise disk_error(error, f"sync the record in `{self.folder}`") from error
 
     def still_held(self) -> bool:
         """Whether nobody has taken this claim away."""
@@ -82,6 +91,7 @@ class DiskClaim:
             if self.still_held():
                 # Without the lock, which the heart needs: a copy may take longer than others are patient.
                 self._opened.put_part(salvage.path, stop)
+                self.settle()
                 self._vouch_for(salvage.chunks)
         except OSError as error:
             with suppress(DiskError):
@@ -146,8 +156,14 @@ class DiskClaim:
                 claims.beat(self._opened.number, self._taken)
                 self._opened.write_record(self.record)
                 self._on_disk = self.record
+                self._settle()
         except OSError as error:
             raise disk_error(error, f"write the record in `{self.folder}`") from error
+
+    def _settle(self) -> None:
+        if not self._settled and not self._ended and self._holds():
+            self._opened.settle()
+            self._settled = True
 
     def _end(self, *, give_up: bool) -> None:
         self._ended = True

@@ -13,7 +13,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gemmalock.durable import check_private, make_private, open_folder, refuse_link, sync_folder, write_file
+from gemmalock.durable import (
+    SEALED,
+    check_private,
+    is_real_folder,
+    make_private,
+    open_folder,
+    refuse_link,
+    sync_folder,
+    write_file,
+)
 from gemmalock.errors import SizeMismatch, disk_error
 from gemmalock.holders import mark
 from gemmalock.journal import Chunk
@@ -35,8 +44,6 @@ from gemmalock.store.pruning import KnownRoots, Limits, choose
 from gemmalock.store.quarantine import find_salvage, put_away
 from gemmalock.store.staging import staged_file, sweep
 
-#: The mode of an object: nobody writes to it, also not through a hard link in a root.
-OBJECT_MODE = 0o444
 _SHELF = re.compile(r"[0-9a-f]{2}")
 
 
@@ -109,7 +116,6 @@ class DiskStore:
                 if error.errno != errno.EXDEV:
                     raise
                 sealed = self._copy_in(part, path, sha256)
-            # This syncs the shelf, and with it the object's name.
             write_sidecar(path, sealed, chunks)
         return path
 
@@ -268,8 +274,7 @@ class DiskStore:
                 self._trusted = True
             return
         self._prepare(folder.parent)
-        refuse_link(folder)
-        if not folder.is_dir():
+        if not is_real_folder(folder):
             make_private(self.folder)
             folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(folder.parent)
@@ -294,13 +299,16 @@ class DiskStore:
         put_away(path, self._quarantine)
 
     def _seal(self, part: Path, sha256: str, size: int) -> os.stat_result:
-        """Make the part read-only, for good; it has to be a regular file of the right size. Its stat."""
+        """Make the part read-only, for good, unless it is; it has to be a regular file of the right size. Its stat."""
+        seen = part.lstat()
+        if seen.st_mode == stat.S_IFREG | SEALED and seen.st_size == size:
+            return seen
         file = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode) or found.st_size != size:
                 raise SizeMismatch(f"`{part}` has {found.st_size} bytes, and `{sha256}` is to have {size}")
-            os.fchmod(file, OBJECT_MODE)
+            os.fchmod(file, SEALED)
             os.fsync(file)
             return found
         finally:
@@ -313,7 +321,7 @@ class DiskStore:
         try:
             with open_folder(self._staging) as folder:
                 copy(part, folder, staged.name, sha256=sha256, stop=self._stop)
-            staged.chmod(OBJECT_MODE)
+            staged.chmod(SEALED)
             staged.rename(path)
         finally:
             staged.unlink(missing_ok=True)

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemmalock.durable import write_file
-from gemmalock.journal import Chunk, Validator, chunk_size
+from gemmalock.durable import fill_at, open_folder, replace_at, write_file
+from gemmalock.journal import CHUNK, Chunk, Validator, chunk_size
 from gemmalock.stopping import Stop
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -103,9 +103,22 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def write_sidecar(path: Path, found: os.stat_result, chunks: Iterable[Chunk] = ()) -> None:
-    """Record the stat of the object at `path`, whose bytes are known to be right. Its name and that of the object
-    then outlive a power cut together."""
-    write_file(sidecar_path(path), Sidecar.of(found, chunks).write())
+    """Record the stat of the object at `path`, whose bytes are known to be right, and make its name outlive a power
+    cut. So does the record, unless to hash the object again is quicker than to wait for the disk once more."""
+    name, text = sidecar_path(path).name, Sidecar.of(found, chunks).write()
+    with open_folder(path.parent) as shelf:
+        if found.st_size > CHUNK or not _is_new(shelf, name, text):
+            replace_at(shelf, name, text)
+        else:
+            os.fsync(shelf)
+
+
+def _is_new(shelf: int, name: str, text: bytes) -> bool:
+    """Write a sidecar where there is none. Half of one is none."""
+    with suppress(FileExistsError):
+        fill_at(shelf, name, text)
+        return True
+    return False
 
 
 def refresh_sidecar(path: Path, checked: os.stat_result) -> None:

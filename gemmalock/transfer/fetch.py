@@ -70,7 +70,7 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
     with contextlib.ExitStack() as stack:
         part = Part(claim.folder, file.size, terms.buffers)
         stack.callback(part.close)
-        journal = JournalFile(claim.folder)
+        journal = JournalFile(claim.folder, claim.settle)
         stack.callback(journal.close)
         ranges = DurableRanges(part, journal, claim.beat, proven=file.sha256 is not None)
         stack.callback(ranges.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gemmalock.durable import sync_folder, write_all, write_file
@@ -24,8 +24,10 @@ datasync = getattr(os, "fdatasync", os.fsync)
 class JournalFile:
     """The journal of one task. It is made with its first line: what came in one go needs none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settle: Callable[[], None] = lambda: None) -> None:
+        """`settle` makes the task's record outlive a power cut: a journal without a record vouches for nothing."""
         self._path = folder / JOURNAL_NAME
+        self._settle = settle
         self._descriptor = -1
         self._appended = 0
 
@@ -64,6 +66,7 @@ class JournalFile:
         """Add lines, for good. The bytes that they vouch for are on disk for good already."""
         try:
             if self._descriptor < 0:
+                self._settle()
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _SAFELY, 0o600)
                 sync_folder(self._path.parent)
             write_all(self._descriptor, b"".join(write_chunk(chunk) for chunk in chunks))

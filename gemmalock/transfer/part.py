@@ -10,6 +10,7 @@ import os
 import stat
 from pathlib import Path
 
+from gemmalock.durable import SEALED
 from gemmalock.errors import ReadWriteFailed, UnsafePath, disk_error
 from gemmalock.transfer.blocks import BLOCK, Blocks, Buffers
 from gemmalock.transfer.checks import Hasher
@@ -95,10 +96,12 @@ class Part:
             raise disk_error(error, f"sync `{self.path}`") from error
 
     def seal(self) -> None:
-        """Cut off what stands behind the size, and sync bytes and inode."""
+        """Cut off what stands behind the size, make it read-only as finished files are, and sync bytes and inode.
+        Who has it open may still write."""
         try:
             if os.fstat(self._descriptor).st_size != self.size:
                 os.ftruncate(self._descriptor, self.size)
+            os.fchmod(self._descriptor, SEALED)
             os.fsync(self._descriptor)
         except OSError as error:
             raise disk_error(error, f"sync `{self.path}`") from error

@@ -151,6 +151,35 @@ def test_a_damaged_claim_is_nobodys(registry: DiskRegistry, damage: bytes) -> No
     assert successor.still_held() and not claim.still_held()
 
 
+def test_a_record_outlives_a_power_cut_from_the_first_journaled_byte_on(
+    registry: DiskRegistry, synced: list[Path]
+) -> None:
+    registry.claim(node_of(ID), LOCK).release()
+    synced.clear()
+    claim = registry.claim(node_of(OTHER_ID), LOCK)
+    assert synced == [], "nothing is lost with it yet"
+    claim.settle()
+    assert synced == [claim.folder / "record.json", claim.folder, registry.folder]
+    claim.settle()
+    assert len(synced) == 3, "once is enough"
+
+
+def test_who_has_lost_the_claim_settles_nothing(registry: DiskRegistry, synced: list[Path]) -> None:
+    claim = registry.claim(node_of(), LOCK)
+    (claim.folder / "claim.1").write_bytes(b"")
+    synced.clear()
+    claim.settle()
+    assert synced == []
+
+
+def test_a_claim_that_somebody_else_made_is_not_held(registry: DiskRegistry) -> None:
+    claim = registry.claim(node_of(), LOCK)
+    text = (claim.folder / "claim.1").read_bytes()
+    (claim.folder / "claim.2").write_bytes(text)
+    (claim.folder / "claim.2").rename(claim.folder / "claim.1")
+    assert not claim.still_held()
+
+
 def test_whoever_lost_a_claim_harms_nothing(registry: DiskRegistry) -> None:
     node = node_of()
     loser = registry.claim(node, LOCK)

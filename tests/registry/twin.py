@@ -34,6 +34,9 @@ class MemoryClaim:
         """Note the ranges."""
         self._keep(replace(self.record, ranges=ranges))
 
+    def settle(self) -> None:
+        """As Claim has it."""
+
     def still_held(self) -> bool:
         """Whether it is held."""
         task = self.registry.held.get(self.record.task_id)

@@ -57,6 +57,35 @@ def used(store: DiskStore, sha256: str, days_ago: float) -> None:
     os.utime(sidecar_path(store.object_path(sha256)), (then, then))
 
 
+@pytest.mark.parametrize(("size", "names"), [(1000, {"shelf"}), (2_000_000, {"shelf", "sidecar"})])
+def test_a_sealed_part_is_not_synced_again_nor_a_sidecar_that_is_quickly_had_anew(
+    store: DiskStore, synced: list[Path], size: int, names: set[str]
+) -> None:
+    shelf = entered(store, BIG)[1].parent
+    content = next(
+        content
+        for number in range(10_000)
+        if hashlib.sha256(content := b"%08d" % number + bytes(size - 8)).hexdigest()[:2] == shelf.name
+    )
+    staged = store.staging()
+    staged.write_bytes(content)
+    staged.chmod(0o444)
+    synced.clear()
+    path = store.enter(staged, hashlib.sha256(content).hexdigest(), len(content))
+    assert {"shelf" if path == shelf else "sidecar" for path in synced} == names
+    sidecar = read_sidecar(path)
+    assert sidecar is not None and sidecar.holds(path.stat())
+
+
+@pytest.mark.parametrize("kept", [0, 20])
+def test_half_a_sidecar_is_none_and_is_written_anew(store: DiskStore, kept: int) -> None:
+    sha256, path = entered(store, BIG)
+    whole = sidecar_path(path).read_bytes()
+    sidecar_path(path).write_bytes(whole[:kept])
+    assert store.has(sha256, len(BIG)) and not store.holds(sha256)
+    assert store.checked(sha256, len(BIG)) == path and store.holds(sha256)
+
+
 def test_nothing_is_made_by_asking(store: DiskStore) -> None:
     assert not store.has("0" * 64, 1)
     assert store.free_bytes() > 0

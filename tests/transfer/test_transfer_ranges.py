@@ -311,6 +311,18 @@ def test_a_very_large_file_has_larger_chunks(tmp_path: Path) -> None:
     assert again.missing() == ranges.missing()
 
 
+def test_the_journal_has_the_record_settled_before_its_first_line(tmp_path: Path) -> None:
+    asked: list[bool] = []
+    journal = JournalFile(tmp_path, lambda: asked.append((tmp_path / "journal").exists()))
+    ranges = DurableRanges(Part(tmp_path, len(BODY)), journal, lambda ranges: None)
+    with ranges.writing((0, len(BODY)), VALIDATOR) as stretch:
+        for _ in range(2):
+            ranges.write(stretch, memoryview(BODY)[stretch.here :][:CHUNK])
+            ranges.commit()
+    ranges.close()
+    assert asked == [False]
+
+
 def test_a_long_journal_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemmalock.transfer.journalfile._LONG", 6)
     ranges = ranges_of(tmp_path, len(BODY))

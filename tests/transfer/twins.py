@@ -169,6 +169,9 @@ class FolderClaim:
         """Note it."""
         self.beats.append(ranges)
 
+    def settle(self) -> None:
+        """As Claim has it."""
+
     def still_held(self) -> bool:
         """Always."""
         return True
