@@ -91,6 +91,25 @@ def link(
     return last
 
 
+def hardlink_whole(source: Path, folder_fd: int, name: str, mode: LinkMode, size: int) -> os.stat_result | None:
+    """Make `name` inside an open folder a hard link to `source`, where that is what `link` would come to: at once, with
+    nothing to be seen half-made. The stat of the file; None where it takes another way, and nothing was done.
+
+    `source` has to be a regular file of `size` bytes. Raises OSError (FileExistsError when the name is taken).
+    """
+    found = os.stat(source, follow_symlinks=False)
+    may = mode is LinkMode.HARDLINK or (mode is LinkMode.AUTO and found.st_dev in _WITHOUT_REFLINKS)
+    if not may or not stat.S_ISREG(found.st_mode) or found.st_size != size:
+        return None
+    try:
+        _MAKERS[LinkMode.HARDLINK](source, folder_fd, name)
+    except OSError as error:
+        if error.errno not in CANNOT_SHARE:
+            raise
+        return None
+    return found
+
+
 def copy(source: Path, folder_fd: int, name: str, *, sha256: str | None = None, stop: Stop | None = None) -> None:
     """Copy `source` to a new name in an open folder, synced. With `sha256` the bytes that are
     written must have that digest; raises DigestMismatch else. Memory stays flat."""

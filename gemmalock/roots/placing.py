@@ -1,4 +1,5 @@
-"""Putting a stored file in place: whole beside it first, then by one rename; what stood there goes to the trash."""
+"""Putting a stored file in place: by a hard link at once, or whole beside it first and then by one rename; what stood
+there goes to the trash."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from gemmalock.errors import SizeMismatch
 from gemmalock.holders import mark
 from gemmalock.ledger import LedgerEntry
-from gemmalock.links import LinkMode, link
+from gemmalock.links import LinkMode, hardlink_whole, link
 from gemmalock.lockfile import LockedFile
 from gemmalock.paths import joined
 from gemmalock.roots.book import OWN, Book
@@ -75,6 +76,8 @@ class Placer:
         self.book.drop(path)
 
     def _place(self, file: LockedFile, source: Path, sha256: str, mode: LinkMode) -> LinkMode:
+        if file.sha256 is not None and self._linked(file, source, sha256, mode):
+            return LinkMode.HARDLINK
         staged = mark()
         with opened(self.base, f"{self.root}/{OWN}/staging", make=True) as staging:
             try:
@@ -89,6 +92,21 @@ class Placer:
                 # Renaming one hard link of a file onto another does nothing (rename(2)), so it may still be there.
                 drop_at(staging, staged)
         return how
+
+    def _linked(self, file: LockedFile, source: Path, sha256: str, mode: LinkMode) -> bool:
+        """Whether the file is in place now by a hard link, which is whole from the beginning: nothing stood there."""
+        folder_path, name = split(joined(self.root, file.path))
+        with opened(self.base, folder_path, make=True, clear=self._clear) as folder:
+            try:
+                found = hardlink_whole(source, folder, name, mode, file.size)
+            except FileExistsError:
+                return False
+        if found is None:
+            return False
+        self._enter(file, LedgerEntry(*identity(found), sha256, file.task_id, LinkMode.HARDLINK.value))
+        with self._lock:
+            self._unsynced.add(folder_path)
+        return True
 
     def _enter(self, file: LockedFile, entry: LedgerEntry) -> None:
         self.book.enter(file.path, entry)
@@ -125,11 +143,12 @@ class Placer:
         self.trash.take(folder, name, walked.removeprefix(f"{self.root}/"))
 
     def _prepare(self) -> None:
-        """Before the first file is placed: make the root's own folder, and tidy up after the dead."""
+        """Before the first file is placed: make the root's own folders, and tidy up after the dead."""
         with self._lock:
             if not self._prepared:
-                with self.book.own_folder():
-                    sweep(self.base, f"{self.root}/{OWN}/staging")
+                staging = f"{self.root}/{OWN}/staging"
+                with self.book.own_folder(), opened(self.base, staging, make=True):
+                    sweep(self.base, staging)
                 self.book.begin()
                 self._prepared = True
 

@@ -48,7 +48,7 @@ def test_a_root_has_a_ledger_before_it_has_a_file(world: World, monkeypatch: pyt
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gemmalock.roots.placing.Placer._commit", die)
+    monkeypatch.setattr("gemmalock.roots.placing.Placer._place", die)
     with pytest.raises(KeyboardInterrupt):
         world.put(world.open(), "m/one.bin", ONE)
     assert world.tree() == {}

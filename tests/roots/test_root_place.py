@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gemmalock.errors import DiskError, PermissionRefused, UnsafePath
+from gemmalock.errors import DiskError, PermissionRefused, SizeMismatch, UnsafePath
 from gemmalock.holders import mark
 from gemmalock.links import LinkMode
 from gemmalock.plan import Place
@@ -32,6 +32,24 @@ def test_every_way_of_linking_gives_the_same_bytes_and_is_known_again(world: Wor
     assert (world.models / "m/a.bin").read_bytes() == NEW
     root.save()
     assert world.open().look(file).place is Place.KNOWN
+    assert world.staged() == []
+
+
+def test_a_hard_link_to_a_free_name_needs_no_staging(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemmalock.roots.placing.Placer._commit", None)
+    root = world.open(link_mode=LinkMode.HARDLINK)
+    file = world.put(root, "m/a.bin", NEW)
+    assert root.look(file).place is Place.KNOWN
+    assert (world.models / "m/a.bin").samefile(world.object(NEW))
+
+
+def test_an_object_of_another_size_is_never_placed(world: World) -> None:
+    source = world.object(NEW)
+    source.chmod(0o644)
+    source.write_bytes(OLD)
+    with pytest.raises(SizeMismatch):
+        world.open(link_mode=LinkMode.HARDLINK).place(locked("m/a.bin", NEW), source, sha256_of(NEW))
+    assert world.tree() == {}
     assert world.staged() == []
 
 

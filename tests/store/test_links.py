@@ -160,3 +160,37 @@ def test_across_file_systems_it_is_a_copy(source: Path) -> None:
         assert (folder / name).read_bytes() == CONTENT
     finally:
         (folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "reflinks", "size", "made"),
+    [
+        (LinkMode.HARDLINK, True, len(CONTENT), True),
+        (LinkMode.AUTO, False, len(CONTENT), True),
+        (LinkMode.AUTO, True, len(CONTENT), False),
+        (LinkMode.COPY, False, len(CONTENT), False),
+        (LinkMode.SYMLINK, False, len(CONTENT), False),
+        (LinkMode.HARDLINK, False, len(CONTENT) + 1, False),
+    ],
+)
+def test_a_hard_link_is_made_at_once_where_it_is_what_would_be_made(
+    source: Path, root: Path, monkeypatch: pytest.MonkeyPatch, mode: LinkMode, reflinks: bool, size: int, made: bool
+) -> None:
+    monkeypatch.setattr(links, "_WITHOUT_REFLINKS", set() if reflinks else {source.stat().st_dev})
+    with open_folder(root) as folder:
+        found = links.hardlink_whole(source, folder, "model", mode, size)
+    assert (found is not None, (root / "model").exists()) == (made, made)
+    assert found is None or os.path.samestat(found, (root / "model").stat())
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EMLINK, errno.EIO])
+def test_a_hard_link_that_cannot_be_had_takes_another_way(
+    source: Path, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(links, "_MAKERS", {LinkMode.HARDLINK: failing(number)})
+    with open_folder(root) as folder:
+        if number == errno.EIO:
+            with pytest.raises(OSError, match="Input"):
+                links.hardlink_whole(source, folder, "model", LinkMode.HARDLINK, len(CONTENT))
+        else:
+            assert links.hardlink_whole(source, folder, "model", LinkMode.HARDLINK, len(CONTENT)) is None
