@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from gemmalock.errors import Busy, DiskError, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
 from gemmalock.lockfile import LockedFile
 from gemmalock.looking import digest_known, look_at
+from gemmalock.outbox import Outbox
 from gemmalock.outcome import FileOutcome, Outcome, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, ResumeStatus, plan_file
 from gemmalock.ports import Arrival, Claim, Machine, Reporter
@@ -25,6 +26,8 @@ from gemmalock.stopping import Stop
 POLL_SECONDS = 0.1
 #: How long a stop waits for threads that do not answer, in seconds.
 GRACE_SECONDS = 2.0
+#: How long an outcome may wait to be told, in seconds.
+TELL_SECONDS = 0.05
 #: A file that keeps changing under our hands is given up after so many looks that led to an act.
 MAX_ACTS = 8
 
@@ -74,7 +77,7 @@ def _groups(files: Sequence[FilePlan]) -> list[list[FilePlan]]:
 
 def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Generator[FileOutcome, None, None]:
     todo: queue.SimpleQueue[list[FilePlan]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[FileOutcome | BaseException] = queue.SimpleQueue()
+    done: Outbox[FileOutcome | BaseException] = Outbox(TELL_SECONDS)
     for group in work:
         todo.put(group)
     threads = _started(min(crew.jobs, len(work)), todo, done, crew)
@@ -91,7 +94,7 @@ def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Generator[FileOutcome
 
 def _ended(
     threads: Sequence[threading.Thread],
-    done: queue.SimpleQueue[FileOutcome | BaseException],
+    done: Outbox[FileOutcome | BaseException],
     left: int,
     crew: Crew,
 ) -> Iterator[FileOutcome]:
@@ -100,24 +103,23 @@ def _ended(
     while left:
         if crew.stop.is_set() and deadline == float("inf"):
             deadline = time.monotonic() + GRACE_SECONDS
-        try:
-            outcome = done.get(timeout=0.1)
-        except queue.Empty:
-            if time.monotonic() > deadline or (not any(thread.is_alive() for thread in threads) and done.empty()):
-                return
-            # The last thread may have spoken, and ended, after we looked into the queue.
-            continue
-        if isinstance(outcome, BaseException):
-            raise outcome
-        left -= 1
-        crew.reporter.finished(outcome)
-        yield outcome
+        # Asked before the look into the box: the last thread may speak, and end, in between.
+        is_over = time.monotonic() > deadline or not any(thread.is_alive() for thread in threads)
+        outcomes = done.take()
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            left -= 1
+            crew.reporter.finished(outcome)
+            yield outcome
+        if is_over and not outcomes:
+            return
 
 
 def _started(
     count: int,
     todo: queue.SimpleQueue[list[FilePlan]],
-    done: queue.SimpleQueue[FileOutcome | BaseException],
+    done: Outbox[FileOutcome | BaseException],
     crew: Crew,
 ) -> list[threading.Thread]:
     """So many threads that work, or as many as are to be had; where there is none, the work is done here and now."""
@@ -127,16 +129,18 @@ def _started(
             try:
                 group = todo.get_nowait()
             except queue.Empty:
-                return
+                break
             learned: str | None = None
             for file in group:
                 try:
                     outcome = _Job(file, crew, learned).run()
                 except BaseException as error:  # handed to the main thread, which raises it
                     done.put(error)
+                    done.hurry()
                     return
                 learned = outcome.sha256 if outcome.outcome is Outcome.DONE else learned
                 done.put(outcome)
+        done.hurry()
 
     threads: list[threading.Thread] = []
     try:

@@ -38,7 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("roots", "store", "registry"),
     ("links", "memo", "meanings"),
     ("codec", "durable", "holders"),
-    ("ports", "at_once"),
+    ("ports", "at_once", "outbox"),
     ("stopping",),
     ("outcome",),
     ("plan", "journal", "ledger"),
