@@ -150,7 +150,10 @@ def still_held(folder: int, taken: Taken) -> bool:
     if _stat(folder, f"claim.{taken.number + 1}") is not None:
         return False
     found = _stat(folder, taken.name)
-    return found is not None and found.st_ino == taken.inode and found.st_size > 0
+    if found is None or found.st_size == 0:
+        return False
+    # Some file systems in user space number a file anew once they have forgotten it: then its text is asked.
+    return found.st_ino == taken.inode or _token(folder, taken.number) == taken.token
 
 
 def beat(folder: int, taken: Taken) -> None:
@@ -183,6 +186,13 @@ def _read(folder: int, number: int) -> tuple[Holder | None, int]:
         return Holder.read(os.read(file, _MOST_BYTES)), found.st_mtime_ns
     finally:
         os.close(file)
+
+
+def _token(folder: int, number: int) -> str | None:
+    with suppress(FileNotFoundError):
+        holder, _ = _read(folder, number)
+        return None if holder is None else holder.token
+    return None
 
 
 def _numbers(folder: int) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gemmalock.errors import Busy, NoSpace, PolicyRefused, TaskTooNew, UnsafePath
+from gemmalock.holders import Holder
 from gemmalock.journal import Chunk, Validator
 from gemmalock.plan import task_doubt
 from gemmalock.ports import Salvage
@@ -172,12 +173,13 @@ def test_who_has_lost_the_claim_settles_nothing(registry: DiskRegistry, synced: 
     assert synced == []
 
 
-def test_a_claim_that_somebody_else_made_is_not_held(registry: DiskRegistry) -> None:
+@pytest.mark.parametrize(("somebody", "held"), [(False, True), (True, False)], ids=["ours", "somebody else's"])
+def test_of_a_claim_with_another_inode_the_text_is_asked(registry: DiskRegistry, somebody: bool, held: bool) -> None:
     claim = registry.claim(node_of(), LOCK)
-    text = (claim.folder / "claim.1").read_bytes()
-    (claim.folder / "claim.2").write_bytes(text)
-    (claim.folder / "claim.2").rename(claim.folder / "claim.1")
-    assert not claim.still_held()
+    text = Holder.here().write() if somebody else (claim.folder / "claim.1").read_bytes()
+    (claim.folder / "fresh").write_bytes(text)
+    (claim.folder / "fresh").rename(claim.folder / "claim.1")
+    assert claim.still_held() is held
 
 
 def test_whoever_lost_a_claim_harms_nothing(registry: DiskRegistry) -> None:
