@@ -32,7 +32,7 @@ _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS, errno.ENOENT, errno.EPERM})
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+def write_file(path: Path, data: bytes | bytearray, mode: int = 0o600) -> None:
     """Make `path` a file with these bytes, for good; a crash leaves the old file or the new one, whole.
 
     A file that is there keeps its permissions, a new one gets `mode` less the umask. A symbolic link at `path` is
@@ -54,13 +54,13 @@ def read_file(path: Path, most: int) -> bytes:
         return stream.read() if found.st_size < most else stream.read(most)
 
 
-def replace_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:
+def replace_at(folder: int, name: str, data: bytes | bytearray, mode: int = 0o600) -> None:
     """`write_file` for a name inside an open folder."""
     put_at(folder, name, data, mode)
     os.fsync(folder)
 
 
-def put_at(folder: int, name: str, data: bytes, mode: int = 0o600) -> None:
+def put_at(folder: int, name: str, data: bytes | bytearray, mode: int = 0o600) -> None:
     """`replace_at` for who syncs the folder: until then a power cut may bring back the old file, whole."""
     old_mode = _mode_of(folder, name)
     while True:
@@ -178,7 +178,7 @@ def open_folder(path: Path, *, follow: bool = True) -> Iterator[int]:
         os.close(folder)
 
 
-def write_all(file: int, data: bytes | memoryview) -> None:
+def write_all(file: int, data: bytes | bytearray | memoryview) -> None:
     """Write all of `data` at the file's position, however few bytes a single write takes."""
     rest = memoryview(data)
     while rest:
@@ -217,7 +217,7 @@ def _named_beside(folder: int, name: str, file: _WholeFile) -> str:
 
 
 @contextlib.contextmanager
-def _whole(folder: int, data: bytes, mode: int, synced: bool) -> Iterator[_WholeFile]:
+def _whole(folder: int, data: bytes | bytearray, mode: int, synced: bool) -> Iterator[_WholeFile]:
     """A new file with all of `data`. A name that it was given for want of a better one is gone afterwards."""
     number = _open_unnamed(folder, mode)
     name = f".{os.urandom(8).hex()}{BESIDE}" if number is None else None

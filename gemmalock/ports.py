@@ -4,7 +4,7 @@ implementation, the in-memory twins of the tests too, passes the conformance sui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -309,7 +309,7 @@ class Arrival(Protocol):
     @property
     def part(self) -> Path: ...
     @property
-    def chunks(self) -> tuple[Chunk, ...]: ...
+    def chunks(self) -> Collection[Chunk]: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.journal import CHUNK, Chunk, Validator, chunk_size, joined_ranges, read_journal, write_chunk
+from gemmalock.journal import (
+    CHUNK,
+    Chunk,
+    Journal,
+    JournalReader,
+    Validator,
+    chunk_size,
+    joined_ranges,
+    read_journal,
+    write_chunk,
+)
 
 SIZE = 5 * CHUNK + 77
 VALIDATORS = st.builds(Validator, st.none() | st.text(max_size=20), st.text(max_size=20))
@@ -34,7 +46,56 @@ def text_of(chunks: list[Chunk]) -> bytes:
 @given(CHUNKS)
 def test_what_is_written_is_read_and_the_last_line_of_a_chunk_counts(chunks: list[Chunk]) -> None:
     journal = read_journal(text_of(chunks), SIZE)
-    assert journal.chunks == {chunk.index: chunk for chunk in chunks}
+    assert journal == {chunk.index: chunk for chunk in chunks}
+
+
+@given(CHUNKS, st.sets(st.integers(0, 5)))
+def test_a_journal_is_a_mapping_in_the_order_of_the_file(chunks: list[Chunk], gone: set[int]) -> None:
+    journal, twin = Journal(), dict[int, Chunk]()
+    for chunk in chunks:
+        # The checks of one journal may be of two kinds.
+        chunk = Chunk(chunk.index, chunk.length, chunk.check[: chunk.length], chunk.validator)
+        journal[chunk.index] = twin[chunk.index] = chunk
+    for index in gone:
+        assert journal.pop(index, None) == twin.pop(index, None)
+    assert journal == twin
+    assert list(journal) == sorted(twin)
+    assert (len(journal), journal.kept) == (len(twin), sum(chunk.length for chunk in twin.values()))
+    assert set(journal.validators) == {chunk.validator for chunk in twin.values()}
+    assert [journal.length_of(i) for i in range(9)] == [twin[i].length if i in twin else 0 for i in range(9)]
+    for index in (-1, *gone, 9):
+        with pytest.raises(KeyError):
+            del journal[index]
+    journal.clear()
+    assert journal == {}
+    assert (len(journal), journal.ranges) == (0, ())
+
+
+def test_a_journal_with_every_chunk_that_a_file_may_have_is_small() -> None:
+    size, validator = 16 * 2**30, Validator('"v"', "https://a.example")
+    lines = (write_chunk(Chunk(i, CHUNK, f"{i:064x}", validator)) for i in range(size // CHUNK))
+    tracemalloc.start()
+    try:
+        journal = JournalReader(size).read(lines).journal
+        assert (journal.kept, journal.ranges) == (size, ((0, size),))
+        assert max(tracemalloc.get_traced_memory()) < 2 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@given(CHUNKS)
+def test_a_tidy_journal_has_a_line_for_each_chunk_in_order_and_nothing_else(chunks: list[Chunk]) -> None:
+    text = text_of(chunks)
+    reader = JournalReader(SIZE).read(text.splitlines(keepends=True))
+    assert reader.is_tidy == (text == text_of([reader.journal[index] for index in reader.journal]))
+    torn = JournalReader(SIZE).read([*text.splitlines(keepends=True), b"0"])
+    assert (torn.journal, torn.is_tidy) == (reader.journal, False)
+
+
+@pytest.mark.parametrize("validator", [b"[1, 2]", b'[[], "o"]', b'["v", null]', b"{}", b'["v"]', b"\xff"])
+def test_a_line_with_what_is_no_validator_vouches_for_nothing(validator: bytes) -> None:
+    body = b"0 5 " + b"00" * 32 + b" " + validator
+    assert read_journal(b"%08x %s\n" % (zlib.crc32(body), body), SIZE) == {}
 
 
 @given(chunks_of())
@@ -49,7 +110,7 @@ def test_a_journal_cut_anywhere_vouches_for_its_whole_lines(chunks: list[Chunk],
     cut = data.draw(st.integers(0, len(text)))
     # The last newline is not needed to know that a line is whole.
     whole = [chunk for place, chunk in enumerate(chunks) if len(text_of(chunks[: place + 1])) - 1 <= cut]
-    assert read_journal(text[:cut], SIZE).chunks == {chunk.index: chunk for chunk in whole}
+    assert read_journal(text[:cut], SIZE) == {chunk.index: chunk for chunk in whole}
 
 
 @given(CHUNKS.filter(bool), st.data())
@@ -60,13 +121,13 @@ def test_a_flipped_bit_costs_no_more_than_two_lines_and_invents_nothing(
     bit = data.draw(st.integers(0, len(text) * 8 - 1))
     text[bit // 8] ^= 1 << bit % 8
     journal = read_journal(bytes(text), SIZE)
-    assert set(journal.chunks.values()) <= set(chunks)
-    assert len({chunk.index for chunk in chunks} - journal.chunks.keys()) <= 2
+    assert set(journal.values()) <= set(chunks)
+    assert len({chunk.index for chunk in chunks} - journal.keys()) <= 2
 
 
 @given(st.binary(max_size=300))
 def test_reading_never_fails(text: bytes) -> None:
-    assert read_journal(text, SIZE).chunks == {}
+    assert read_journal(text, SIZE) == {}
 
 
 @pytest.mark.parametrize(
@@ -77,10 +138,11 @@ def test_reading_never_fails(text: bytes) -> None:
         Chunk(-1, 5, "00" * 32, Validator(None, "")),
         Chunk(5, 78, "00" * 32, Validator(None, "")),
         Chunk(2**70, 1, "00" * 32, Validator(None, "")),
+        Chunk(1, 5, "00" * 33, Validator(None, "")),
     ],
 )
 def test_a_chunk_that_the_file_cannot_have_vouches_for_nothing(chunk: Chunk) -> None:
-    assert read_journal(write_chunk(chunk), SIZE).chunks == {}
+    assert read_journal(write_chunk(chunk), SIZE) == {}
 
 
 @pytest.mark.parametrize(
@@ -102,10 +164,10 @@ def test_the_chunks_of_a_very_large_file_are_read_where_they_were_written() -> N
     chunks = {index: Chunk(index, unit - index, "00" * 32, Validator('"v"', "o"), unit) for index in (0, 3, 14_000)}
     text = text_of(list(chunks.values()))
     journal = read_journal(text, size)
-    assert journal.chunks == chunks
-    assert journal.chunks[3].start == 3 * 64 * CHUNK
-    assert journal.chunks[0].validator is journal.chunks[3].validator
-    assert read_journal(text, SIZE).chunks == {}
+    assert journal == chunks
+    assert journal[3].start == 3 * 64 * CHUNK
+    assert journal[0].validator is journal[3].validator
+    assert read_journal(text, SIZE) == {}
 
 
 def test_a_block_of_zeros_in_the_middle_costs_the_lines_it_hit() -> None:
@@ -113,7 +175,7 @@ def test_a_block_of_zeros_in_the_middle_costs_the_lines_it_hit() -> None:
     text = bytearray(text_of(chunks))
     line = len(write_chunk(chunks[0]))
     text[line + 3 : 2 * line + 3] = bytes(line)
-    assert read_journal(bytes(text), SIZE).chunks.keys() == {0, 3, 4}
+    assert read_journal(bytes(text), SIZE).keys() == {0, 3, 4}
 
 
 @given(CHUNKS)

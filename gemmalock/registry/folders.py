@@ -115,8 +115,10 @@ class TaskFolder:
         if not stat.S_ISREG(part.st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self.path / PART))
         journal = read_journal(self._read(JOURNAL) or b"", part.st_size if size is None else size)
-        whole = {index: chunk for index, chunk in journal.chunks.items() if chunk.end <= part.st_size}
-        return Partial(part.st_size, part.st_blocks * 512, Journal(whole))
+        for chunk in journal.values():
+            if chunk.end > part.st_size:
+                del journal[chunk.index]
+        return Partial(part.st_size, part.st_blocks * 512, journal)
 
     def drop_partial(self) -> None:
         """Remove the partial and its journal, for good."""

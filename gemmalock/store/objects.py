@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from gemmalock.durable import fill_at, open_folder, replace_at, write_file
@@ -20,6 +21,8 @@ from gemmalock.stopping import Stop
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BUFFER = 1024 * 1024
+#: How many chunks of a sidecar are made text at once.
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,7 @@ class Sidecar:
     @classmethod
     def of(cls, found: os.stat_result, chunks: Iterable[Chunk] = ()) -> Sidecar:
         """What is to be recorded of an object with this stat."""
-        listed = tuple((chunk.index, chunk.length, chunk.check) for chunk in chunks)
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino, listed)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, tuple(map(_listed, chunks)))
 
     def holds(self, found: os.stat_result) -> bool:
         """Whether an object with this stat has not been touched since."""
@@ -61,8 +63,18 @@ class Sidecar:
 
     def write(self) -> bytes:
         """The sidecar as JSON; `read` reads it back."""
-        fields = {"size": self.size, "mtime_ns": self.mtime_ns, "inode": self.inode, "chunks": self.chunks}
-        return json.dumps(fields, sort_keys=True).encode() + b"\n"
+        return self.write_with(self.chunks)
+
+    def write_with(self, chunks: Iterable[tuple[int, int, str]]) -> bytes:
+        """The same with these chunks instead: a large file's are thousands, and are never all in memory as objects."""
+        rest, separator = iter(chunks), b""
+        text = bytearray(b'{"chunks": [')
+        while some := tuple(islice(rest, _AT_ONCE)):
+            text += separator + json.dumps(some)[1:-1].encode()
+            separator = b", "
+        fields = {"inode": self.inode, "mtime_ns": self.mtime_ns, "size": self.size}
+        text += b"], " + json.dumps(fields)[1:].encode() + b"\n"
+        return bytes(text)
 
     @classmethod
     def read(cls, text: bytes) -> Sidecar | None:
@@ -86,6 +98,10 @@ def chunks_of(sidecar: Sidecar) -> tuple[Chunk, ...]:
     return tuple(Chunk(index, length, check, UNKNOWN, unit) for index, length, check in sidecar.chunks)
 
 
+def _listed(chunk: Chunk) -> tuple[int, int, str]:
+    return chunk.index, chunk.length, chunk.check
+
+
 def sidecar_path(path: Path) -> Path:
     """Where the sidecar of an object is."""
     return path.with_name(f"{path.name}.json")
@@ -105,7 +121,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
 def write_sidecar(path: Path, found: os.stat_result, chunks: Iterable[Chunk] = ()) -> None:
     """Record the stat of the object at `path`, whose bytes are known to be right, and make its name outlive a power
     cut. So does the record, unless to hash the object again is quicker than to wait for the disk once more."""
-    name, text = sidecar_path(path).name, Sidecar.of(found, chunks).write()
+    name, text = sidecar_path(path).name, Sidecar.of(found).write_with(map(_listed, chunks))
     with open_folder(path.parent) as shelf:
         if found.st_size > CHUNK or not _is_new(shelf, name, text):
             replace_at(shelf, name, text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from gemmalock.errors import (
     TransferError,
     UpstreamChanged,
 )
-from gemmalock.journal import CHUNK, Chunk, Journal, Validator, chunk_size
+from gemmalock.journal import CHUNK, Chunk, Validator, chunk_size
 from gemmalock.lockfile import LockedFile
 from gemmalock.ports import Answer, Claim, Source, Watch
 from gemmalock.stopping import Stop
@@ -55,7 +55,7 @@ class Fetched:
     bytes_kept: int
     bytes_fetched: int
     part: Path
-    chunks: tuple[Chunk, ...]
+    chunks: Collection[Chunk]
     notes: tuple[str, ...]
 
 
@@ -89,7 +89,7 @@ def fetch(file: LockedFile, claim: Claim, source: Source, terms: Terms, stop: St
             if not ranges.kept:
                 stack.callback(claim.drop_partial)
             raise
-        chunks = tuple(ranges.chunks[index] for index in sorted(ranges.chunks))
+    chunks = ranges.chunks.values()
     return Fetched(sha256, transfer.kept, tally.fetched, part.path, chunks, tuple(transfer.notes))
 
 
@@ -117,14 +117,14 @@ class _Transfer:
 
     def take_up(self, journal_file: JournalFile) -> None:
         """Keep what is proved of an earlier run's bytes, or will be by the digest of the whole."""
-        journal, text = journal_file.read(self._file.size)
-        chunks = journal.chunks
-        if doubt := doubtful(self._file, chunks):
-            lost = sum(chunks[index].length for index in doubt.indexes)
+        found = journal_file.read(self._file.size)
+        journal, is_tidy = found.journal, found.is_tidy
+        if doubt := doubtful(self._file, journal):
+            lost = sum(journal.pop(index).length for index in doubt.indexes)
             self.notes.append(f"{lost} bytes that were here are fetched again: {doubt.why}")
-            chunks = {index: chunk for index, chunk in chunks.items() if index not in doubt.indexes}
-        self._note_lost(self._ranges.take_up(Journal(chunks), text, self._stop))
-        self._givers.left(self._ranges.chunks[index] for index in sorted(self._ranges.chunks))
+            is_tidy = False
+        self._note_lost(self._ranges.take_up(journal, self._stop, is_tidy=is_tidy))
+        self._givers.left(self._ranges.chunks.values())
         self.kept = self._ranges.kept
         if self.kept:
             self._work.tally.begin(self.kept)

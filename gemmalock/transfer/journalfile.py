@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gemmalock.durable import sync_folder, write_all, write_file
 from gemmalock.errors import UnsafePath, disk_error
-from gemmalock.journal import Chunk, Journal, read_journal, write_chunk
+from gemmalock.journal import Chunk, JournalReader, write_chunk
 
 JOURNAL_NAME = "journal"
 #: So many lines are four for each chunk that a file may have: then it is time to begin with a line a chunk again.
@@ -36,24 +36,27 @@ class JournalFile:
         """Whether it should be rewritten, for most of its lines have been replaced by later ones."""
         return self._appended >= _LONG
 
-    def read(self, size: int) -> tuple[Journal, bytes]:
-        """What it vouches for, and its text; empty where there is none."""
+    def read(self, size: int) -> JournalReader:
+        """What it vouches for, and whether it is tidy; nothing where there is none."""
+        reader = JournalReader(size)
         try:
             with open(os.open(self._path, os.O_RDONLY | _SAFELY), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise UnsafePath(f"cannot read `{self._path}`: it is not a plain file")
-                text = file.read()
+                return reader.read(file)
         except FileNotFoundError:
-            text = b""
+            return reader
         except OSError as error:
             raise disk_error(error, f"read `{self._path}`") from error
-        return read_journal(text, size), text
 
     def rewrite(self, chunks: Iterable[Chunk]) -> None:
         """Replace it by one that has these chunks and nothing else; gone where there are none. Never half of it."""
         self.close()
         self._appended = 0
-        text = b"".join(write_chunk(chunk) for chunk in chunks)
+        # To be joined they would all have to be there at once, as objects.
+        text = bytearray()
+        for chunk in chunks:
+            text += write_chunk(chunk)
         try:
             if text:
                 write_file(self._path, text)

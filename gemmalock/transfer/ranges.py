@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from gemmalock.errors import DiskError, FileError, ReadWriteFailed
-from gemmalock.journal import CHUNK, Chunk, Journal, Validator, chunk_size, joined_ranges, write_chunk
+from gemmalock.journal import CHUNK, Chunk, Journal, Validator, chunk_size
 from gemmalock.stopping import Stop
 from gemmalock.transfer.blocks import BLOCK
 from gemmalock.transfer.checks import Hasher, check_like, new_check
@@ -43,7 +43,7 @@ class DurableRanges:
 
     def __init__(self, part: Part, journal: JournalFile, beat: Beat, *, proven: bool = False) -> None:
         """`proven`: the digest of the whole file is known, so that the journal need not prove its chunks."""
-        self.chunks: dict[int, Chunk] = {}
+        self.chunks = Journal()
         self.frontier = DigestFrontier(part)
         self._part = part
         self._unit = chunk_size(part.size)
@@ -53,8 +53,6 @@ class DurableRanges:
         self._beaten = 0.0
         #: The digests of chunks that are there in part, to go on from: index → hasher.
         self._begun: dict[int, Hasher] = {}
-        #: Chunks whose bytes are to be read again.
-        self._unread: set[int] = set()
         self._stretches: list[Stretch] = []
         self._prefix = 0
         self._state = threading.RLock()
@@ -74,22 +72,22 @@ class DurableRanges:
     def kept(self) -> int:
         """How many bytes are journaled, or will be before the part is given away."""
         with self._state:
-            return Journal(self.chunks).kept
+            return self.chunks.kept
 
     @property
     def validators(self) -> frozenset[Validator]:
         """Every validator under which a chunk came, or comes now."""
         with self._state:
-            return Journal(self.chunks).validators | {stretch.validator for stretch in self._stretches}
+            return frozenset(self.chunks.validators) | {stretch.validator for stretch in self._stretches}
 
     def validator_before(self, start: int, origin: str | None = None) -> Validator | None:
         """The validator of the bytes right before `start`, else of any that are here or coming; rather one of this
         origin than another's."""
         with self._state:
-            chunks = self.chunks.values()
-            neighbours = (chunk.validator for chunk in chunks if chunk.end == start)
+            before = self.chunks.get((start - 1) // self._unit)
+            neighbours = [before.validator] if before is not None and before.end == start else []
             coming = (stretch.validator for stretch in self._stretches)
-            found = [*neighbours, *(chunk.validator for chunk in chunks), *coming]
+            found = [*neighbours, *self.chunks.validators, *coming]
         return next((validator for validator in found if validator.origin == origin), found[0] if found else None)
 
     def missing(self) -> tuple[tuple[int, int], ...]:
@@ -105,23 +103,24 @@ class DurableRanges:
 
     # --- an earlier run's bytes ----------------------------------------------------------------------------
 
-    def take_up(self, journal: Journal, text: bytes, stop: Stop) -> int:
+    def take_up(self, journal: Journal, stop: Stop, *, is_tidy: bool) -> int:
         """Keep the chunks of an earlier run whose bytes are in the file as the journal has them. How many bytes had to
-        go. Raises DiskError and Interrupted.
+        go. Raises DiskError and Interrupted. `is_tidy`: the journal's file has a line for each of them, and no more.
 
         Every chunk is read again. Where the digest of the whole is known that is the digest's to do, while the
         rest comes in, and `prove` says afterwards which chunks were wrong; else it is done here.
         """
         stored = self._part.stored
-        for index, chunk in journal.chunks.items():
-            self.chunks[index] = chunk
-            if not self._proven or chunk.end > stored or not self._is_complete(chunk):
-                self._unread.add(index)
-        lost = self._read_again(stop)
-        kept = [self.chunks[index] for index in sorted(self.chunks)]
-        if b"".join(write_chunk(chunk) for chunk in kept) != text:
+        self.chunks = journal
+        unproved = (
+            chunk
+            for chunk in journal.values()
+            if not self._proven or chunk.end > stored or not self._is_complete(chunk)
+        )
+        lost = self._read_again(unproved, stop)
+        if lost or not is_tidy:
             # A line that is not whole would swallow the next one.
-            self._journal.rewrite(kept)
+            self._journal.rewrite(journal.values())
         with self._state:
             self._move_prefix()
         return lost
@@ -129,8 +128,7 @@ class DurableRanges:
     def prove(self, stop: Stop) -> int:
         """Read every chunk again, for the whole is not what it should be, and let go of those that are not in the file
         as they came: how many bytes. No stretch is being written. Raises DiskError and Interrupted."""
-        self._unread = set(self.chunks)
-        lost = self._read_again(stop)
+        lost = self._read_again(self.chunks.values(), stop)
         if lost:
             self._rewind()
         return lost
@@ -148,24 +146,22 @@ class DurableRanges:
         """Chunks are gone: the digest of the whole begins anew."""
         self.frontier.reset()
         self._part.blocks.clear()
-        self._journal.rewrite(self.chunks[index] for index in sorted(self.chunks))
+        self._journal.rewrite(self.chunks.values())
         with self._state:
             self._prefix = 0
             self._move_prefix()
 
-    def _read_again(self, stop: Stop) -> int:
+    def _read_again(self, doubted: Iterable[Chunk], stop: Stop) -> int:
         lost = 0
-        for index in sorted(self._unread):
+        for chunk in doubted:
             stop.check()
-            chunk = self.chunks[index]
             hasher = check_like(chunk.check)
             whole = self._part.hash_into(hasher, (chunk.start, chunk.end))
             if not whole or hasher.hexdigest() != chunk.check:
-                del self.chunks[index]
+                del self.chunks[chunk.index]
                 lost += chunk.length
             elif not self._is_complete(chunk):
-                self._begun[index] = hasher
-        self._unread.clear()
+                self._begun[chunk.index] = hasher
         return lost
 
     def _new_check(self) -> Hasher:
@@ -180,7 +176,6 @@ class DurableRanges:
         self.frontier.reset()
         self.chunks.clear()
         self._begun.clear()
-        self._unread.clear()
         self._prefix = 0
         self._journal.rewrite(())
         self._part.empty()
@@ -292,9 +287,7 @@ class DurableRanges:
         self._journal.append(lines)
         self._note(lines)
         if self._journal.is_long:
-            with self._state:
-                chunks = [self.chunks[index] for index in sorted(self.chunks)]
-            self._journal.rewrite(chunks)
+            self._journal.rewrite(self.chunks.values())
         for stretch, here in due:
             stretch.safe = here
         now = time.monotonic()
@@ -379,14 +372,15 @@ class DurableRanges:
 
     def _joined(self) -> tuple[tuple[int, int], ...]:
         with self._state:
-            return joined_ranges((chunk.start, chunk.end) for _, chunk in sorted(self.chunks.items()))
+            return self.chunks.ranges
 
     def _move_prefix(self) -> None:
         at = self._prefix
         while True:
-            chunk = self.chunks.get(at // self._unit)
-            if chunk is not None and chunk.end > at:
-                at = chunk.end
+            index = at // self._unit
+            journaled = index * self._unit + self.chunks.length_of(index)
+            if journaled > at:
+                at = journaled
                 continue
             reached = max(
                 (stretch.here for stretch in self._stretches if stretch.start <= at < stretch.here), default=at

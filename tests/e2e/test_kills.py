@@ -236,7 +236,7 @@ def lost_and_kept(store: Path, body: bytes) -> tuple[int, int]:
         journal = read_journal(text, len(body))
         with part.open("r+b") as file:
             for start in range(0, len(body), JOURNAL_CHUNK):
-                chunk = journal.chunks.get(start // JOURNAL_CHUNK)
+                chunk = journal.get(start // JOURNAL_CHUNK)
                 begin = start if chunk is None else -(-chunk.end // PAGE) * PAGE
                 file.seek(begin)
                 found = file.read(start + JOURNAL_CHUNK - begin)

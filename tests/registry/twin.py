@@ -93,7 +93,7 @@ class MemoryRegistry:
         part, journal_path = folder / "data.part", folder / "journal"
         length = part.stat().st_size if part.exists() else 0
         journal = read_journal(journal_path.read_bytes() if journal_path.exists() else b"", file.size)
-        chunks = [chunk for chunk in journal.chunks.values() if chunk.end <= length]
+        chunks = [chunk for chunk in journal.values() if chunk.end <= length]
         tags = {chunk.validator.etag for chunk in chunks}
         return TaskSight(
             record=None if task is None else task.record,

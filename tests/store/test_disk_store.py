@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -140,6 +141,19 @@ def test_a_touched_object_is_hashed_again_and_keeps_its_chunks(store: DiskStore)
     sidecar = read_sidecar(path)
     assert sidecar is not None and sidecar.chunks == ((0, len(BIG), sha256),)
     assert store.holds(sha256)
+
+
+@given(st.lists(st.tuples(st.integers(0), st.integers(0), st.text()), max_size=4), st.sampled_from([1, 3, 256]))
+def test_a_sidecar_that_is_written_bit_by_bit_is_the_json_that_it_would_be(
+    chunks: list[tuple[int, int, str]], at_once: int
+) -> None:
+    sidecar = Sidecar(5, 6, 7, tuple(chunks))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gemmalock.store.objects, "_AT_ONCE", at_once)
+        text = sidecar.write()
+    fields = {"size": 5, "mtime_ns": 6, "inode": 7, "chunks": chunks}
+    assert text == json.dumps(fields, sort_keys=True).encode() + b"\n"
+    assert Sidecar.read(text) == sidecar
 
 
 @given(st.binary(max_size=100))

@@ -306,8 +306,8 @@ def test_a_very_large_file_has_larger_chunks(tmp_path: Path) -> None:
     assert ranges.missing() == ((first[1], second[0]), (second[1], size))
     ranges.close()
     again = ranges_of(tmp_path, size)
-    journal, text = JournalFile(tmp_path).read(size)
-    assert again.take_up(journal, text, Stop()) == 0
+    left = JournalFile(tmp_path).read(size)
+    assert again.take_up(left.journal, Stop(), is_tidy=left.is_tidy) == 0
     assert again.missing() == ranges.missing()
 
 
@@ -335,9 +335,9 @@ def test_a_long_journal_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ranges.close()
     assert max(lines) <= 4 + 7, "a line a chunk, and what was added since"
     assert sum(1 for before, after in pairwise(lines) if after < before) > 3
-    journal, text = JournalFile(tmp_path).read(len(BODY))
-    assert journal.kept == len(BODY)
-    assert ranges_of(tmp_path, len(BODY)).take_up(journal, text, Stop()) == 0
+    left = JournalFile(tmp_path).read(len(BODY))
+    assert left.journal.kept == len(BODY)
+    assert ranges_of(tmp_path, len(BODY)).take_up(left.journal, Stop(), is_tidy=left.is_tidy) == 0
 
 
 def test_a_record_that_cannot_be_written_ends_the_transfer_as_a_declared_error(tmp_path: Path) -> None:

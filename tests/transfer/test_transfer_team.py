@@ -238,7 +238,7 @@ def test_edges_whose_etags_differ_never_get_into_one_file(bench: Bench, server: 
     server.files[URL].throttle = 16 * CHUNK
     over(bench, 4).fetch(locked(BODY, url=server.origin + URL, etag=None), source)
     assert bench.bytes() == BODY
-    assert len({chunk.validator for chunk in bench.claim.journal(len(BODY)).chunks.values()}) == 1
+    assert len({chunk.validator for chunk in bench.claim.journal(len(BODY)).values()}) == 1
 
 
 @pytest.mark.parametrize("connections", [2, 8])
