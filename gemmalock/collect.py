@@ -1,33 +1,34 @@
 """Folders, manifests and node IDs → the project that is meant, and which of its files.
 
-Only names are looked at here; what is in a manifest is the codec's.
+Names are looked at here, and who belongs to which workspace; what else is in a manifest is the codec's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gemmalock.durable import read_file
 from gemmalock.errors import NothingCollected, UsageError
-from gemmalock.lockfile import LOCK_NAME, Node
+from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
+from gemmalock.paths import joined
 from gemmalock.spec import MANIFEST_NAME
-
-#: Folders that are never walked into in search of a manifest.
-NEVER_WALKED = frozenset({".git", ".gemmalock", "node_modules", "__pycache__", ".venv", "venv", ".tox", ".nox"})
+from gemmalock.workspace import MAX_BYTES, manifests_below, may_have_members, workspace_above
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A manifest and its lock. `folder` is absolute; `manifest` is the manifest's path in it."""
+    """A lock and its manifests: one, or a workspace's. `folder`, absolute, has the lock and the root manifest.
+    `manifest`, a path in it, is the one that is meant where one is: the nearest to where the run began."""
 
     folder: Path
     manifest: str = MANIFEST_NAME
 
     @property
     def manifest_path(self) -> Path:
-        """Where the manifest is."""
+        """Where the manifest that is meant is."""
         return self.folder / self.manifest
 
     @property
@@ -39,17 +40,18 @@ class Project:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which nodes are meant: those under one of the prefixes, or all where there is none. `given`: something was named
-    at all, if only a folder."""
+    at all, if only a folder. `within`: where the run began inside of a workspace, as a prefix; empty at its root."""
 
     prefixes: tuple[str, ...] = ()
     given: bool = False
+    within: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.prefixes)
 
     def of(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
         """The nodes that are meant, in order. Raises NothingCollected for a prefix that fits none."""
-        listed = tuple(nodes)
+        listed = tuple(node for node in nodes if not self.within or _under(node.id, self.within))
         for prefix in self.prefixes:
             if not any(_under(node.id, prefix) for node in listed):
                 raise NothingCollected(
@@ -57,25 +59,55 @@ class Selection:
                 )
         return tuple(node for node in listed if not self.prefixes or any(_under(node.id, p) for p in self.prefixes))
 
+    def manifests(self, lock: Lock) -> tuple[LockedManifest, ...]:
+        """The manifests that the run is about, whichever of their files are named."""
+        return tuple(each for each in lock.manifests if not self.within or _under(each.path, self.within))
+
 
 def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selection]:
     """The one project that `selectors` (folders, manifests, node IDs; none: `folder`) mean, and what of it.
 
-    Raises UsageError for a selector that is nothing, or for selectors of two projects, NothingCollected where there
-    is no manifest.
+    Node IDs begin where the run does, or at the workspace root. Raises UsageError for a selector that is nothing, or
+    for selectors of two projects, NothingCollected where there is no manifest, ManifestInvalid for one above that may
+    be a workspace's.
     """
-    projects: set[Project] = set()
-    prefixes: list[str] = []
-    for selector in selectors or ("",):
-        manifest, separator, rest = selector.partition("::")
-        project = _project_at(folder / manifest, selector or str(folder))
-        projects.add(project)
-        if separator:
-            prefixes.append(f"{project.manifest}::{rest}".rstrip(":"))
+    if not selectors:
+        meant = _meant(folder, "", str(folder))
+        return meant.project, Selection(within=meant.prefix)
+    home = _home(folder)
+    found = [_named(folder, home, selector) for selector in selectors]
+    projects = {each.project.folder: each.project for each in found}
     if len(projects) > 1:
-        listed = ", ".join(sorted(f"`{_shown(project.folder, folder)}`" for project in projects))
+        listed = ", ".join(sorted(f"`{_shown(place, folder)}`" for place in projects))
         raise UsageError(f"these belong to different locks: {listed}", hint="run gemmalock once for each")
-    return projects.pop(), Selection(tuple(prefixes), given=bool(selectors))
+    # What means everything leaves nothing out, whatever else was named.
+    prefixes = () if any(not each.prefix for each in found) else tuple(each.prefix for each in found)
+    return found[0].project, Selection(prefixes, given=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """What a selector means: a project, and a prefix of node IDs in it; an empty one means all."""
+
+    project: Project
+    prefix: str = ""
+
+
+def _home(folder: Path) -> Path | None:
+    """The workspace root or project that the run begins in, if there is one: node IDs may begin there."""
+    project = nearest(folder)
+    return None if project is None else project.folder
+
+
+def _named(folder: Path, home: Path | None, selector: str) -> _Meant:
+    path, separator, rest = selector.partition("::")
+    base = folder
+    if separator and home is not None and not (folder / path).exists() and (home / path).exists():
+        base = home
+    meant = _meant(base, path, selector)
+    if not separator:
+        return meant
+    return _Meant(meant.project, f"{meant.project.manifest}::{rest}".rstrip(":"))
 
 
 def nearest(folder: Path) -> Project | None:
@@ -91,31 +123,36 @@ def _under(node_id: str, prefix: str) -> bool:
     return node_id == prefix or node_id.startswith((f"{prefix}::", f"{prefix}/"))
 
 
-def _project_at(path: Path, selector: str) -> Project:
+def _meant(base: Path, path: str, selector: str) -> _Meant:
+    """What a folder or a manifest means."""
     try:
-        return _found_at(path, selector)
+        return _found_at(base / path, selector)
     except OSError as error:
-        raise _closed(path, error) from error
+        raise _closed(base / path, error) from error
 
 
-def _found_at(path: Path, selector: str) -> Project:
+def _found_at(path: Path, selector: str) -> _Meant:
     if path.is_file() or path.name == MANIFEST_NAME:
         if path.name not in (MANIFEST_NAME, LOCK_NAME):
             raise UsageError(f"`{selector}` is not a manifest", hint=f"a manifest is called `{MANIFEST_NAME}`")
         if not path.parent.is_dir() or not _has_project(path.parent):
             raise NothingCollected(f"there is no `{selector}`")
-        return Project(absolute(path.parent))
+        project = _project_of(absolute(path.parent))
+        # The manifest itself, and none of those in folders below it.
+        return _Meant(project, project.manifest if path.name == MANIFEST_NAME and _is_one_of_many(project) else "")
     if not path.is_dir():
         raise UsageError(f"`{selector}` does not exist", hint="give a folder, a manifest or a node ID")
     if _has_project(path):
-        return Project(absolute(path))
-    below = list(_below(path))
-    if len(below) == 1:
-        return Project(absolute(below[0]))
-    if below:
-        listed = ", ".join(f"`{_shown(folder, path)}/{MANIFEST_NAME}`" for folder in below[:10])
+        return _within(_project_of(absolute(path)), path)
+    below = [_project_of(absolute(place)) for place in manifests_below(path)]
+    if not below:
+        project = _above(path)
+        return _Meant(project, project.manifest if "/" in project.manifest else "")
+    if len({project.folder for project in below}) > 1:
+        listed = ", ".join(f"`{_shown(project.manifest_path, path)}`" for project in below[:10])
         raise UsageError(f"there is more than one manifest below `{selector}`: {listed}", hint="name one of them")
-    return _above(path)
+    # No one of them is nearer than the others; what is for one manifest alone is for the root's.
+    return _within(below[0] if len(below) == 1 else replace(below[0], manifest=MANIFEST_NAME), path)
 
 
 def _has_project(folder: Path) -> bool:
@@ -129,21 +166,11 @@ def _closed(path: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot look at `{path}`: {error.strerror or error}", hint="check the permissions of that path")
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        if MANIFEST_NAME in files:
-            yield Path(place)
-            folders.clear()
-        folders[:] = sorted(
-            name for name in folders if name not in NEVER_WALKED and not (Path(place) / name / "pyvenv.cfg").exists()
-        )
-
-
 def _above(path: Path) -> Project:
     here = absolute(path)
     for folder in (here, *here.parents):
         if _has_project(folder):
-            return Project(folder)
+            return _project_of(folder)
         if (folder / ".git").exists():
             break
     raise NothingCollected(f"there is no `{MANIFEST_NAME}` here, below, or above up to the repository's root")
@@ -159,3 +186,28 @@ def absolute(folder: Path) -> Path:
 
 def _shown(folder: Path, base: Path) -> str:
     return os.path.relpath(folder, base)
+
+
+def _project_of(folder: Path) -> Project:
+    """The project of a folder that has a manifest or a lock: its own, or that of the workspace above."""
+    above = workspace_above(folder) if (folder / MANIFEST_NAME).exists() else None
+    if above is None:
+        return Project(folder)
+    return Project(above, joined(folder.relative_to(above).as_posix(), MANIFEST_NAME))
+
+
+def _is_one_of_many(project: Project) -> bool:
+    """Whether the manifest that is meant may not be the only one of its lock."""
+    if "/" in project.manifest:
+        return True
+    try:
+        return may_have_members(read_file(project.manifest_path, MAX_BYTES))
+    except OSError:
+        return False
+
+
+def _within(project: Project, path: Path) -> _Meant:
+    """What a folder means: everything of the project that is below it."""
+    here = absolute(path)
+    inside = project.folder in here.parents
+    return _Meant(project, here.relative_to(project.folder).as_posix() if inside else "")

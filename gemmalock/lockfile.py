@@ -251,6 +251,21 @@ def strange_manifests(lock: Lock, known: Collection[str]) -> tuple[Drift, ...]:
     )
 
 
+def shared_pins(lock: Lock) -> list[tuple[str, list[str]]]:
+    """The sources that models of more than one manifest have in common, with the node IDs of these models: each is one
+    pin for all of them. Relative places are their own manifests' and shared by none."""
+    models: dict[str, list[tuple[str, str]]] = {}
+    for manifest in lock.manifests:
+        for model in manifest.models:
+            if model.source is not None and scheme_of(model.source) not in LOCAL_SCHEMES:
+                models.setdefault(model.source, []).append((manifest.path, f"{manifest.path}::{model.name}"))
+    return [
+        (source, [id for _, id in found])
+        for source, found in sorted(models.items())
+        if len({path for path, _ in found}) > 1
+    ]
+
+
 def entry_drift(where: str, model: ModelSpec, revision: str | None, file: LockedFile) -> tuple[Drift, ...]:
     """Everything in one locked file that does not follow from its model's declaration."""
     spec = next((spec for spec in model.files if spec.path == file.name), None)

@@ -1,6 +1,6 @@
 """What was found to agree once is remembered by its bytes, never by time.
 
-`<root>/.gemmalock/memo` holds one digest: of a manifest's bytes, a lock's bytes and the settings that judge
+`<root>/.gemmalock/memo` holds one digest: of the manifests' bytes, a lock's bytes and the settings that judge
 them, when they were last read in full and found to belong together. A run with nothing to do reads no YAML, and does
 not look for task records that are of no use any more: who may leave one behind forgets the memo first.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from gemmalock.version import VERSION
@@ -21,11 +22,11 @@ LEDGER = "ledger.json"
 MOST_BYTES = 4096
 
 
-def agreement(manifest: bytes, lock: bytes, judged_by: str, *, version: str = VERSION) -> str:
+def agreement(manifests: Iterable[bytes], lock: bytes, judged_by: str, *, version: str = VERSION) -> str:
     """The digest under which an agreement is remembered. Another version of the program may judge by other rules, and
     so rests on no agreement of this one."""
     digest = hashlib.sha256()
-    for part in (version.encode(), judged_by.encode(), manifest, lock):
+    for part in (version.encode(), judged_by.encode(), lock, *manifests):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 

@@ -6,7 +6,7 @@ for, unless an upgrade is wanted. A file that fails does not stop the others, bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
@@ -87,6 +87,16 @@ class Unlocked:
     before: LockedFile | None = None
     source: str | None = None
 
+    @property
+    def manifest(self) -> str:
+        """The path of its manifest."""
+        return self.id.split("::")[0]
+
+    @property
+    def model(self) -> str:
+        """The name of its model."""
+        return self.id.split("::")[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
@@ -117,8 +127,11 @@ class Resolution:
 def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, asker: Asker) -> Resolution:
     """The lock of these manifests (path → manifest).
 
-    Names a glob that matches nothing with what there is; all failures are in the resolution, none is raised.
+    One source at one place is one pin, whatever manifests name it: who is new to it takes the pin that the others have,
+    and an upgrade of one model is one of all models with its source. Names a glob that matches nothing with what there
+    is; all failures are in the resolution, none is raised.
     """
+    wish = _of_all_who_share(manifests, wish)
     wanted = {path: _wanted(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
     # The files of all models at once: many small models take no longer than one large one.
     answers = iter(asker.map([file for models in wanted.values() for model in models for file in model.files]))
@@ -135,6 +148,14 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
     warnings = tuple(warning for pin in pins for warning in pin.warnings)
     failed = any(pin.error is not None for pin in pins)
     return Resolution(None if failed else Lock(tuple(resolved)), _one_each(pins), warnings, old)
+
+
+def _of_all_who_share(manifests: Mapping[str, Manifest], wish: Wish) -> Wish:
+    """The wish, with every model whose source is that of one that is to be asked for anew."""
+    models = [model for manifest in manifests.values() for model in manifest.models]
+    sources = {model.source for model in models if wish.renews(model.name)} - {None}
+    more = {model.name for model in models if model.source in sources}
+    return replace(wish, upgrade_models=wish.upgrade_models | more)
 
 
 def _one_each(pins: Iterable[Pinned]) -> tuple[Pinned, ...]:
@@ -173,7 +194,8 @@ def _wanted(path: str, manifest: Manifest, old: Lock | None, wish: Wish, asker: 
     """The models of the manifest at `path`; their sources are asked for what their globs match."""
     before = old.manifest(path) if old is not None else None
     is_as_declared = before is not None and before.declared == manifest.declared
-    return [_Model(path, model, before, wish, asker, is_as_declared).wanted() for model in manifest.models]
+    others = tuple(each for each in old.manifests if each is not before) if old is not None else ()
+    return [_Model(path, model, before, others, wish, asker, is_as_declared).wanted() for model in manifest.models]
 
 
 @dataclass
@@ -181,6 +203,8 @@ class _Model:
     path: str
     model: ModelSpec
     before: LockedManifest | None
+    #: What the old lock has of other manifests.
+    others: tuple[LockedManifest, ...]
     wish: Wish
     asker: Asker
     #: Whether the manifest says what it said when the old lock was made.
@@ -190,12 +214,19 @@ class _Model:
     def wanted(self) -> _Wanted:
         old = self.before.model(self.model.name) if self.before is not None else None
         keeps = old is not None and old.source == self.model.source and not self.wish.renews(self.model.name)
-        revision = old.revision if keeps and old is not None else None
+        revision = self._revision_before(old if keeps else None)
         listed = self._listed_before(old) if keeps and old is not None and self.is_as_declared else ()
         names = self._names(listed)
         files = [self._unlocked(name, source_url_of(self.model, revision, name), None) for name in names]
         files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
         return _Wanted(self.model, revision, tuple(files), tuple(self.failures))
+
+    def _revision_before(self, old: LockedModel | None) -> str | None:
+        """The commit that the source was pinned to: of this model, else of another one with the same source."""
+        if self.wish.renews(self.model.name) or self.model.source is None:
+            return None
+        shared = (model for other in self.others for model in other.models if model.source == self.model.source)
+        return next((model.revision for model in (old, *shared) if model is not None and model.revision), None)
 
     def _listed_before(self, old: LockedModel) -> tuple[str, ...]:
         """The names that the globs selected when the source was last asked: what has come or gone there since is
@@ -239,16 +270,21 @@ class _Model:
 
     def _pinned(self, name: str, path: str, url: str, spec: FileSpec | None) -> LockedFile | None:
         """What the old lock has of this URL, if digest and size are still the declared ones."""
-        if self.before is None:
-            return None
         mirrors = spec.mirrors if spec is not None else ()
-        same = [(model, file) for model, file in self.before.files() if file.url == url]
+        same = [(model, file) for model, file in self._locked_before(url) if file.url == url]
         # Its own entry first: two entries of one URL may be declared with different sizes and digests.
         for model, file in sorted(same, key=lambda pair: (pair[0].name, pair[1].name) != (self.model.name, name)):
             moved = replace(file, name=name, path=path, mirrors=mirrors)
             if not entry_drift("", self.model, model.revision, moved):
                 return moved
         return None
+
+    def _locked_before(self, url: str) -> Iterator[tuple[LockedModel, LockedFile]]:
+        """What the old lock has in which this URL may mean the same: a relative one is its own manifest's."""
+        if self.before is not None:
+            yield from self.before.files()
+        for other in self.others if scheme_of(url) not in LOCAL_SCHEMES else ():
+            yield from other.files()
 
     def _fail(self, id: str, name: str, error: FileError) -> None:
         nameless = Unlocked(id, name, "", name, None, None)

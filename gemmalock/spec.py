@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from gemmalock.paths import is_glob, joined, path_problem
+from gemmalock.paths import is_glob, joined, matches, path_problem
 
 MANIFEST_NAME = "gemmalock.yaml"
 MANIFEST_VERSION = 1
@@ -84,11 +84,25 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Workspace:
+    """Which folders below a manifest's have manifests of the same workspace: names or globs, `exclude` taken out."""
+
+    members: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def claims(self, folder: str) -> bool:
+        """Whether `folder`, from the workspace root, is that of a member."""
+        return matches(folder, self.members) and not matches(folder, self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """One manifest, version 1. `root` is the managed folder, relative to the manifest's folder."""
+    """One manifest, version 1. `root` is the managed folder, relative to the manifest's folder; `workspace` is None
+    for one that is the root of no workspace."""
 
     root: str = DEFAULT_ROOT
     models: tuple[ModelSpec, ...] = ()
+    workspace: Workspace | None = None
 
     def __post_init__(self) -> None:
         if problem := path_problem(self.root):
@@ -98,9 +112,14 @@ class Manifest:
         """The model of that name, or None."""
         return next((model for model in self.models if model.name == name), None)
 
+    def root_path(self, path: str) -> str:
+        """The root of this manifest, which is at `path`, from where that path begins."""
+        return joined(path.rpartition("/")[0], self.root)
+
     @property
     def declared(self) -> str:
-        """A digest of what this manifest means: `sha256:` over canonical JSON, blind to layout and order of keys."""
+        """A digest of what this manifest means: `sha256:` over canonical JSON, blind to layout and order of keys. Who
+        its members are is not of it: the lock lists them."""
         meaning = {
             "root": self.root,
             "models": {

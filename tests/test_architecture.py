@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     ("app",),
     ("collect",),
+    ("workspace",),
     ("settings",),
     ("resolver", "executor"),
     ("looking",),

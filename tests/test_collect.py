@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.collect import NEVER_WALKED, Project, Selection, collect, nearest
+from gemmalock.collect import Project, Selection, collect, nearest
 from gemmalock.errors import NothingCollected, UsageError
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
+from gemmalock.workspace import NEVER_WALKED
 
 MANIFEST = "version: 1\nmodels: {}\n"
 

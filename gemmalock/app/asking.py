@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gemmalock.app.affording import affordable
+from gemmalock.app.papers import memo_root
 from gemmalock.app.wiring import Workshop
 from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
@@ -31,28 +32,36 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """resolver.Asker over this machine's sources, for one manifest; `root` is its managed folder."""
+    """resolver.Asker over this machine's sources. What many ask is asked once: they all get one answer."""
 
     workshop: Workshop
-    manifest_path: str
     wish: Wish
-    root: Path
+    _probed: Shared[Probe] = field(default_factory=Shared)
+    _listed: Shared[Listing] = field(default_factory=Shared)
     _learned: Shared[Learned] = field(default_factory=Shared)
 
     def probe(self, file: Unlocked) -> Probe:
         """Size, ETag and published digest. Raises UnsafePath for a name that leads out of its source."""
         if file.source is not None and scheme_of(file.source) == "file":
             self._refuse_a_way_out(file, file.source)
-        return self._retried(file.id, lambda: self._source.probe(file.url, self.workshop.stop))
+        source = self.workshop.source(file.manifest)
+        place = self._place(file.manifest, file.url)
+        return self._probed.answer(
+            place, lambda: self._retried(file.id, lambda: source.probe(file.url, self.workshop.stop))
+        )
 
     def list(self, id: str, source: str) -> Listing:
         """Every file of a source."""
-        return self._retried(id, lambda: self._source.list(source, self.workshop.stop))
+        manifest = id.split("::")[0]
+        adapter = self.workshop.source(manifest)
+        place = self._place(manifest, source)
+        return self._listed.answer(place, lambda: self._retried(id, lambda: adapter.list(source, self.workshop.stop)))
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file into the store and hash it: once, however many entries it has. A large one of known size is a
         task, and can be resumed."""
-        return self._learned.answer((file.url, probe.size, probe.etag), lambda: self._learn(file, probe))
+        question = (*self._place(file.manifest, file.url), probe.size, probe.etag)
+        return self._learned.answer(question, lambda: self._learn(file, probe))
 
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
@@ -61,11 +70,15 @@ class Questions:
             return [self._pin(file) for file in listed]
         return at_once(self._pin, listed, affordable(ASKERS), self.workshop.stop)
 
+    def _place(self, manifest: str, url: str) -> tuple[str, str]:
+        """What a URL in a manifest means, wherever it stands: relative ones are its manifest's."""
+        return (manifest.rpartition("/")[0] if scheme_of(url) == "file" else "", url)
+
     def _refuse_a_way_out(self, file: Unlocked, source: str) -> None:
         """A name is followed as far as a glob would: through links, and not out of the folder."""
         from gemmalock.sources.file import FileSource
 
-        files = FileSource(self.workshop.project.folder / self.manifest_path.rpartition("/")[0])
+        files = FileSource(self.workshop.project.folder / file.manifest.rpartition("/")[0])
         home, place = Path(os.path.realpath(files.path_of(source))), Path(os.path.realpath(files.path_of(file.url)))
         if home not in place.parents:
             hint = "name the file by its own `url`, or give the folder that it is really in as `source`"
@@ -75,10 +88,6 @@ class Questions:
 
     def _pin(self, file: Unlocked) -> Pinned:
         return pin(file, self.wish, self)
-
-    @property
-    def _source(self) -> Source:
-        return self.workshop.source(self.manifest_path)
 
     def _retried(self, id: str, call: Callable[[], _Answer]) -> _Answer:
         from gemmalock.sources.retry import with_retries
@@ -96,14 +105,14 @@ class Questions:
     def _learn(self, file: Unlocked, probe: Probe) -> Learned:
         if probe.size is not None and probe.size >= SMALL:
             return self._learn_as_task(file, probe.size, probe.etag)
-        return self._retried(file.id, lambda: self._stream(file.url))
+        return self._retried(file.id, lambda: self._stream(self.workshop.source(file.manifest), file.url))
 
-    def _stream(self, url: str) -> Learned:
+    def _stream(self, source: Source, url: str) -> Learned:
         """The whole body through a staging file into the store."""
         store = self.workshop.store
         staged = store.staging()
         try:
-            with closing(self._source.open(Ask(url), self.workshop.stop)) as answer:
+            with closing(source.open(Ask(url), self.workshop.stop)) as answer:
                 sha256, size = _written(answer, staged)
             store.enter(staged, sha256, size)
         finally:
@@ -116,7 +125,8 @@ class Questions:
         locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=None)
         node = self._node(file, locked)
         # Killed from here on, this leaves a task whose file may be in place: the next sync has to look for it.
-        forget(self.root)
+        if (root := memo_root(self.workshop.lock)) is not None:
+            forget(self.workshop.project.folder / root)
         claim = self._claimed(node)
         try:
             # A digest that is to be learned anew is not asked of those who learned it before.
@@ -155,8 +165,8 @@ class Questions:
         return arrival.sha256
 
     def _node(self, file: Unlocked, locked: LockedFile) -> Node:
-        model = LockedModel(file.id.split("::")[1], (locked,))
-        return Node(LockedManifest(self.manifest_path, "models", "", (model,)), model, locked)
+        model = LockedModel(file.model, (locked,))
+        return Node(LockedManifest(file.manifest, "models", "", (model,)), model, locked)
 
 
 def _written(answer: Answer, staged: Path) -> tuple[str, int]:

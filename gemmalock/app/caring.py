@@ -10,6 +10,7 @@ from gemmalock.app.affording import affordable, cores
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots, root_warnings
 from gemmalock.app.wiring import Workshop
+from gemmalock.collect import Selection
 from gemmalock.errors import FileError, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME
 from gemmalock.outcome import ErrorNote, ExitCode, LockChange, Report, exit_code_after
@@ -26,14 +27,17 @@ class PruneOptions:
     allow_empty: bool = False
 
 
-def run_prune(workshop: Workshop, papers: Papers, options: PruneOptions) -> Report:
+def run_prune(workshop: Workshop, papers: Papers, selection: Selection, options: PruneOptions) -> Report:
     """Only the pruning of `sync`. Raises RunRefused, LockMissing, InputError."""
     lock = papers.required_lock()
     workshop.lock = lock
     change = LockChange(LOCK_NAME, changed=False)
     if not any(True for _ in lock.nodes()) and not options.allow_empty:
         raise RunRefused("the lock lists no file, so everything would be pruned", hint="`--allow-empty` does that")
-    pruning = Pruning.of(workshop, adopt=options.adopt, allow_empty=options.allow_empty)
+    from gemmalock.app.leftover import leftover_roots
+
+    manifests = (*selection.manifests(lock), *(leftover_roots(workshop) if not selection.within else ()))
+    pruning = Pruning.of(workshop, manifests, adopt=options.adopt, allow_empty=options.allow_empty)
     result = pruning.preview(workshop) if options.dry_run else prune_roots(workshop, papers, pruning)
     # What sync warns of, for it has done what else it was asked for, is all that was asked for here.
     error = result.error or pruning.failure

@@ -57,7 +57,7 @@ def _edited(workshop: Workshop, papers: Papers, text: bytes, command: str) -> Re
     """Lock what `text` says, then write it: a manifest that cannot be locked is not written."""
     from gemmalock.durable import write_file
 
-    edited = Papers(workshop.project, papers.settings, manifest=text)
+    edited = Papers(workshop.project, papers.settings, edited={workshop.project.manifest: text})
     resolution = resolve_papers(workshop, edited, Wish())
     if resolution.lock is None:
         return replace(lock_report(edited, resolution, ExitCode.FAILED), command=command)

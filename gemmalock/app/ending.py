@@ -54,10 +54,12 @@ class Ending:
         """Note the roots that link to the store and that it does not know: they were moved or copied since they were
         filled, and `cache prune` would take what they link to. What would not be noted, as warnings."""
         told = []
-        for _, root in self.workshop.roots():
+        from gemmalock.store import Tenant
+
+        for path, root in self.workshop.roots():
             try:
                 if root.saw_links and self.workshop.store.has_to_remember(root.folder):
-                    self.workshop.store.remember_root(root.folder)
+                    self.workshop.store.remember_root(root.folder, Tenant(self.workshop.lock_path, path))
             except FileError as error:
                 told.append(f"`cache prune` may take what `{root.folder}` links to: {error.message}")
         return tuple(told)

@@ -9,7 +9,7 @@ from pathlib import Path
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import DigestMismatch, FileError, NotFound, PolicyRefused, ReadWriteFailed, RunRefused
+from gemmalock.errors import DigestMismatch, FileError, NotFound, PolicyRefused, ReadWriteFailed, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
@@ -23,6 +23,7 @@ _UNCHANGED = LockChange(LOCK_NAME, changed=False)
 def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
     """What sync would do and why, a line a file. Asks no source."""
     # What the others here have no use for; `verify` of a small model would mostly wait for it.
+    from gemmalock.app.leftover import leftover_roots
     from gemmalock.app.locking import Mode, ready_lock
     from gemmalock.app.pruning import SELECTED, Pruning, pruning_warnings
 
@@ -37,7 +38,8 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
         pruned = Pruning.unwanted(workshop, SELECTED, {node.manifest.path for node in nodes}).preview(workshop)
     else:
         try:
-            pruning = Pruning.of(workshop, adopt=False)
+            gone = leftover_roots(workshop) if not (ready.known or selection.within) else ()
+            pruning = Pruning.of(workshop, (*selection.manifests(ready.lock), *gone), adopt=False)
             pruned = pruning.preview(workshop)
             warnings.extend(pruning_warnings(pruning))
         except RunRefused as refusal:
@@ -142,14 +144,14 @@ class LocalPath:
 
 
 def find_path(workshop: Workshop, papers: Papers, wanted: str) -> LocalPath:
-    """The local path of a model's folder or of one of its files (`MODEL` or `MODEL::FILE`). Raises NotFound for a name
-    that the lock does not have."""
+    """The local path of a model's folder or of one of its files: `MODEL` or `MODEL::FILE`, with the path of its
+    manifest and `::` before it where that has to be said. Raises NotFound for a name that the lock does not have,
+    UsageError for one that several manifests have, none of them being nearer than the others."""
     lock = papers.required_lock()
     workshop.lock = lock
-    nodes = _wanted(lock, wanted)
+    nodes, is_file = _wanted(lock, wanted, workshop.project.manifest)
     folder = workshop.project.folder
     planned = plan(nodes, look(nodes, workshop))
-    is_file = "::" in wanted.removeprefix("gemmalock.yaml::")
     return LocalPath(folder / (nodes[0].path if is_file else _common_folder(nodes)), _missing(planned, wanted))
 
 
@@ -165,12 +167,24 @@ def _missing(planned: Plan, wanted: str) -> FileError | None:
     return NotFound(f"`{wanted}` is not in place", hint="run `gemmalock sync`")
 
 
-def _wanted(lock: Lock, wanted: str) -> tuple[Node, ...]:
-    model, _, name = wanted.removeprefix("gemmalock.yaml::").partition("::")
-    nodes = tuple(node for node in lock.nodes() if node.model.name == model and (not name or node.file.name == name))
+def _wanted(lock: Lock, wanted: str, nearest: str) -> tuple[tuple[Node, ...], bool]:
+    """The nodes that are meant, and whether that is a single file."""
+    first, _, rest = wanted.partition("::")
+    manifest = first if rest and lock.manifest(first) is not None else None
+    model, _, name = (rest if manifest else wanted).partition("::")
+    nodes = [node for node in lock.nodes() if node.model.name == model and (not name or node.file.name == name)]
     if not nodes:
         raise NotFound(f"the lock has no `{wanted}`", hint=_near(lock, model))
-    return nodes
+    owners = sorted({node.manifest.path for node in nodes})
+    if manifest is None:
+        manifest = nearest if nearest in owners else owners[0]
+        if len(owners) > 1 and nearest not in owners:
+            listed = ", ".join(f"`{owner}::{wanted}`" for owner in owners[:10])
+            raise UsageError(f"more than one manifest has `{wanted}`", hint=f"say which: {listed}")
+    meant = tuple(node for node in nodes if node.manifest.path == manifest)
+    if not meant:
+        raise NotFound(f"the lock has no `{wanted}`", hint=_near(lock, model))
+    return meant, bool(name)
 
 
 def _near(lock: Lock, model: str) -> str:

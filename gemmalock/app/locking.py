@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError, GemmalockError, LockOutdated, RunRefused, UsageError
-from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference
+from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference, shared_pins
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.resolver import Pinned, Resolution, Wish, resolve
+from gemmalock.spec import MANIFEST_NAME
 
 #: What is to be told of a pin that is not the one before: (name of a field, what people call it).
 _TOLD = (
@@ -45,11 +46,10 @@ class LockOptions:
 
 def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report:
     """What `gemmalock lock` does. Raises InputError; a file that cannot be had is in the report."""
-    unknown = sorted(set(options.upgrade_model) - {model.name for model in papers.manifest.models})
-    if unknown:
-        raise UsageError(
-            f"no model `{unknown[0]}` in `{workshop.project.manifest}`", hint="`gemmalock list` shows them"
-        )
+    known = {model.name for manifest in papers.manifests.values() for model in manifest.models}
+    if unknown := sorted(set(options.upgrade_model) - known):
+        where = f"`{MANIFEST_NAME}`" if len(papers.paths) == 1 else "the workspace"
+        raise UsageError(f"no model `{unknown[0]}` in {where}", hint="`gemmalock list` shows them")
     if options.check and not (options.upgrade or options.upgrade_model):
         return _check(papers)
     resolution = resolve_papers(workshop, papers, options.wish)
@@ -89,10 +89,8 @@ def resolve_papers(workshop: Workshop, papers: Papers, wish: Wish) -> Resolution
     # Who asks does so in many threads; a run whose lock stands asks nothing.
     from gemmalock.app.asking import Questions
 
-    path = workshop.project.manifest
-    root = workshop.project.folder / papers.manifest.root
     workshop.lock = papers.old_lock or Lock()
-    return resolve({path: papers.manifest}, papers.old_lock, wish, Questions(workshop, path, wish, root))
+    return resolve(papers.manifests, papers.old_lock, wish, Questions(workshop, wish))
 
 
 class Mode(enum.Enum):
@@ -143,7 +141,8 @@ def ready_lock(workshop: Workshop, papers: Papers, mode: Mode) -> Ready:
         return Ready(papers.required_lock())
     if mode is Mode.LOCKED:
         papers.required_lock()
-        raise LockOutdated(f"`{LOCK_NAME}` does not follow from `{workshop.project.manifest}`", drifts=drifts)
+        source = f"`{MANIFEST_NAME}`" if len(papers.paths) == 1 else "the manifests of the workspace"
+        raise LockOutdated(f"`{LOCK_NAME}` does not follow from {source}", drifts=drifts)
     if mode is Mode.AS_IS:
         return Ready(papers.required_lock(), stale=drifts)
     resolution = resolve_papers(workshop, papers, Wish())
@@ -191,21 +190,23 @@ def lock_report(
     if resolution.lock is not None:
         found = difference(resolution.old or Lock(), resolution.lock)
         facts = (("added", list(found.added)), ("changed", list(found.changed)), ("removed", list(found.removed)))
+        shared = [{"source": source, "models": ids} for source, ids in shared_pins(resolution.lock)]
+        facts += (("shared", shared),) if shared else ()
     return Report(
         "lock",
         code,
-        files=outcomes_of(resolution, papers.manifest.root, planned=planned),
+        files=outcomes_of(resolution, papers.roots, planned=planned),
         lock=LockChange(LOCK_NAME, changed),
-        warnings=resolution.warnings,
+        warnings=(*resolution.warnings, *papers.unused_locks()),
         facts=facts,
     )
 
 
-def outcomes_of(resolution: Resolution, folder_root: str, *, planned: bool = False) -> tuple[FileOutcome, ...]:
-    """What locking came to, a file each, those that go at the end. Where one failed, there is no lock, and none of the
-    others is done."""
+def outcomes_of(resolution: Resolution, roots: Mapping[str, str], *, planned: bool = False) -> tuple[FileOutcome, ...]:
+    """What locking came to, a file each, those that go at the end; `roots` are those of the manifests, by their paths.
+    Where one failed, there is no lock, and none of the others is done."""
     before = {node.id: node for node in (resolution.old or Lock()).nodes()}
-    outcomes = [_outcome(pin, before.get(pin.file.id), folder_root) for pin in resolution.pins]
+    outcomes = [_outcome(pin, before.get(pin.file.id), roots[pin.file.manifest]) for pin in resolution.pins]
     if resolution.lock is None:
         return tuple(_not_locked(outcome) for outcome in outcomes)
     stays = {node.id for node in resolution.lock.nodes()}
@@ -228,7 +229,7 @@ def _outcome(pin: Pinned, before: Node | None, root: str) -> FileOutcome:
         notes = tuple(_changes(before.file, locked)) if locked is not None else ()
     return FileOutcome(
         id=pin.file.id,
-        model=pin.file.id.split("::")[1],
+        model=pin.file.model,
         path=f"{root}/{pin.file.path}" if pin.file.path else root,
         task_id=locked.task_id if locked else None,
         size=locked.size if locked else None,
@@ -246,7 +247,7 @@ def _outcome(pin: Pinned, before: Node | None, root: str) -> FileOutcome:
 def _note(pin: Pinned, error: FileError) -> ErrorNote:
     """The note of an error; an upgrade is no cure where it is what was wanted."""
     kept = pin.file.pinned is not None and pin.file.spec is None
-    return ErrorNote.of_pin(error, pin.file.id.split("::")[1], in_source=kept)
+    return ErrorNote.of_pin(error, pin.file.model, in_source=kept)
 
 
 def _changes(old: LockedFile, new: LockedFile) -> Iterable[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
+from gemmalock.app.gathering import find_members, read_project
 from gemmalock.collect import Project
 from gemmalock.errors import (
     GemmalockError,
@@ -21,8 +24,9 @@ from gemmalock.errors import (
 from gemmalock.lockfile import LOCK_NAME, Drift, Lock, drift, strange_manifests
 from gemmalock.meanings import Meanings
 from gemmalock.memo import agreed, agreement
+from gemmalock.paths import joined
 from gemmalock.settings import Settings
-from gemmalock.spec import SCHEMES, Manifest
+from gemmalock.spec import MANIFEST_NAME, SCHEMES, Manifest
 from gemmalock.store.place import store_folder
 
 #: A file that people wrote is not larger than this; reading stops there.
@@ -30,50 +34,93 @@ MAX_BYTES = 256 * 1024 * 1024
 
 
 class Papers:
-    """A project's manifest and lock, each read once. What is not asked for is not read.
+    """A project's manifests and lock, each read once. What is not asked for is not read.
 
-    `manifest`: the text of a manifest that is to be judged instead of the one that stands there.
+    `edited`: texts of manifests that are to be judged instead of those that stand there, by their paths.
     """
 
-    def __init__(self, project: Project, settings: Settings, *, manifest: bytes | None = None) -> None:
+    def __init__(self, project: Project, settings: Settings, *, edited: Mapping[str, bytes] | None = None) -> None:
         self.project = project
         self.settings = settings
-        self._edited = manifest
+        self._edited = edited or {}
         self._lock: _LockText | None = None
-        self._learned: tuple[bytes, Manifest] | None = None
+        self._learned: dict[bytes, Manifest] = {}
+
+    @property
+    def manifest_bytes(self) -> bytes:
+        """The manifest that is meant, as it stands. Raises NothingCollected, ManifestInvalid."""
+        return self.text(self.project.manifest)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the manifest that is meant says. Raises ManifestInvalid with all problems of the project."""
+        return self.manifests[self.project.manifest]
 
     @cached_property
-    def manifest_bytes(self) -> bytes:
-        """The manifest as it stands. Raises NothingCollected, ManifestInvalid."""
-        if self._edited is not None:
-            return self._edited
+    def manifests(self) -> Mapping[str, Manifest]:
+        """What every manifest of the project says, by its path, in order. Raises ManifestInvalid with all problems of
+        all of them, NothingCollected where there is none."""
+        return read_project(self)
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of every manifest of the project, in order. Raises ManifestInvalid, NothingCollected."""
+        return tuple(sorted((MANIFEST_NAME, *(joined(folder, MANIFEST_NAME) for folder in self.members))))
+
+    @cached_property
+    def members(self) -> Mapping[str, int]:
+        """The folders of the members of the workspace, with the number of the pattern that found them. Raises
+        ManifestInvalid, NothingCollected."""
+        return find_members(self)
+
+    @property
+    def roots(self) -> Mapping[str, str]:
+        """The root of each manifest, from the project's folder, by its path. Raises what `manifests` does."""
+        return {path: manifest.root_path(path) for path, manifest in self.manifests.items()}
+
+    def unused_locks(self) -> tuple[str, ...]:
+        """What is to be told of locks that stand beside members: they were made before these were members."""
+        folder = self.project.folder
+        stale = [member for member in self.members if (folder / member / LOCK_NAME).exists()]
+        return tuple(f"`{member}/{LOCK_NAME}` is not used: the workspace has one lock; remove it" for member in stale)
+
+    def text(self, path: str) -> bytes:
+        """A manifest as it stands. Raises NothingCollected, ManifestInvalid."""
+        if path not in self._texts:
+            self._texts[path] = self._edited[path] if path in self._edited else self._read(path)
+        return self._texts[path]
+
+    @cached_property
+    def _texts(self) -> dict[str, bytes]:
+        return {}
+
+    def _read(self, path: str) -> bytes:
         try:
-            return _read(self.project.manifest_path)
+            return _read(self.project.folder / path)
         except FileNotFoundError:
             raise NothingCollected(
-                f"there is a lock but no `{self.project.manifest}`", hint="`--frozen` goes by the lock alone"
+                f"there is a lock but no `{path}`", hint="`--frozen` goes by the lock alone"
             ) from None
         except OSError as error:
-            raise ManifestInvalid(f"cannot read `{self.project.manifest}`: {error.strerror}") from error
+            raise ManifestInvalid(f"cannot read `{path}`: {error.strerror}") from error
 
-    @cached_property
-    def manifest(self) -> Manifest:
-        """What the manifest means. Raises ManifestInvalid with all its problems."""
-        if (known := self._meanings.recall(self.manifest_bytes)) is not None:
+    def meaning(self, path: str) -> Manifest:
+        """What the manifest at `path` says, judged by itself. Raises ManifestInvalid with all its problems."""
+        text = self.text(path)
+        if (known := self._meanings.recall(text)) is not None:
             return known
         from gemmalock.codec.manifest import read_manifest
 
-        meaning = read_manifest(self.manifest_bytes, self.project.manifest, allow_http=self.settings.allow_http)
-        self._learned = (self.manifest_bytes, meaning)
-        return meaning
+        self._learned[text] = read_manifest(text, path, allow_http=self.settings.allow_http)
+        return self._learned[text]
 
     def remember(self) -> None:
         """Note what was found out about the papers' meaning; for runs that may write, once there is a store."""
-        if self._learned is not None:
-            self._meanings.remember(*self._learned)
-            self._learned = None
+        for text, meaning in self._learned.items():
+            self._meanings.remember(text, meaning)
+        self._learned.clear()
 
-    @property
+    @cached_property
     def _meanings(self) -> Meanings:
         store = store_folder(self.settings.store, None)
         return Meanings.of(store, schemes=SCHEMES, allow_http=self.settings.allow_http)
@@ -109,26 +156,25 @@ class Papers:
             if self.old_lock is not None and self.old_lock.manifests:
                 return self.old_lock.manifests[0].root_path
         with contextlib.suppress(GemmalockError):
-            return self.manifest.root
+            return next(manifest.root_path(path) for path, manifest in self.manifests.items())
         return None
 
     def drifts(self) -> tuple[Drift, ...]:
-        """In what the lock does not follow from the manifest; everything is read and compared."""
+        """In what the lock does not follow from the manifests; everything is read and compared."""
         lock = self.old_lock or Lock()
-        path = self.project.manifest
-        return (*drift(path, self.manifest, lock.manifest(path)), *strange_manifests(lock, {path}))
+        of_each = (drift(path, manifest, lock.manifest(path)) for path, manifest in self.manifests.items())
+        return (*chain.from_iterable(of_each), *strange_manifests(lock, self.manifests.keys()))
 
     @property
     def agreement(self) -> str:
-        """The digest under which it is remembered that these two agree."""
-        return agreement(self.manifest_bytes, self.lock_bytes or b"", f"http={self.settings.allow_http}")
+        """The digest under which it is remembered that these agree."""
+        texts = (part for path in self.paths for part in (path.encode(), self.text(path)))
+        return agreement(texts, self.lock_bytes or b"", f"http={self.settings.allow_http}")
 
     def known_to_agree(self) -> bool:
         """Whether these very bytes were compared before, so that no YAML has to be read."""
-        if self.old_lock is None:
-            return False
-        locked = self.old_lock.manifest(self.project.manifest)
-        return locked is not None and agreed(self.project.folder / locked.root_path, self.agreement)
+        root = memo_root(self.old_lock) if self.old_lock is not None else None
+        return root is not None and agreed(self.project.folder / root, self.agreement)
 
     def write_lock(self, lock: Lock) -> bool:
         """Write the lock, if its bytes differ; whether they did. Line endings stay as they were.
@@ -175,6 +221,11 @@ class _LockText:
         from gemmalock.codec.lock_json import read_lock
 
         return read_lock(self.text, LOCK_NAME)
+
+
+def memo_root(lock: Lock) -> str | None:
+    """The root that remembers what agreed: the first one that files go into, from the project's folder."""
+    return next((node.manifest.root_path for node in lock.nodes()), None)
 
 
 def read_lock_bytes(path: Path) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,11 +59,14 @@ class Pruning:
     wanted: bool = True
 
     @classmethod
-    def of(cls, workshop: Workshop, *, adopt: bool, allow_empty: bool = False) -> Pruning:
-        """Look at every root of the lock; where it lists no file, everything is kept (unless `allow_empty`). Raises
-        RunRefused where pruning would be a mistake: a root that has files but no ledger (unless `adopt`), or more
-        strays than `max-delete` allows."""
-        pruning = cls(tuple(_strays_of(workshop, manifest) for manifest in workshop.lock.manifests))
+    def of(
+        cls, workshop: Workshop, manifests: Collection[LockedManifest], *, adopt: bool, allow_empty: bool = False
+    ) -> Pruning:
+        """Look at the roots of these manifests; where the lock lists no file, all is kept (unless `allow_empty`).
+
+        Raises RunRefused where pruning would be a mistake: a root that has files but no ledger (unless `adopt`), or
+        more strays than `max-delete` allows."""
+        pruning = cls(tuple(_strays_of(workshop, manifest) for manifest in manifests))
         if not allow_empty and not any(True for _ in workshop.lock.nodes()):
             return pruning.all_kept(_EMPTY)
         for root in pruning.roots:
@@ -180,7 +183,7 @@ def pruning_warnings(pruning: Pruning) -> tuple[str, ...]:
 
 def _strays_of(workshop: Workshop, manifest: LockedManifest) -> RootStrays:
     locked = frozenset(file.path for _, file in manifest.files())
-    root = workshop.root(manifest.path)
+    root = workshop.root_of(manifest)
     try:
         strays = root.strays(locked)
     except DiskError as error:

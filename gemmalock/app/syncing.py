@@ -11,14 +11,14 @@ from gemmalock.app.affording import affordable
 from gemmalock.app.ending import Ending
 from gemmalock.app.entering import enter_roots, leave_roots
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
-from gemmalock.app.papers import Papers
+from gemmalock.app.papers import Papers, memo_root
 from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import Busy, FileError, GemmalockError, Offline, PolicyRefused, RunRefused, UsageError
 from gemmalock.executor import Crew, execute, refused
-from gemmalock.lockfile import LOCK_NAME, Lock, Node
+from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
@@ -75,7 +75,7 @@ class Sync:
         try:
             ready = ready_lock(self.workshop, self.papers, self.options.mode)
         except NotLocked as error:
-            files = outcomes_of(error.resolution, self.papers.manifest.root)
+            files = outcomes_of(error.resolution, self.papers.roots)
             return Report("sync", ExitCode.FAILED, files, lock=LockChange(LOCK_NAME, False), seconds=_since(began))
         self.workshop.lock = ready.lock
         try:
@@ -85,13 +85,13 @@ class Sync:
         return replace(report, seconds=_since(began))
 
     def _sync(self, ready: Ready) -> Report:
-        pruning = self._pruning()
+        pruning = self._pruning(ready)
         changed = False
         if self.options.acts and self.options.mode is Mode.DEFAULT:
             changed = self._write_lock(ready.lock)
             if self.workshop.lock != ready.lock:
                 ready = replace(ready, lock=self.workshop.lock)
-                pruning = self._pruning()
+                pruning = self._pruning(ready)
         nodes = self.selection.of(ready.lock.nodes())
         planned = plan(nodes, self._look(nodes))
         self.workshop.reporter.planned(planned)
@@ -106,7 +106,7 @@ class Sync:
         pruned = ending.prune(pruning)
         fresh = not (ready.known or self.options.frozen)
         untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
-        if ending.is_tidy and not ending.errors:
+        if ending.is_tidy and not ending.errors and (pruning.wanted or not self._leftover(ready)):
             self._remember(known=ready.known and not changed)
         return Report(
             "sync",
@@ -132,16 +132,27 @@ class Sync:
             return read_through(nodes, self.workshop, self.workshop.reading)
         return look(nodes, self.workshop)
 
-    def _pruning(self) -> Pruning:
+    def _leftover(self, ready: Ready) -> tuple[LockedManifest, ...]:
+        """The roots of manifests that left the workspace; looked for until a run has seen that there are none."""
+        if ready.known or self.selection.within:
+            return ()
+        from gemmalock.app.leftover import leftover_roots
+
+        return leftover_roots(self.workshop)
+
+    def _pruning(self, ready: Ready) -> Pruning:
         """What is to become of the strays. Raises RunRefused before anything is changed, where pruning would be a
         mistake. A selection has its own roots looked at, no others."""
         options, workshop = self.options, self.workshop
         if self.selection.given:
             nodes = self.selection.of(workshop.lock.nodes())
             return Pruning.unwanted(workshop, SELECTED, {node.manifest.path for node in nodes})
+        manifests = self.selection.manifests(workshop.lock)
         if options.no_prune:
-            return Pruning.unwanted(workshop, NOT_WANTED)
-        return Pruning.of(workshop, adopt=options.adopt, allow_empty=options.allow_empty)
+            return Pruning.unwanted(workshop, NOT_WANTED, {each.path for each in manifests})
+        return Pruning.of(
+            workshop, (*manifests, *self._leftover(ready)), adopt=options.adopt, allow_empty=options.allow_empty
+        )
 
     def _carried_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
         """What came of a plan. Where that is an error, what was placed until then is saved first, as far as it can be:
@@ -217,17 +228,18 @@ class Sync:
             return False
 
     def _remember(self, *, known: bool) -> None:
-        """That manifest and lock agree, where that is `known` or was just proved of what stands there now."""
+        """That manifests and lock agree, where that is `known` or was just proved of what stands there now."""
         if self.options.frozen or not (known or not self.papers.drifts()):
             return
-        for _, root in self.workshop.roots():
-            if root.has_ledger():
-                remember(root.folder, self.papers.agreement)
+        if (root := memo_root(self.workshop.lock)) is not None:
+            remember(self.workshop.project.folder / root, self.papers.agreement)
 
     def _remember_roots(self) -> None:
         """Before anything is linked: what a root links to is never pruned from the store."""
-        for _, root in self.workshop.roots():
-            self.workshop.store.remember_root(root.folder)
+        from gemmalock.store import Tenant
+
+        for path, root in self.workshop.roots():
+            self.workshop.store.remember_root(root.folder, Tenant(self.workshop.lock_path, path))
 
     def _warnings(self, ready: Ready, nodes: tuple[Node, ...]) -> tuple[str, ...]:
         told = ready.resolution.warnings if ready.resolution is not None else ()

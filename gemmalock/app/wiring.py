@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gemmalock.app.affording import affordable, affordable_connections, cores
 from gemmalock.collect import Project
 from gemmalock.errors import PolicyRefused, disk_error
-from gemmalock.lockfile import Lock, Node
+from gemmalock.lockfile import Lock, LockedManifest, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
 from gemmalock.settings import Settings
@@ -116,18 +116,25 @@ class Workshop:
         return place
 
     def root(self, manifest_path: str) -> RootFolder:
-        """The root of a manifest of the lock."""
+        """The root of a manifest of the lock, or of one that `root_of` was asked for."""
         with self._making:
             if manifest_path not in self._roots:
-                self._roots[manifest_path] = self._open_root(manifest_path)
+                manifest = self.lock.manifest(manifest_path)
+                assert manifest is not None
+                self._roots[manifest_path] = self._open_root(manifest)
             return self._roots[manifest_path]
 
-    def _open_root(self, manifest_path: str) -> RootFolder:
+    def root_of(self, manifest: LockedManifest) -> RootFolder:
+        """The root of a manifest that the lock need not have."""
+        with self._making:
+            if manifest.path not in self._roots:
+                self._roots[manifest.path] = self._open_root(manifest)
+            return self._roots[manifest.path]
+
+    def _open_root(self, manifest: LockedManifest) -> RootFolder:
         from gemmalock.links import LinkMode
         from gemmalock.roots import RootFolder
 
-        manifest = self.lock.manifest(manifest_path)
-        assert manifest is not None
         return RootFolder(
             self.project.folder / manifest.folder,
             manifest.root,

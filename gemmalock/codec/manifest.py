@@ -6,7 +6,7 @@ a file, asks a network or knows a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from gemmalock import spec
 from gemmalock.codec.manifest_rules import Rules
@@ -14,7 +14,7 @@ from gemmalock.codec.page import Page, Place
 from gemmalock.codec.schema import Flaw, flaws, kind
 from gemmalock.codec.yaml_tree import Node, read_yaml
 from gemmalock.errors import ManifestInvalid, Problem
-from gemmalock.spec import FileSpec, Manifest, ModelSpec
+from gemmalock.spec import FileSpec, Manifest, ModelSpec, Workspace
 
 SCHEMA = "manifest.v1.schema.json"
 
@@ -42,6 +42,31 @@ def read_manifest(
     if problems:
         raise _invalid(path, problems)
     return _manifest(document.tree)
+
+
+def read_workspace(text: bytes, path: str) -> Workspace | None:
+    """The `workspace` of a manifest that may have other problems; None where it has none. Raises ManifestInvalid where
+    nobody could tell: the text is no YAML, or the section names no members for want of being right."""
+    document = read_yaml(text, path)
+    if document.tree is None:
+        raise _invalid(path, document.problems)
+    section = _workspace(document.tree.get("workspace"))
+    return section if section is None or section.members else read_manifest(text, path, allow_http=True).workspace
+
+
+def problem_at(text: bytes, path: str, pointer: Sequence[str | int], message: str, hint: str = "") -> Problem:
+    """A problem of a valid manifest where the key or item stands that `pointer` leads to; where a step is not there, at
+    the one before."""
+    document = read_yaml(text, path)
+    if document.page is None or document.tree is None:
+        return Problem(path, 0, 0, message, hint)
+    node, place = document.tree, document.tree.place
+    for step in pointer:
+        child = node.get(step)
+        if child is None:
+            break
+        node, place = child, child.place
+    return document.page.problem(place, message, hint)
 
 
 def _invalid(path: str, problems: Iterable[Problem]) -> ManifestInvalid:
@@ -117,7 +142,14 @@ def _manifest(tree: Node) -> Manifest:
     return Manifest(
         root=_text(tree, "root") or spec.DEFAULT_ROOT,
         models=tuple(_model(name, node) for name, node in models.entries()) if models else (),
+        workspace=_workspace(tree.get("workspace")),
     )
+
+
+def _workspace(node: Node | None) -> Workspace | None:
+    if node is None:
+        return None
+    return Workspace(_texts(node, "members"), _texts(node, "exclude"))
 
 
 def _model(name: str, node: Node) -> ModelSpec:

@@ -56,10 +56,9 @@ class Rules:
             return
         if (root := tree.get("root")) is not None:
             self._root(root)
-        if (workspace := tree.get("workspace")) is not None and not workspace.broken:
-            message = "workspaces are not supported by this version yet"
-            hint = "keep one manifest for each project, and remove `workspace`"
-            self._add(tree.keys["workspace"], message, hint)
+        if (workspace := tree.get("workspace")) is not None:
+            for key in ("members", "exclude"):
+                self._patterns(workspace.get(key), "name folders below this one, as `apps/*`")
         models = tree.get("models")
         for name, model in models.entries() if models is not None else ():
             assert models is not None
@@ -190,19 +189,19 @@ class Rules:
         hint = "write the number without quotes" if isinstance(size.value, str) and size.value.isdecimal() else ""
         self._add(size.place, f"`size` must be {wanted}, and is {written}", hint)
 
-    def _pattern(self, node: Node) -> str | None:
-        """The text of a name or glob, or None where it has a problem."""
+    def _pattern(self, node: Node, named: str = "names are paths inside the source, with `/`") -> str | None:
+        """The text of a name or glob, or None where it has a problem; `named` says what such texts name."""
         text = self._line(node)
         if not text:
             return None
         # What a glob's marks stand for is never a `/` or a dot that would change the verdict on the rest.
         if problem := path_problem(re.sub(r"[*?]", "x", text)):
-            self._add(node.place, f"`{shown(text)}` {problem}", "names are paths inside the source, with `/`")
+            self._add(node.place, f"`{shown(text)}` {problem}", named)
             return None
         return text
 
-    def _patterns(self, node: Node | None) -> tuple[str, ...]:
-        patterns = (self._pattern(entry) for entry in node.items()) if node is not None else ()
+    def _patterns(self, node: Node | None, *named: str) -> tuple[str, ...]:
+        patterns = (self._pattern(entry, *named) for entry in node.items()) if node is not None else ()
         return tuple(pattern for pattern in patterns if pattern)
 
     def _lines(self, node: Node | None) -> None:

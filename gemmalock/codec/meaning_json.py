@@ -10,12 +10,13 @@ import json
 from dataclasses import astuple
 from typing import Any
 
-from gemmalock.spec import FileSpec, Manifest, ModelSpec
+from gemmalock.spec import FileSpec, Manifest, ModelSpec, Workspace
 
 
 def write_meaning(manifest: Manifest) -> bytes:
     """The bytes of a meaning: a line with their sha256, for nobody waits until they are on disk, and the JSON."""
-    text = json.dumps([manifest.root, [astuple(model) for model in manifest.models]]).encode()
+    workspace = None if manifest.workspace is None else astuple(manifest.workspace)
+    text = json.dumps([manifest.root, [astuple(model) for model in manifest.models], workspace]).encode()
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
 
 
@@ -25,8 +26,9 @@ def read_meaning(data: bytes) -> Manifest | None:
     if hashlib.sha256(text).hexdigest().encode() != digest:
         return None
     try:
-        root, models = json.loads(text)
-        return Manifest(root, tuple(_model(*model) for model in models))
+        root, models, workspace = json.loads(text)
+        section = None if workspace is None else Workspace(*map(_strings, workspace))
+        return Manifest(root, tuple(_model(*model) for model in models), section)
     except (ValueError, TypeError, RecursionError):
         return None
 

@@ -6,5 +6,6 @@ What must not live here: tasks and partials (registry), and how a stored file ge
 from gemmalock.store.disk import DiskStore
 from gemmalock.store.objects import StoredObject, StoreVerified
 from gemmalock.store.place import store_folder
+from gemmalock.store.pruning import Tenant
 
-__all__ = ["DiskStore", "StoreVerified", "StoredObject", "store_folder"]
+__all__ = ["DiskStore", "StoreVerified", "StoredObject", "Tenant", "store_folder"]

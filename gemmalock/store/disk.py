@@ -40,7 +40,7 @@ from gemmalock.store.objects import (
     sidecar_path,
     write_sidecar,
 )
-from gemmalock.store.pruning import KnownRoots, Limits, choose
+from gemmalock.store.pruning import KnownRoots, Limits, Tenant, choose
 from gemmalock.store.quarantine import find_salvage, put_away
 from gemmalock.store.staging import staged_file, sweep
 
@@ -166,11 +166,16 @@ class DiskStore:
         with suppress(OSError):
             os.utime(sidecar_path(self.object_path(sha256)))
 
-    def remember_root(self, root: Path) -> None:
+    def roots_of(self, lock: Path) -> dict[str, Path]:
+        """The roots that were filled from this store for a lock, by the paths of their manifests; what would not say is
+        left out. Raises DiskError."""
+        return self._roots.of_lock(lock)
+
+    def remember_root(self, root: Path, tenant: Tenant | None = None) -> None:
         """Note a root that files of this store are linked into: what it links to is never pruned."""
         with _disk_errors(f"write to `{self._roots.folder}`"):
             self._prepare(self._roots.folder)
-            self._roots.remember(root)
+            self._roots.remember(root, tenant)
 
     def has_to_remember(self, root: Path) -> bool:
         """Whether a root that has symbolic links is not noted yet: it was moved or copied here since it was filled. A

@@ -55,20 +55,43 @@ def _is_too_old(stored: StoredObject, limits: Limits, now_ns: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose a root is: a lock's, for the manifest at that path from the lock's folder."""
+
+    lock: Path
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True)
 class KnownRoots:
     """The roots that files of this store were linked into, one small file each in `folder`."""
 
     folder: Path
 
-    def remember(self, root: Path) -> None:
-        """Note a root, which need not be there yet, and its file system. Raises OSError."""
+    def remember(self, root: Path, tenant: Tenant | None = None) -> None:
+        """Note a root, which need not be there yet, its file system, and whose it is. Raises OSError."""
         path = self._path(root)
-        text = json.dumps({"path": os.fspath(root.absolute()), "device": _nearest_device(root)}).encode() + b"\n"
+        fields = {"path": os.fspath(root.absolute()), "device": _nearest_device(root)}
+        if tenant is not None:
+            fields |= {"lock": os.fspath(tenant.lock.absolute()), "manifest": tenant.manifest}
+        text = json.dumps(fields).encode() + b"\n"
         with suppress(OSError):
             if path.read_bytes() == text:
                 return
         self.folder.mkdir(mode=0o700, exist_ok=True)
         write_file(path, text)
+
+    def of_lock(self, lock: Path) -> dict[str, Path]:
+        """The roots that are noted as a lock's, by the paths of their manifests. What cannot be read is left out."""
+        found = {}
+        for path in self._listed():
+            try:
+                fields = json.loads(path.read_bytes())
+                if fields.get("lock") == os.fspath(lock.absolute()):
+                    found[str(fields["manifest"])] = Path(str(fields["path"]))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+        return found
 
     def knows(self, root: Path) -> bool:
         """Whether the root is noted under the path that it has now; one stat."""

@@ -48,7 +48,7 @@ def test_an_interrupted_pruning_tells_what_it_took(desk: Desk, command: str, mon
             report = desk.sync(stop=stop)
         else:
             session = begin(Call(desk.project.folder, stop=stop))
-            report = run_prune(session.workshop, session.papers, PruneOptions())
+            report = run_prune(session.workshop, session.papers, session.selection, PruneOptions())
     assert report.exit_code is gemmalock.ExitCode.INTERRUPTED
     assert [gone.path for gone in report.pruned] == ["models/m/a.bin"]
     assert [(stray.path, stray.reason) for stray in report.strays_kept] == [("models/m/b.bin", NOT_REACHED)]
@@ -70,7 +70,7 @@ def test_an_error_in_one_root_keeps_what_was_done_in_those_before(tmp_path: Path
     (tmp_path / "b/models/.gemmalock/lock").mkdir(parents=True)
     project = Collected(tmp_path)
     workshop = Workshop(project, Settings(), lock=lock)
-    pruning = Pruning.of(workshop, adopt=True, allow_empty=True)
+    pruning = Pruning.of(workshop, lock.manifests, adopt=True, allow_empty=True)
     result = prune_roots(workshop, Papers(project, Settings()), pruning)
     assert [gone.path for gone in result.pruned] == ["a/models/mine"]
     assert isinstance(result.error, DiskError)

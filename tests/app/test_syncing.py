@@ -295,7 +295,9 @@ def test_every_plan_says_where_a_stray_goes_as_the_act_does(desk: Desk, mode: st
 def _prune(desk: Desk, *, dry_run: bool, adopt: bool = False) -> tuple[gemmalock.Pruned, ...]:
     """What `gemmalock prune` takes out."""
     session = begin(Call(desk.project.folder))
-    return run_prune(session.workshop, session.papers, PruneOptions(dry_run=dry_run, adopt=adopt)).pruned
+    return run_prune(
+        session.workshop, session.papers, session.selection, PruneOptions(dry_run=dry_run, adopt=adopt)
+    ).pruned
 
 
 def test_a_prune_that_would_be_refused_is_refused_as_a_dry_run_too(desk: Desk) -> None:

@@ -12,6 +12,16 @@ from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
 from gemmalock.errors import UsageError
+from gemmalock.outcome import Outcome, Report
+
+
+def _tell_shared_pins(state: State, report: Report) -> None:
+    """Say which models have a pin in common, where anything came of it."""
+    if state.verbosity < 1 and not any(outcome.outcome is Outcome.DONE for outcome in report.files):
+        return
+    shared = dict(report.facts).get("shared")
+    for pin in shared if isinstance(shared, list) and state.verbosity >= 0 else ():
+        state.page.line(f"ONE PIN  {pin['source']}  for {', '.join(pin['models'])}")
 
 
 @click.command("lock")
@@ -42,4 +52,5 @@ def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
     with pausing(state.stop), reporter:
         report = timed(lambda: run_lock(session.workshop, session.papers, options))
     session.workshop.close()
+    _tell_shared_pins(state, report)
     return finish(state, report)

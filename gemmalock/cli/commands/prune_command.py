@@ -24,5 +24,6 @@ def command(state: State, /, dry_run: bool, adopt: bool, allow_empty: bool) -> i
     """
     session = state.begin((), {})
     with pausing(state.stop):
-        report = timed(lambda: run_prune(session.workshop, session.papers, PruneOptions(dry_run, adopt, allow_empty)))
+        options = PruneOptions(dry_run, adopt, allow_empty)
+        report = timed(lambda: run_prune(session.workshop, session.papers, session.selection, options))
     return finish(state, report)
