@@ -6,11 +6,10 @@ contract. Library calls never print, never exit and never read `sys.argv`. Every
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gemmalock.version import VERSION
 
 __version__ = VERSION
+TYPE_CHECKING = False
 
 _HOMES = {
     "gemmalock.app": ("TaskRegistry", "lock", "path", "resume_status", "resume_statuses", "status", "sync", "verify"),

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from gemmalock.seal import NAME as SEAL
 from gemmalock.version import VERSION
 
 NAME = "memo"
@@ -57,8 +58,9 @@ def forget(root: Path) -> None:
     """Let the next run look at everything. Where that cannot be had, nothing is lost but tidiness."""
     folder = root / ".gemmalock"
     if not folder.is_symlink():
-        with contextlib.suppress(OSError):
-            (folder / NAME).unlink()
+        for name in (NAME, SEAL):
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
 
 
 def _sealed(key: str, folder: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.errors import UnsafePath
@@ -36,14 +37,24 @@ def manifests_below(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if is_walked(os.path.join(place, name)))
 
 
-def member_folders(root: Path, pattern: str) -> Iterator[str]:
-    """The folders below `root` that `pattern`, a name or a glob, is of and that hold a manifest, from `root`, in order.
-    Globs follow no link; a name may be one that stays below `root`, else UnsafePath is raised. Raises OSError."""
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What came of looking for members: their folders, and the folders whose subfolders were looked at, all from the
+    workspace root."""
+
+    found: tuple[str, ...]
+    searched: tuple[str, ...] = ()
+
+
+def search(root: Path, pattern: str) -> Search:
+    """The folders below `root` that `pattern`, a name or a glob, is of and that hold a manifest, in order. Globs follow
+    no link; a name may be one that stays below `root`, else UnsafePath is raised. Raises OSError."""
     if not is_glob(pattern):
-        if (root / pattern / MANIFEST_NAME).is_file():
-            _refuse_a_way_out(root, pattern)
-            yield pattern
-        return
+        if not (root / pattern / MANIFEST_NAME).is_file():
+            return Search(())
+        _refuse_a_way_out(root, pattern)
+        return Search((pattern,))
+    found, searched = list[str](), list[str]()
     steps = pattern.split("/")
     depth = len(steps) if "**" not in steps else None
     fixed = next(place for place, step in enumerate(steps) if is_glob(step))
@@ -51,9 +62,11 @@ def member_folders(root: Path, pattern: str) -> Iterator[str]:
     while pending:
         folder = pending.pop(0)
         if folder and matches(folder, (pattern,)) and (root / folder / MANIFEST_NAME).is_file():
-            yield folder
+            found.append(folder)
         if depth is None or folder.count("/") + bool(folder) < depth:
+            searched.append(folder)
             pending += [below for below in _folders_in(root, folder) if _leads(below, steps)]
+    return Search(tuple(found), tuple(searched))
 
 
 def workspace_above(folder: Path) -> Path | None:

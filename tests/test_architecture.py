@@ -38,6 +38,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sources", "transfer"),
     ("roots", "store", "registry"),
     ("links", "memo", "meanings"),
+    ("seal",),
     ("codec", "durable", "holders"),
     ("ports", "at_once", "outbox"),
     ("stopping",),
@@ -45,7 +46,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("plan", "journal", "ledger"),
     ("lockfile",),
     ("spec",),
-    ("paths", "escaping"),
+    ("paths", "escaping", "sizes"),
     ("errors", "resources", "version"),
 )
 #: The rules live here: no file is opened, no clock is read, nothing of the environment is known.

@@ -9,7 +9,7 @@ from gemmalock.collect import Project
 from gemmalock.errors import ManifestInvalid, Problem, UnsafePath, disk_error
 from gemmalock.paths import folded, is_glob, matches
 from gemmalock.spec import MANIFEST_NAME, Manifest, Workspace
-from gemmalock.workspace import may_have_members, member_folders
+from gemmalock.workspace import Search, may_have_members, search
 
 
 class Manifests(Protocol):
@@ -18,26 +18,24 @@ class Manifests(Protocol):
     project: Project
 
     @property
-    def members(self) -> Mapping[str, int]: ...
-    @property
     def paths(self) -> tuple[str, ...]: ...
     def text(self, path: str) -> bytes: ...
     def meaning(self, path: str) -> Manifest: ...
 
 
-def find_members(papers: Manifests) -> Mapping[str, int]:
-    """The folders of the members of a workspace, with the number of the pattern that found them; none where the root
-    manifest is no workspace's. Raises ManifestInvalid with each member that is named and does not exist."""
+def find_members(papers: Manifests) -> Search:
+    """The folders of the members of a workspace; none where the root manifest is no workspace's. Raises ManifestInvalid
+    with each member that is named and does not exist."""
     if not may_have_members(papers.text(MANIFEST_NAME)):
-        return {}
+        return Search(())
     workspace = papers.meaning(MANIFEST_NAME).workspace
     if workspace is None:
-        return {}
-    found: dict[str, int] = {}
+        return Search(())
+    found, searched = set[str](), set[str]()
     problems: list[Problem] = []
     for number, pattern in enumerate(workspace.members):
         try:
-            folders = list(member_folders(papers.project.folder, pattern))
+            came = search(papers.project.folder, pattern)
         except UnsafePath as error:
             problems.append(
                 _problem(papers, MANIFEST_NAME, ("workspace", "members", number), error.message, error.hint)
@@ -45,14 +43,13 @@ def find_members(papers: Manifests) -> Mapping[str, int]:
             continue
         except OSError as error:
             raise disk_error(error, f"look for the members `{pattern}`") from error
-        if not folders and not is_glob(pattern):
+        if not came.found and not is_glob(pattern):
             problems.append(_absent(papers, workspace, number))
-        for folder in folders:
-            if not matches(folder, workspace.exclude):
-                found.setdefault(folder, number)
+        found.update(folder for folder in came.found if not matches(folder, workspace.exclude))
+        searched.update(came.searched)
     if problems:
         raise _invalid(problems)
-    return found
+    return Search(tuple(sorted(found)), tuple(sorted(searched)))
 
 
 def read_project(papers: Manifests) -> Mapping[str, Manifest]:

@@ -28,6 +28,7 @@ from gemmalock.paths import joined
 from gemmalock.settings import Settings
 from gemmalock.spec import MANIFEST_NAME, SCHEMES, Manifest
 from gemmalock.store.place import store_folder
+from gemmalock.workspace import Search
 
 #: A file that people wrote is not larger than this; reading stops there.
 MAX_BYTES = 256 * 1024 * 1024
@@ -36,12 +37,21 @@ MAX_BYTES = 256 * 1024 * 1024
 class Papers:
     """A project's manifests and lock, each read once. What is not asked for is not read.
 
-    `edited`: texts of manifests that are to be judged instead of those that stand there, by their paths.
+    `edited`: texts of manifests that are to be judged instead of those that stand there, by their paths;
+    `settings_texts`: the settings files as the run found them, where they could be read.
     """
 
-    def __init__(self, project: Project, settings: Settings, *, edited: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        project: Project,
+        settings: Settings,
+        *,
+        edited: Mapping[str, bytes] | None = None,
+        settings_texts: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.project = project
         self.settings = settings
+        self.settings_texts = settings_texts
         self._edited = edited or {}
         self._lock: _LockText | None = None
         self._learned: dict[bytes, Manifest] = {}
@@ -65,12 +75,11 @@ class Papers:
     @cached_property
     def paths(self) -> tuple[str, ...]:
         """The paths of every manifest of the project, in order. Raises ManifestInvalid, NothingCollected."""
-        return tuple(sorted((MANIFEST_NAME, *(joined(folder, MANIFEST_NAME) for folder in self.members))))
+        return tuple(sorted((MANIFEST_NAME, *(joined(folder, MANIFEST_NAME) for folder in self.members.found))))
 
     @cached_property
-    def members(self) -> Mapping[str, int]:
-        """The folders of the members of the workspace, with the number of the pattern that found them. Raises
-        ManifestInvalid, NothingCollected."""
+    def members(self) -> Search:
+        """The members of the workspace, if it is one. Raises ManifestInvalid, NothingCollected."""
         return find_members(self)
 
     @property
@@ -81,7 +90,7 @@ class Papers:
     def unused_locks(self) -> tuple[str, ...]:
         """What is to be told of locks that stand beside members: they were made before these were members."""
         folder = self.project.folder
-        stale = [member for member in self.members if (folder / member / LOCK_NAME).exists()]
+        stale = [member for member in self.members.found if (folder / member / LOCK_NAME).exists()]
         return tuple(f"`{member}/{LOCK_NAME}` is not used: the workspace has one lock; remove it" for member in stale)
 
     def text(self, path: str) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from gemmalock import seal
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Silence, Workshop
 from gemmalock.collect import Project, Selection, absolute, collect, nearest
@@ -52,10 +53,18 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
         project, selection = nearest(call.folder) or Project(absolute(call.folder)), Selection()
     else:
         project, selection = collect(call.folder, call.selectors)
+    texts = _settings_texts(project.folder)
     settings = load_settings(project.folder, call.environ, call.flags)
-    papers = Papers(project, settings)
+    papers = Papers(project, settings, settings_texts=texts)
     workshop = Workshop(project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root)
     return Session(workshop, papers, selection)
+
+
+def _settings_texts(folder: Path) -> Mapping[str, bytes] | None:
+    try:
+        return seal.settings_in(os.fspath(folder))
+    except (OSError, seal.Unsealed):
+        return None
 
 
 def split_options(

@@ -108,7 +108,7 @@ class Sync:
         untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
         if ending.is_tidy and not ending.errors and (pruning.wanted or not self._leftover(ready)):
             self._remember(known=ready.known and not changed)
-        return Report(
+        report = Report(
             "sync",
             ending.code,
             files=ending.outcomes,
@@ -126,6 +126,17 @@ class Sync:
                 *self.workshop.warnings,
             ),
         )
+        if ending.is_tidy and report.ok and not (report.warnings or report.strays_kept) and self._is_plain:
+            from gemmalock.app.sealing import seal_run
+
+            seal_run(self.workshop, self.papers)
+        return report
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether this run is about everything, and said what the next one without any flag would have to find out."""
+        whole = not (self.selection.given or self.selection.within)
+        return whole and self.options in (SyncOptions(), SyncOptions(locked=True))
 
     def _look(self, nodes: tuple[Node, ...]) -> Snapshot:
         if self.options.verify:

@@ -5,29 +5,42 @@ One error boundary (`main`); one module a command in `commands`; what is printed
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+    from typing import NoReturn
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with pytest's exit codes."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _loaded()(list(sys.argv[1:] if arguments is None else arguments))
+        from gemmalock.cli.quick import answer
+
+        code = answer(given)
+        if code is None:
+            code = _loaded()(given)
         _be_deaf()
     except KeyboardInterrupt:
         # Before it could be noted, or when all was said: there is no page to say it on.
         _be_deaf()
-        with contextlib.suppress(OSError):
-            os.write(2, b"error: interrupted\n")
+        _say_so()
         code = 2
     sys.exit(code)
+
+
+def _say_so() -> None:
+    import contextlib
+
+    with contextlib.suppress(OSError):
+        os.write(2, b"error: interrupted\n")
 
 
 def _be_deaf() -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from gemmalock.cli.page import Page
-from gemmalock.cli.render import shown_size
 from gemmalock.escaping import escaped, shown_json
 from gemmalock.lockfile import Node
 from gemmalock.outcome import FileOutcome
 from gemmalock.plan import FilePlan, Plan
+from gemmalock.sizes import shown_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

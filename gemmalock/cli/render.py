@@ -6,8 +6,8 @@ from collections import Counter
 
 from gemmalock.errors import Interrupted
 from gemmalock.outcome import FileOutcome, Outcome, Pruned, Report, StrayKept
+from gemmalock.sizes import shown_size
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _COLORS = {
     Outcome.DONE: "green",
     Outcome.SKIPPED: "green",
@@ -15,15 +15,6 @@ _COLORS = {
     Outcome.FAILED: "red",
     Outcome.CANCELLED: "yellow",
 }
-
-
-def shown_size(count: float) -> str:
-    """A number of bytes for people, as `120.0 MiB`."""
-    for unit in _UNITS:
-        if abs(count) < 1024 or unit == _UNITS[-1]:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError("unreachable")
 
 
 def verb_color(outcome: FileOutcome) -> str:

@@ -125,6 +125,13 @@ class RootFolder:
         except (OSError, UnsafePath):
             return False
 
+    def recorded(self, path: str) -> LedgerEntry | None:
+        """What the ledger has of a path, with what this process put there. Raises DiskError."""
+        try:
+            return self._book.entry(path)
+        except OSError as error:
+            raise disk_error(error, f"read the ledger of `{self._root}`") from error
+
     def save(self) -> None:
         """Sync the names of what was placed, and then merge this process's changes into the ledger on disk, if there
         are any. Raises DiskError and Busy."""

@@ -17,8 +17,8 @@ import pytest
 from gemmalock.cli import progress
 from gemmalock.cli.page import Page
 from gemmalock.cli.progress import BarReporter, EventReporter, LineReporter, PlainReporter, reporter_for
-from gemmalock.cli.render import shown_size
 from gemmalock.cli.state import wants_color
+from gemmalock.sizes import shown_size
 from tests.cli.conftest import LARGE, Shop
 from tests.running import environment
 from tests.servers.fileserver import Content

@@ -16,12 +16,12 @@ from gemmalock.app.caring import (
 )
 from gemmalock.cli.flags import flag, global_flags
 from gemmalock.cli.groups import NamedGroup
-from gemmalock.cli.render import shown_size
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
 from gemmalock.errors import UsageError
 from gemmalock.settings import read_amount
+from gemmalock.sizes import shown_size
 
 
 @click.group("cache", cls=NamedGroup, no_args_is_help=False)

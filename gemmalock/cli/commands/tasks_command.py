@@ -6,9 +6,9 @@ import click
 
 from gemmalock.app.caring import run_tasks
 from gemmalock.cli.flags import global_flags
-from gemmalock.cli.render import shown_size
 from gemmalock.cli.running import finish
 from gemmalock.cli.state import State
+from gemmalock.sizes import shown_size
 
 
 @click.command("tasks")

@@ -9,10 +9,10 @@ import click
 
 from gemmalock.app.inspecting import run_list
 from gemmalock.cli.flags import global_flags, selectors
-from gemmalock.cli.render import shown_size
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.state import State
 from gemmalock.outcome import FileOutcome
+from gemmalock.sizes import shown_size
 
 
 @click.command("tree")

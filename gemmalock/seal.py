@@ -1,0 +1,266 @@
+"""What a sync that left nothing to do knew, under one digest: while it holds, there is nothing to do.
+
+`<root>/.gemmalock/seal` lies in the first root that files go into. Its digest is of everything that such an answer
+rests on: the bytes of the manifests, of the lock and of the settings files; the settings of the environment; which
+folders were searched for members, and what is in them; every root's ledger by its stat; and every path in every root,
+a file's with its size, mtime and inode. What the files have is taken from the ledgers when a seal is written, and from
+the disk when it is checked: it vouches for nothing that was not proved. Nothing here decides: where a seal does not
+hold, or anything is out of the ordinary, the answer is None, and who asked has to look for himself.
+
+It is read before anything else is loaded. So there are only the lightest modules of the standard library here, and
+plain classes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import sha256
+
+from gemmalock.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+NAME = "seal"
+OWN = ".gemmalock"
+LOCK = "gemmalock.lock"
+MANIFEST = "gemmalock.yaml"
+LEDGER = "ledger.json"
+SETTINGS = ("pyproject.toml", "gemmalock.toml")
+PREFIX = "GEMMALOCK_"
+#: No paper that people write, and no seal, is larger; reading stops there.
+MOST_BYTES = 256 * 1024 * 1024
+_HEAD = f"gemmalock seal {VERSION}"
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class Unsealed(Exception):
+    """Something is not as a seal could have it."""
+
+
+class Sealed:
+    """What a seal says, all of which was proved: the files as (node ID, path from the project's folder, size in words,
+    sha256), in the lock's order."""
+
+    __slots__ = ("body", "count")
+
+    def __init__(self, count: int, body: bytes) -> None:
+        self.count = count
+        self.body = body
+
+    def files(self) -> Iterator[list[str]]:
+        """The files of the lock."""
+        return (line.split("\t") for line in self.body.decode("utf-8").splitlines())
+
+
+class Texts:
+    """The texts that a run went by: the lock, the manifests and the settings files, each of these by its path from the
+    project's folder, and empty where there is none."""
+
+    __slots__ = ("lock", "manifests", "settings")
+
+    def __init__(self, lock: bytes, manifests: Mapping[str, bytes], settings: Mapping[str, bytes]) -> None:
+        self.lock = lock
+        self.manifests = manifests
+        self.settings = settings
+
+
+class Scope:
+    """What a seal is about, besides the papers: the folders of the members, those that were searched for more of them,
+    and the roots, all from the project's folder."""
+
+    __slots__ = ("members", "roots", "searched")
+
+    def __init__(self, members: Sequence[str], searched: Sequence[str], roots: Sequence[str]) -> None:
+        self.members = tuple(members)
+        self.searched = tuple(searched)
+        self.roots = tuple(roots)
+
+    def written(self) -> bytes:
+        """As a line of a seal."""
+        return "\x1e".join("\x1f".join(part) for part in (self.members, self.searched, self.roots)).encode()
+
+    @classmethod
+    def read(cls, line: bytes) -> Scope:
+        """The line as it was written. Raises ValueError."""
+        members, searched, roots = (part.split("\x1f") if part else [] for part in line.decode("utf-8").split("\x1e"))
+        return cls(members, searched, roots)
+
+
+def check(folder: str, environ: Mapping[str, str]) -> Sealed | None:
+    """What the seal of the project in `folder` says, if it holds; None where it does not, or where there is none."""
+    try:
+        lock = _read(f"{folder}/{LOCK}")
+        place = f"{folder}/{_first_root(lock)}/{OWN}/{NAME}"
+        head, written, scope_line, count, body = _read(place).split(b"\n", 4)
+        if head.decode() != _HEAD:
+            return None
+        scope = Scope.read(scope_line)
+        papers = (MANIFEST, *(f"{member}/{MANIFEST}" for member in scope.members))
+        texts = Texts(lock, {path: _read(f"{folder}/{path}") for path in papers}, settings_in(folder))
+        rest = b"\n".join((scope_line, count, body))
+        seen = (line for root in scope.roots for line in _seen(folder, root))
+        if _digest(folder, environ, texts, scope, rest, seen) != written.decode():
+            return None
+        return Sealed(int(count), body)
+    except (OSError, ValueError, Unsealed):
+        return None
+
+
+def text_of(
+    folder: str,
+    environ: Mapping[str, str],
+    texts: Texts,
+    scope: Scope,
+    files: Sequence[tuple[str, ...]],
+    known: Iterable[tuple[str, int, int, int]],
+) -> bytes:
+    """The bytes of a seal: `files` as Sealed has them, `known` what the ledgers say of these paths: size, mtime, inode.
+    Raises OSError, and Unsealed for what no seal could say."""
+    body = "".join("\t".join(file) + "\n" for file in files)
+    if any(len(line.split("\t")) != 4 for line in body.splitlines()) or body.count("\n") != len(files):
+        raise Unsealed
+    rest = b"\n".join((scope.written(), str(len(files)).encode(), body.encode()))
+    digest = _digest(folder, environ, texts, scope, rest, _expected(scope.roots, known))
+    return b"\n".join((_HEAD.encode(), digest.encode(), rest))
+
+
+def _digest(
+    folder: str, environ: Mapping[str, str], texts: Texts, scope: Scope, rest: bytes, lines: Iterable[str]
+) -> str:
+    """The digest of everything that the answer rests on."""
+    found = sha256()
+
+    def feed(part: bytes) -> None:
+        found.update(b"%d:" % len(part))
+        found.update(part)
+
+    for part in (_HEAD, folder, *_told(environ)):
+        feed(os.fsencode(part))
+    feed(texts.lock)
+    feed(rest)
+    for path, text in (*sorted(texts.settings.items()), *sorted(texts.manifests.items())):
+        feed(path.encode())
+        feed(text)
+    _refuse_manifests_above(folder)
+    for searched in scope.searched:
+        feed(_children(folder, searched, scope.members))
+    for root in scope.roots:
+        feed(_ledger(f"{folder}/{root}"))
+    feed("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def _told(environ: Mapping[str, str]) -> list[str]:
+    return sorted(f"{name}={value}" for name, value in environ.items() if name.startswith(PREFIX))
+
+
+def settings_in(folder: str) -> Mapping[str, bytes]:
+    """The texts of the settings files of a folder; empty where there is none."""
+    return {name: _read_or_nothing(f"{folder}/{name}") for name in SETTINGS}
+
+
+def _refuse_manifests_above(folder: str) -> None:
+    """Raise Unsealed where there is a manifest above a project, up to the git root: a workspace's may claim it."""
+    while not os.path.lexists(f"{folder}/.git") and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+        if os.path.lexists(f"{folder}/{MANIFEST}"):
+            raise Unsealed
+
+
+def _children(folder: str, searched: str, members: Sequence[str]) -> bytes:
+    """The folders in a folder that was searched for members, less the members: none of them may have become one."""
+    known = set(members)
+    names = []
+    with os.scandir(f"{folder}/{searched}" if searched else folder) as entries:
+        for entry in entries:
+            name = f"{searched}/{entry.name}" if searched else entry.name
+            if name not in known and entry.is_dir(follow_symlinks=False):
+                has_one = os.path.lexists(f"{folder}/{name}/{MANIFEST}")
+                names.append(f"{entry.name}/{MANIFEST}" if has_one else entry.name)
+    return "\n".join(sorted(names)).encode("utf-8", "surrogateescape")
+
+
+def _ledger(root: str) -> bytes:
+    try:
+        found = os.lstat(f"{root}/{OWN}/{LEDGER}")
+    except FileNotFoundError:
+        return b""
+    return b"%d %d" % (found.st_ino, found.st_mtime_ns)
+
+
+def _expected(roots: Sequence[str], known: Iterable[tuple[str, int, int, int]]) -> Iterator[str]:
+    """The lines of what is to be in the roots: their files, and the folders that lead to these."""
+    below = tuple(f"{root}/" for root in roots)
+    folders = set()
+    for path, size, mtime_ns, inode in known:
+        yield f"{path} {size} {mtime_ns} {inode}"
+        above = os.path.dirname(path)
+        while above.startswith(below) and above not in folders:
+            folders.add(above)
+            above = os.path.dirname(above)
+    yield from folders
+
+
+def _seen(folder: str, root: str) -> Iterator[str]:
+    """The lines of what is in a root, which need not be there. Raises Unsealed for what is no plain file or folder."""
+    try:
+        if not stat.S_ISDIR(os.lstat(f"{folder}/{root}").st_mode):
+            raise Unsealed
+    except FileNotFoundError:
+        return
+    pending = [root]
+    while pending:
+        place = pending.pop()
+        with os.scandir(f"{folder}/{place}") as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if place != root or entry.name != OWN:
+                        pending.append(f"{place}/{entry.name}")
+                        yield f"{place}/{entry.name}"
+                    continue
+                found = entry.stat(follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    raise Unsealed
+                yield f"{place}/{entry.name} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def _first_root(lock: bytes) -> str:
+    """The root of the first manifest of a lock that has a file; a lock is written one key a line. Raises ValueError."""
+    file = lock.index(b'\n              "task_id": ')
+    path = _text_of(lock, b'\n      "path": "', file)
+    root = _text_of(lock, b'\n      "root": "', file)
+    above = os.path.dirname(path)
+    return f"{above}/{root}" if above else root
+
+
+def _text_of(lock: bytes, key: bytes, start: int) -> str:
+    begin = lock.index(key, start) + len(key)
+    text = lock[begin : lock.index(b'"', begin)].decode("ascii")
+    if "\\" in text:
+        raise ValueError(text)
+    return text
+
+
+def _read_or_nothing(path: str) -> bytes:
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        return b""
+
+
+def _read(path: str) -> bytes:
+    """A whole regular file. Raises OSError, and Unsealed for anything else."""
+    file = os.open(path, _FLAGS)
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+            raise Unsealed
+        data = os.read(file, found.st_size + 1)
+        while len(data) < found.st_size and (more := os.read(file, found.st_size - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(file)
