@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gemmalock.durable import read_file
 from gemmalock.errors import NothingCollected, UsageError
+from gemmalock.expressions import Expression
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.paths import joined
 from gemmalock.spec import MANIFEST_NAME
@@ -38,26 +39,73 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which nodes are meant: those under one of the prefixes, or all where there is none. `given`: something was named
-    at all, if only a folder. `within`: where the run began inside of a workspace, as a prefix; empty at its root."""
+class Filter:
+    """What is left of what was named: nodes for whose names `keyword` holds, and `tags` for the tags of their models,
+    that are under none of `deselected`, and, where `only` is not None, that are among these node IDs.
 
-    prefixes: tuple[str, ...] = ()
-    given: bool = False
-    within: str = ""
+    As with pytest's `-k`, a word of `keyword` holds where it is somewhere in the name of the manifest, the model or the
+    file, whatever its case; one of `tags` is a whole tag.
+    """
+
+    keyword: Expression | None = None
+    tags: Expression | None = None
+    deselected: tuple[str, ...] = ()
+    only: frozenset[str] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.prefixes)
+        return bool(self.keyword or self.tags or self.deselected or self.only is not None)
+
+    @property
+    def hint(self) -> str:
+        """What to do where nothing is left."""
+        names = {"-k": self.keyword, "-m": self.tags, "--deselect": self.deselected, "--lf": self.only is not None}
+        return f"say less with {' and '.join(f'`{name}`' for name, value in names.items() if value)}"
+
+    def leaves(self, node: Node) -> bool:
+        """Whether the node is left."""
+        if self.only is not None and node.id not in self.only:
+            return False
+        if any(_under(node.id, prefix) for prefix in self.deselected):
+            return False
+        if self.tags is not None and not self.tags.fits(lambda tag: tag in node.model.tags):
+            return False
+        name = node.id.casefold()
+        return self.keyword is None or self.keyword.fits(lambda word: word.casefold() in name)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which nodes are meant: those under one of the prefixes, or all where there is none, and of these what the filter
+    leaves. `named`: something was named at all, if only a folder. `within`: where the run began inside of a workspace,
+    as a prefix; empty at its root."""
+
+    prefixes: tuple[str, ...] = ()
+    named: bool = False
+    within: str = ""
+    filter: Filter = Filter()
+
+    def __bool__(self) -> bool:
+        return bool(self.prefixes) or bool(self.filter)
+
+    @property
+    def given(self) -> bool:
+        """Whether anything was said of what is meant: such a run prunes nothing."""
+        return self.named or bool(self.filter)
 
     def of(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
-        """The nodes that are meant, in order. Raises NothingCollected for a prefix that fits none."""
+        """The nodes that are meant, in order. Raises NothingCollected for a prefix that fits none, and where there were
+        some and the filter leaves none."""
         listed = tuple(node for node in nodes if not self.within or _under(node.id, self.within))
         for prefix in self.prefixes:
             if not any(_under(node.id, prefix) for node in listed):
                 raise NothingCollected(
                     f"nothing fits `{prefix}`", hint="run `gemmalock list` to see the node IDs of this lock"
                 )
-        return tuple(node for node in listed if not self.prefixes or any(_under(node.id, p) for p in self.prefixes))
+        meant = [node for node in listed if not self.prefixes or any(_under(node.id, p) for p in self.prefixes)]
+        left = tuple(node for node in meant if self.filter.leaves(node))
+        if meant and not left:
+            raise NothingCollected(f"all {len(meant)} files are deselected", hint=self.filter.hint)
+        return left
 
     def manifests(self, lock: Lock) -> tuple[LockedManifest, ...]:
         """The manifests that the run is about, whichever of their files are named."""
@@ -82,7 +130,7 @@ def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selec
         raise UsageError(f"these belong to different locks: {listed}", hint="run gemmalock once for each")
     # What means everything leaves nothing out, whatever else was named.
     prefixes = () if any(not each.prefix for each in found) else tuple(each.prefix for each in found)
-    return found[0].project, Selection(prefixes, given=True)
+    return found[0].project, Selection(prefixes, named=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from gemmalock.outbox import Outbox
 from gemmalock.outcome import FileOutcome, Outcome, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, ResumeStatus, plan_file
 from gemmalock.ports import Arrival, Claim, Machine, Reporter
-from gemmalock.stopping import Stop
+from gemmalock.stopping import Stop, Tolerance
 
 #: How often a file that another process fetches is looked at again, in seconds.
 POLL_SECONDS = 0.1
@@ -36,7 +36,8 @@ MAX_ACTS = 8
 class Crew:
     """Who carries a plan out: on which machine, told to whom, stopped by what, how many files at once.
 
-    `offline`: nothing may be fetched over the network. `verify`: trust no recorded stat, hash.
+    `offline`: nothing may be fetched over the network. `verify`: trust no recorded stat, hash. `first`: node IDs of the
+    files that go before all others. `tolerance`: how many failures it takes until nothing more is begun.
     """
 
     machine: Machine
@@ -45,6 +46,8 @@ class Crew:
     jobs: int = 8
     offline: bool = False
     verify: bool = False
+    first: frozenset[str] = frozenset()
+    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 def execute(plan: Plan, crew: Crew) -> tuple[FileOutcome, ...]:
@@ -55,7 +58,7 @@ def execute(plan: Plan, crew: Crew) -> tuple[FileOutcome, ...]:
     """
     outcomes: dict[str, FileOutcome] = {}
     work: list[list[FilePlan]] = []
-    for group in _groups(plan.files):
+    for group in _groups(plan.files, crew.first):
         idle = [file for file in group if not file.has_work]
         for file in idle:
             outcomes[file.node.id] = _without_work(file)
@@ -64,15 +67,25 @@ def execute(plan: Plan, crew: Crew) -> tuple[FileOutcome, ...]:
     with contextlib.closing(_in_threads(work, crew)) as ending:
         for outcome in ending:
             outcomes[outcome.id] = outcome
-    return tuple(outcomes.get(file.node.id) or _cancelled(file) for file in plan.files)
+    left = untouched if crew.tolerance.is_spent and not crew.stop.is_set() else _cancelled
+    return tuple(outcomes.get(file.node.id) or left(file) for file in plan.files)
 
 
-def _groups(files: Sequence[FilePlan]) -> list[list[FilePlan]]:
-    """Files with one task ID together, the largest transfers first."""
+def untouched(file: FilePlan) -> FileOutcome:
+    """A file of a run that did not come to it."""
+    if file.action is Action.SKIP:
+        return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
+    return FileOutcome.of(file, Outcome.PLANNED, verb="NOT BEGUN")
+
+
+def _groups(files: Sequence[FilePlan], first: frozenset[str]) -> list[list[FilePlan]]:
+    """Files with one task ID together, those with one of `first` before the others, then the largest transfers."""
     groups: dict[str, list[FilePlan]] = {}
     for file in files:
         groups.setdefault(file.node.file.task_id, []).append(file)
-    return sorted(groups.values(), key=lambda group: -group[0].to_fetch)
+    return sorted(
+        groups.values(), key=lambda group: (first.isdisjoint(file.node.id for file in group), -group[0].to_fetch)
+    )
 
 
 def _in_threads(work: list[list[FilePlan]], crew: Crew) -> Generator[FileOutcome, None, None]:
@@ -125,7 +138,7 @@ def _started(
     """So many threads that work, or as many as are to be had; where there is none, the work is done here and now."""
 
     def work() -> None:
-        while not crew.stop.is_set():
+        while not (crew.stop.is_set() or crew.tolerance.is_spent):
             try:
                 group = todo.get_nowait()
             except queue.Empty:
@@ -138,6 +151,8 @@ def _started(
                     done.put(error)
                     done.hurry()
                     return
+                if outcome.outcome is Outcome.FAILED:
+                    crew.tolerance.spend()
                 learned = outcome.sha256 if outcome.outcome is Outcome.DONE else learned
                 done.put(outcome)
         done.hurry()

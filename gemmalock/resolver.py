@@ -60,16 +60,16 @@ class Asker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted of a resolution. `upgrade`: everything anew; `upgrade_models`: those models anew; `hash_all`:
-    also large files without a published digest are fetched and hashed."""
+    """What is wanted of a resolution. `upgrade`: everything anew; `upgrade_models`: those models anew, by name or by
+    node ID; `hash_all`: also large files without a published digest are fetched and hashed."""
 
     upgrade: bool = False
     upgrade_models: frozenset[str] = frozenset()
     hash_all: bool = False
 
-    def renews(self, model: str) -> bool:
-        """Whether this model is to be asked for anew."""
-        return self.upgrade or model in self.upgrade_models
+    def renews(self, id: str) -> bool:
+        """Whether the model of that node ID is to be asked for anew."""
+        return self.upgrade or id in self.upgrade_models or id.split("::")[1] in self.upgrade_models
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,15 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
 
 def _of_all_who_share(manifests: Mapping[str, Manifest], wish: Wish) -> Wish:
     """The wish, with every model whose source is that of one that is to be asked for anew."""
-    models = [model for manifest in manifests.values() for model in manifest.models]
-    sources = {model.source for model in models if wish.renews(model.name)} - {None}
-    more = {model.name for model in models if model.source in sources}
+    models = {f"{path}::{model.name}": model for path, manifest in manifests.items() for model in manifest.models}
+    sources = {model.source for id, model in models.items() if wish.renews(id)} - {None}
+    more = {id for id, model in models.items() if model.source in sources and not _is_relative(model.source)}
     return replace(wish, upgrade_models=wish.upgrade_models | more)
+
+
+def _is_relative(source: str | None) -> bool:
+    """Whether a source may mean another place in each manifest."""
+    return source is not None and scheme_of(source) in LOCAL_SCHEMES
 
 
 def _one_each(pins: Iterable[Pinned]) -> tuple[Pinned, ...]:
@@ -213,7 +218,7 @@ class _Model:
 
     def wanted(self) -> _Wanted:
         old = self.before.model(self.model.name) if self.before is not None else None
-        keeps = old is not None and old.source == self.model.source and not self.wish.renews(self.model.name)
+        keeps = old is not None and old.source == self.model.source and not self.wish.renews(self._id)
         revision = self._revision_before(old if keeps else None)
         listed = self._listed_before(old) if keeps and old is not None and self.is_as_declared else ()
         names = self._names(listed)
@@ -223,7 +228,7 @@ class _Model:
 
     def _revision_before(self, old: LockedModel | None) -> str | None:
         """The commit that the source was pinned to: of this model, else of another one with the same source."""
-        if self.wish.renews(self.model.name) or self.model.source is None:
+        if self.wish.renews(self._id) or self.model.source is None:
             return None
         shared = (model for other in self.others for model in other.models if model.source == self.model.source)
         return next((model.revision for model in (old, *shared) if model is not None and model.revision), None)
@@ -264,7 +269,7 @@ class _Model:
         path = self.model.place(name)
         mirrors = spec.mirrors if spec is not None else ()
         before = self._pinned(name, path, url, spec)
-        pinned = None if self.wish.renews(self.model.name) else before
+        pinned = None if self.wish.renews(self._id) else before
         source = self.model.source if spec is None else None
         return Unlocked(f"{self._id}::{name}", name, path, url, spec, pinned, mirrors, before, source)
 

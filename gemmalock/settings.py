@@ -237,6 +237,10 @@ _READERS: Mapping[str, Callable[[object], object]] = {
 FLAGS: Mapping[str, Callable[[object], object]] = {
     **dict.fromkeys(("adopt", "allow_empty", "check", "dry_run", "frozen", "hash", "json", "locked"), _flag),
     **dict.fromkeys(("no_prune", "upgrade", "verify"), _flag),
+    **dict.fromkeys(("collect_only", "exitfirst", "failed_first", "last_failed"), _flag),
+    **dict.fromkeys(("keyword", "tags"), _text),
+    "deselect": _strings,
+    "maxfail": _at_least(0),
     "color": _one_of(COLORS),
     "max_size": _text,
     "older_than": _text,

@@ -59,3 +59,22 @@ class Stop:
         finally:
             with self._lock:
                 del self._wakers[key]
+
+
+class Tolerance:
+    """How many failures a run takes before it begins nothing more; None: any number. Safe to use from many threads."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._count = 0
+        self._mutex = threading.Lock()
+
+    def spend(self) -> None:
+        """Count a failure."""
+        with self._mutex:
+            self._count += 1
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing more is to be begun."""
+        return self._most is not None and self._count >= self._most

@@ -130,7 +130,7 @@ class Questions:
         claim = self._claimed(node)
         try:
             # A digest that is to be learned anew is not asked of those who learned it before.
-            again = self.wish.hash_all and self.wish.renews(node.model.name)
+            again = self.wish.hash_all and self.wish.renews(f"{node.manifest.path}::{node.model.name}")
             sha256 = (None if again else self._came(locked)) or self._fetched(node, claim)
             claim.finish()
             return Learned(size, sha256, etag)

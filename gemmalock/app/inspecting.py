@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gemmalock.app.failing import note_outcomes
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
@@ -15,6 +16,7 @@ from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Action, FilePlan, Place, Plan, ResumeStatus, plan
 from gemmalock.ports import PlaceSight, PruneResult
+from gemmalock.stopping import Tolerance
 
 _HASH_HINT = "run `gemmalock lock --hash` to have its digest in the lock"
 _UNCHANGED = LockChange(LOCK_NAME, changed=False)
@@ -61,18 +63,25 @@ def _status(file: FilePlan) -> FileOutcome:
     return FileOutcome.of(file, Outcome.PLANNED, verb=file.resume_status.name.replace("_", " "))
 
 
-def run_verify(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
-    """Hash what is in place against the lock; changes nothing."""
+def run_verify(workshop: Workshop, papers: Papers, selection: Selection, tolerance: Tolerance | None = None) -> Report:
+    """Hash what is in place against the lock; changes no file. What is not begun once `tolerance` is spent says so."""
     lock = papers.required_lock()
     workshop.lock = lock
     reading = workshop.reading
 
+    takes = tolerance or Tolerance()
+
     def verify(node: Node) -> FileOutcome:
+        if takes.is_spent:
+            return FileOutcome.of_node(node, Outcome.PLANNED, reason="the run ended before it", verb="NOT BEGUN")
         outcome = _verified(node, reading.of(node, workshop))
+        if outcome.outcome is Outcome.FAILED:
+            takes.spend()
         workshop.reporter.finished(outcome)
         return outcome
 
     outcomes = reading.over(selection.of(lock.nodes()), verify)
+    note_outcomes(workshop, outcomes)
     return Report("verify", exit_code_of(outcomes), files=outcomes, lock=_UNCHANGED)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
+from gemmalock.collect import Selection
 from gemmalock.errors import FileError, GemmalockError, LockOutdated, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference, shared_pins
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
@@ -28,6 +29,9 @@ _SHOWN = 12
 _WOULD = {"LOCKED": "WOULD LOCK", "UPDATED": "WOULD UPDATE", "REMOVED": "WOULD REMOVE"}
 
 
+ALL = Selection()
+
+
 @dataclass(frozen=True, slots=True)
 class LockOptions:
     """How to lock: see the flags of `gemmalock lock`."""
@@ -38,21 +42,26 @@ class LockOptions:
     hash: bool = False
     dry_run: bool = False
 
-    @property
-    def wish(self) -> Wish:
-        """What it wants of the resolver."""
-        return Wish(self.upgrade, frozenset(self.upgrade_model), self.hash)
+    def wish(self, models: frozenset[str] | None) -> Wish:
+        """What it wants of the resolver; `models`: the node IDs of those that an upgrade is about, None: of all."""
+        if models is None:
+            return Wish(self.upgrade, frozenset(self.upgrade_model), self.hash)
+        return Wish(False, models.union(self.upgrade_model), self.hash)
 
 
-def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report:
-    """What `gemmalock lock` does. Raises InputError; a file that cannot be had is in the report."""
+def run_lock(workshop: Workshop, papers: Papers, options: LockOptions, selection: Selection = ALL) -> Report:
+    """What `gemmalock lock` does. A selection is for an upgrade alone. Raises InputError; a file that cannot be had is
+    in the report."""
+    if selection and not options.upgrade:
+        hint = "`--upgrade` may be about some models: with a selection, or by `--upgrade-model NAME`"
+        raise UsageError("a lock is of a whole project", hint=hint)
     known = {model.name for manifest in papers.manifests.values() for model in manifest.models}
     if unknown := sorted(set(options.upgrade_model) - known):
         where = f"`{MANIFEST_NAME}`" if len(papers.paths) == 1 else "the workspace"
         raise UsageError(f"no model `{unknown[0]}` in {where}", hint="`gemmalock list` shows them")
     if options.check and not (options.upgrade or options.upgrade_model):
         return _check(papers)
-    resolution = resolve_papers(workshop, papers, options.wish)
+    resolution = resolve_papers(workshop, papers, options.wish(_models(papers, selection)))
     if resolution.lock is None:
         return lock_report(papers, resolution, ExitCode.FAILED)
     if options.check or options.dry_run:
@@ -62,6 +71,14 @@ def run_lock(workshop: Workshop, papers: Papers, options: LockOptions) -> Report
     changed = _written(papers, resolution.lock)
     papers.remember()
     return lock_report(papers, resolution, ExitCode.OK, changed=changed)
+
+
+def _models(papers: Papers, selection: Selection) -> frozenset[str] | None:
+    """The node IDs of the models that a selection has something of; None where it is about all."""
+    if not selection:
+        return None
+    nodes = selection.of(papers.required_lock().nodes())
+    return frozenset(f"{node.manifest.path}::{node.model.name}" for node in nodes)
 
 
 def _written(papers: Papers, lock: Lock) -> bool:

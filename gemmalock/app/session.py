@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from gemmalock import seal
+from gemmalock.app.failing import failed_before
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Silence, Workshop
-from gemmalock.collect import Project, Selection, absolute, collect, nearest
+from gemmalock.collect import Filter, Project, Selection, absolute, collect, nearest
 from gemmalock.errors import UsageError
+from gemmalock.expressions import Expression
 from gemmalock.ports import Reporter
 from gemmalock.settings import Settings, load_settings
 from gemmalock.stopping import Stop
@@ -26,6 +28,22 @@ _Options = TypeVar("_Options", bound=_Dataclass)
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What of the named files a run is about, in words. `last_failed`: those that failed when they were last tried, or
+    all where none did; `failed_first`: all, these first; `collect_only`: only to be shown."""
+
+    keyword: str = ""
+    tags: str = ""
+    deselect: tuple[str, ...] = ()
+    last_failed: bool = False
+    failed_first: bool = False
+    collect_only: bool = False
+
+
+ALL = Choice()
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """Where a run happens and what it was told. `flags` are settings that were given for this run alone."""
 
@@ -35,15 +53,17 @@ class Call:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     reporter: Reporter = field(default_factory=Silence)
     stop: Stop = field(default_factory=Stop)
+    choice: Choice = ALL
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A collected project with everything that a command works with."""
+    """A collected project with everything that a command works with. `first`: the node IDs of what goes first."""
 
     workshop: Workshop
     papers: Papers
     selection: Selection
+    first: frozenset[str] = frozenset()
 
 
 def begin(call: Call, *, anywhere: bool = False) -> Session:
@@ -57,7 +77,20 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
     settings = load_settings(project.folder, call.environ, call.flags)
     papers = Papers(project, settings, settings_texts=texts)
     workshop = Workshop(project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root)
-    return Session(workshop, papers, selection)
+    chosen = replace(selection, filter=_filter(call.choice, workshop, papers))
+    return Session(
+        workshop, papers, chosen, failed_before(workshop, papers) if call.choice.failed_first else frozenset()
+    )
+
+
+def _filter(choice: Choice, workshop: Workshop, papers: Papers) -> Filter:
+    return Filter(
+        Expression.parse(choice.keyword, "-k") if choice.keyword.strip() else None,
+        Expression.parse(choice.tags, "-m") if choice.tags.strip() else None,
+        tuple(prefix.rstrip(":/") for prefix in choice.deselect),
+        # As with pytest: where nothing failed, all is run.
+        (failed_before(workshop, papers) or None) if choice.last_failed else None,
+    )
 
 
 def _settings_texts(folder: Path) -> Mapping[str, bytes] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from gemmalock.app.affording import affordable
 from gemmalock.app.ending import Ending
 from gemmalock.app.entering import enter_roots, leave_roots
+from gemmalock.app.failing import note_outcomes
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
 from gemmalock.app.papers import Papers, memo_root
 from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
@@ -17,13 +18,14 @@ from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import Busy, FileError, GemmalockError, Offline, PolicyRefused, RunRefused, UsageError
-from gemmalock.executor import Crew, execute, refused
+from gemmalock.executor import Crew, execute, refused, untouched
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
 from gemmalock.ports import PruneResult
+from gemmalock.stopping import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,19 @@ class SyncOptions:
     no_prune: bool = False
     adopt: bool = False
     allow_empty: bool = False
+    exitfirst: bool = False
+    maxfail: int = 0
 
     def __post_init__(self) -> None:
         if self.locked and self.frozen:
             raise UsageError(
                 "`--locked` and `--frozen` exclude each other", hint="`--frozen` does not read the manifest"
             )
+
+    @property
+    def most_failures(self) -> int | None:
+        """How many failures it takes until nothing more is begun; None: any number."""
+        return 1 if self.exitfirst else self.maxfail or None
 
     @property
     def acts(self) -> bool:
@@ -68,6 +77,8 @@ class Sync:
     papers: Papers
     selection: Selection
     options: SyncOptions
+    #: The node IDs of what goes first.
+    first: frozenset[str] = frozenset()
 
     def run(self) -> Report:
         """Raises InputError, LockOutdated, LockMissing, RunRefused; what happens to files is in the report."""
@@ -100,6 +111,7 @@ class Sync:
         ending = Ending(self.workshop, self.papers, self._carried_out(planned))
         ending.save()
         self.papers.remember()
+        note_outcomes(self.workshop, ending.outcomes)
         unknown = ending.remember_links()
         if self.options.mode is Mode.DEFAULT:
             changed = ending.learn() or changed
@@ -199,6 +211,8 @@ class Sync:
             jobs=affordable(settings.jobs),
             offline=settings.offline,
             verify=self.options.verify,
+            first=self.first,
+            tolerance=Tolerance(self.options.most_failures),
         )
         return execute(planned, crew)
 
@@ -270,14 +284,7 @@ def _no_digest(node: Node) -> PolicyRefused:
 def _refused(planned: Plan, forbidden: Sequence[tuple[FilePlan, FileError]]) -> tuple[FileOutcome, ...]:
     """The outcomes of a run of which nothing is begun, because of these files."""
     done = {file.node.id: failed(file, error) for file, error in forbidden}
-    return tuple(done.get(file.node.id) or _untouched(file) for file in planned.files)
-
-
-def _untouched(file: FilePlan) -> FileOutcome:
-    """A file of a run that was refused before it began."""
-    if file.action is Action.SKIP:
-        return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
-    return FileOutcome.of(file, Outcome.PLANNED, verb="NOT BEGUN")
+    return tuple(done.get(file.node.id) or untouched(file) for file in planned.files)
 
 
 def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:

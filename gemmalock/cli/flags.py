@@ -42,11 +42,6 @@ def global_flags(function: _Function) -> _Function:
     return function
 
 
-def selectors(function: _Function) -> _Function:
-    """The selectors of a command."""
-    return click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")(function)
-
-
 SYNC_SETTINGS = (
     click.option("-j", "--jobs", default=None, metavar="N", help="Files at once.  [env: GEMMALOCK_JOBS]"),
     setting(

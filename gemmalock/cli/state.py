@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from gemmalock.app.session import Call, Session, begin
+from gemmalock.app.session import ALL, Call, Choice, Session, begin
 from gemmalock.ports import Reporter
 from gemmalock.stopping import Stop
 
@@ -49,13 +49,15 @@ class State:
         return reporter_for(self.progress, self.page)
 
     def begin(
-        self, selectors: tuple[str, ...], flags: Mapping[str, object], reporter: Reporter | None = None
+        self,
+        selectors: tuple[str, ...],
+        flags: Mapping[str, object],
+        reporter: Reporter | None = None,
+        choice: Choice = ALL,
     ) -> Session:
         """Collect the project that the command is about."""
-        call = Call(self.folder, selectors, flags, os.environ, stop=self.stop)
-        if reporter is not None:
-            call = Call(self.folder, selectors, flags, os.environ, reporter, self.stop)
-        return begin(call)
+        call = Call(self.folder, selectors, flags, os.environ, stop=self.stop, choice=choice)
+        return begin(call if reporter is None else replace(call, reporter=reporter))
 
     def begin_anywhere(self, flags: Mapping[str, object]) -> Session:
         """The same for a command that is about this machine's store: there need not be a project."""

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from gemmalock.app.locking import LockOptions, run_lock
-from gemmalock.cli.flags import flag, global_flags, selectors, setting
+from gemmalock.app.session import Choice
+from gemmalock.cli.choosing import choosing, show_collected
+from gemmalock.cli.flags import flag, global_flags, setting
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
-from gemmalock.errors import UsageError
 from gemmalock.outcome import Outcome, Report
 
 
@@ -25,7 +26,7 @@ def _tell_shared_pins(state: State, report: Report) -> None:
 
 
 @click.command("lock")
-@selectors
+@choosing
 @flag("--check", "Change nothing; exit 1 if the lock does not follow from the manifest. Asks no source.")
 @flag("--upgrade", "Ask for everything anew, instead of keeping what is pinned. A learned digest stays as long as URL, "
       "size and ETag do, unless --hash is given.")  # fmt: skip
@@ -37,7 +38,7 @@ def _tell_shared_pins(state: State, report: Report) -> None:
 @setting("--offline", "Use no network.", is_flag=True)
 @global_flags
 @click.pass_obj
-def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
+def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags: Any) -> int:
     """Resolve the manifest into gemmalock.lock.
 
     What is pinned stays pinned as long as it follows from the manifest. The lock is written only when its bytes
@@ -46,11 +47,11 @@ def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
     names = ("check", "upgrade", "upgrade_model", "hash", "dry_run")
     options = LockOptions(**{name: flags.pop(name) for name in names})
     reporter = state.reporter()
-    session = state.begin(selectors, flags, reporter)
-    if session.selection:
-        raise UsageError("a lock is of a whole project", hint="`--upgrade-model NAME` asks for one model anew")
+    session = state.begin(selectors, flags, reporter, choice)
+    if choice.collect_only:
+        return show_collected(state, session, "lock")
     with pausing(state.stop), reporter:
-        report = timed(lambda: run_lock(session.workshop, session.papers, options))
+        report = timed(lambda: run_lock(session.workshop, session.papers, options, session.selection))
     session.workshop.close()
     _tell_shared_pins(state, report)
     return finish(state, report)

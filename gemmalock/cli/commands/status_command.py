@@ -5,19 +5,23 @@ from __future__ import annotations
 import click
 
 from gemmalock.app.inspecting import run_status
-from gemmalock.cli.flags import global_flags, selectors
+from gemmalock.app.session import Choice
+from gemmalock.cli.choosing import choosing, show_collected
+from gemmalock.cli.flags import global_flags
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
 
 
 @click.command("status")
-@selectors
+@choosing
 @global_flags
 @click.pass_obj
-def command(state: State, /, selectors: tuple[str, ...]) -> int:
+def command(state: State, /, selectors: tuple[str, ...], choice: Choice) -> int:
     """Show what sync would do and why, a line a file. Uses no network, changes nothing."""
-    session = state.begin(selectors, {})
+    session = state.begin(selectors, {}, choice=choice)
+    if choice.collect_only:
+        return show_collected(state, session, "status")
     with pausing(state.stop):
         report = timed(lambda: run_status(session.workshop, session.papers, session.selection))
     state.verbosity = max(state.verbosity, 1) if state.verbosity >= 0 else state.verbosity

@@ -7,15 +7,17 @@ from typing import Any
 
 import click
 
+from gemmalock.app.session import Choice
 from gemmalock.app.syncing import Sync, SyncOptions
-from gemmalock.cli.flags import flag, global_flags, selectors, sync_settings
+from gemmalock.cli.choosing import choosing, enduring, show_collected
+from gemmalock.cli.flags import flag, global_flags, sync_settings
 from gemmalock.cli.running import finish
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
 
 
 @click.command("sync")
-@selectors
+@choosing
 @flag("--locked", "Fail if the lock is stale, instead of locking first.")
 @flag("--frozen", "Go by the lock alone; the manifest is not read.")
 @flag("--check", "Change nothing; exit 1 if something would be done.")
@@ -24,10 +26,11 @@ from gemmalock.cli.state import State
 @flag("--no-prune", "Leave what the lock does not list.")
 @flag("--adopt", "On a root without a ledger: take over what fits, move the rest to the trash.")
 @flag("--allow-empty", "Let a lock without a file prune a root empty.")
+@enduring
 @sync_settings
 @global_flags
 @click.pass_obj
-def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
+def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags: Any) -> int:
     """Make every root what the lock says, then prune.
 
     Compares the disk with the lock and resumes, discards or skips file by file. Without a lock, or with a stale one,
@@ -35,8 +38,10 @@ def command(state: State, /, selectors: tuple[str, ...], **flags: Any) -> int:
     """
     options = SyncOptions(**{field.name: flags.pop(field.name) for field in fields(SyncOptions)})
     reporter = state.reporter()
-    session = state.begin(selectors, flags, reporter)
+    session = state.begin(selectors, flags, reporter, choice)
+    if choice.collect_only:
+        return show_collected(state, session, "sync")
     with pausing(state.stop), reporter:
-        report = Sync(session.workshop, session.papers, session.selection, options).run()
+        report = Sync(session.workshop, session.papers, session.selection, options, session.first).run()
     session.workshop.close()
     return finish(state, report, told=reporter.told)

@@ -8,7 +8,9 @@ from itertools import groupby
 import click
 
 from gemmalock.app.inspecting import run_list
-from gemmalock.cli.flags import global_flags, selectors
+from gemmalock.app.session import Choice
+from gemmalock.cli.choosing import choosing, show_collected
+from gemmalock.cli.flags import global_flags
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.state import State
 from gemmalock.outcome import FileOutcome
@@ -16,12 +18,14 @@ from gemmalock.sizes import shown_size
 
 
 @click.command("tree")
-@selectors
+@choosing
 @global_flags
 @click.pass_obj
-def command(state: State, /, selectors: tuple[str, ...]) -> int:
+def command(state: State, /, selectors: tuple[str, ...], choice: Choice) -> int:
     """Show the lock as a tree: manifests, models, files with their sizes."""
-    session = state.begin(selectors, {})
+    session = state.begin(selectors, {}, choice=choice)
+    if choice.collect_only:
+        return show_collected(state, session, "tree")
     listed = timed(lambda: run_list(session.workshop, session.papers, session.selection))
     report = replace(listed, command="tree")
     if not state.json:
