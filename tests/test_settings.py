@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.errors import SettingInvalid
-from gemmalock.settings import PREFIX, Settings, load_flags, load_settings, read_amount
+from gemmalock.settings import PREFIX, Settings, load, load_flags, load_settings, read_amount
 
 #: Every setting with a value as a file, the environment and a flag may give it, and what it then is.
 VALUES: Mapping[str, tuple[str, str, object, object]] = {
@@ -163,9 +163,59 @@ def test_every_problem_of_every_place_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "gemmalock.toml").write_text("ofline = true\ntimeout = 'soon'\n")
     with pytest.raises(SettingInvalid) as caught:
         load_settings(tmp_path, {"GEMMALOCK_RETRIES": "x"}, {"link_mode": "glue"})
-    assert [problem.path for problem in caught.value.problems] == [
-        "pyproject.toml", "gemmalock.toml", "gemmalock.toml", "GEMMALOCK_RETRIES", "--link-mode",
+    assert [str(problem).partition(": ")[0] for problem in caught.value.problems] == [
+        "pyproject.toml:2:1", "gemmalock.toml:1:1", "gemmalock.toml:2:1", "GEMMALOCK_RETRIES", "--link-mode",
     ]  # fmt: skip
+
+
+def test_a_problem_says_where_in_the_file_its_key_is(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\njobs = 1\n[tool]\n  gemmalock = {retries = 1, jobs = 0}\n")
+    (tmp_path / "gemmalock.toml").write_text("# jobs\n\n 'link-mode' = 'glue'\n[rewrit]\na = 1\n")
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {}, {})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "pyproject.toml:4:29: `jobs` must be a whole number of at least 1, not `0`",
+        "gemmalock.toml:3:2: `link-mode` must be one of auto, reflink, hardlink, symlink, copy, not `glue`",
+        "gemmalock.toml:4:2: unknown setting `rewrit`",
+    ]
+
+
+def test_two_files_that_are_broken_are_both_told(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.gemmalock]\njobs = 1\njobs = 2\n")
+    (tmp_path / "gemmalock.toml").write_text("offline = [\n")
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {"GEMMALOCK_JOBS": "0"}, {})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "pyproject.toml:3:9: is not TOML: cannot overwrite a value",
+        "gemmalock.toml:2:1: is not TOML: invalid value",
+        "GEMMALOCK_JOBS: `jobs` must be a whole number of at least 1, not `0`",
+    ]
+
+
+def test_every_value_is_known_with_where_it_was_said_and_the_weightiest_counts(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.gemmalock]\n\njobs = 2\n")
+    (tmp_path / "gemmalock.toml").write_text("jobs = 3\ndry-run = true\n")
+    loaded = load(tmp_path, {"GEMMALOCK_JOBS": "5", "GEMMALOCK_CHECK": "1"}, {"jobs": 9, "offline": None}, ["check"])
+    assert {name: [said.origin for said in all_said] for name, all_said in loaded.said.items()} == {
+        "jobs": ["pyproject.toml:3", "gemmalock.toml:1", "environment GEMMALOCK_JOBS", "flag --jobs"],
+        "dry_run": ["gemmalock.toml:2"],
+        "check": ["environment GEMMALOCK_CHECK"],
+    }
+    assert loaded.settings == Settings(jobs=9)
+
+
+def test_one_setting_in_two_spellings_is_said_twice(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.gemmalock]\nlink_mode = 'copy'\n")
+    (tmp_path / "gemmalock.toml").write_text("link-mode = 'copy'\nlink_mode = 'symlink'\n")
+    with pytest.raises(SettingInvalid, match=r"gemmalock\.toml:2:1: `link-mode` is said twice in this file"):
+        load_settings(tmp_path, {}, {})
+
+
+def test_what_cannot_be_is_left_out_of_what_is_known(tmp_path: Path) -> None:
+    (tmp_path / "gemmalock.toml").write_text("jobs = 3\n")
+    loaded = load(tmp_path, {"GEMMALOCK_JOBS": "many"}, {})
+    assert loaded.settings == Settings(jobs=3)
+    assert [problem.path for problem in loaded.problems] == ["GEMMALOCK_JOBS"]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +265,8 @@ def test_a_foreign_variable_is_no_unknown_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"jobs = \n", "`gemmalock.toml` is not TOML"),
-        (b"\xff\xfe\n", "cannot read `gemmalock.toml`"),
+        (b"jobs = \n", "gemmalock.toml:1:8: is not TOML: invalid value"),
+        (b"\xff\xfe\n", "gemmalock.toml: cannot be read: "),
         (b"jobs = " + b"9" * 5000, "gemmalock.toml"),
         (b"keep = " + b"[" * 100_000, "gemmalock.toml"),
     ],
@@ -230,7 +280,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, say
 
 def test_a_settings_file_that_is_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "gemmalock.toml").mkdir()
-    with pytest.raises(SettingInvalid, match=r"cannot read `gemmalock\.toml`"):
+    with pytest.raises(SettingInvalid, match=r"gemmalock\.toml: cannot be read: Is a directory"):
         load_settings(tmp_path, {}, {})
 
 

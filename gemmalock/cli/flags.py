@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from gemmalock.cli.state import State
 from gemmalock.collect import nearest
-from gemmalock.errors import SettingInvalid, UsageError
+from gemmalock.errors import UsageError
 from gemmalock.settings import COLORS, LINK_MODES, PROGRESS, load_flags
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -79,11 +79,8 @@ def _set_folder(context: click.Context, parameter: click.Parameter, value: Path 
             raise UsageError(f"`{place}` is not a folder", hint=f"see `{context.command_path} --help`")
         state.folder, state.weights["folder"] = place, weight
     project = nearest(state.folder)
-    try:
-        context.default_map = load_flags(project.folder if project is not None else state.folder)
-    except SettingInvalid:
-        # Told by those commands that need a setting.
-        context.default_map = {}
+    # What is wrong there is told by those commands that need a setting.
+    context.default_map = load_flags(project.folder if project is not None else state.folder)
 
 
 def _set(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -271,14 +271,14 @@ def test_a_broken_settings_file_keeps_nobody_from_help_and_stops_a_run(shop: Sho
     assert shop.here("sync", "--help").code == 0
     done = shop.here("sync")
     assert done.code == 4
-    assert "`gemmalock.toml` is not TOML" in done.err
+    assert "gemmalock.toml:1:8: is not TOML" in done.err
 
 
 def test_an_error_comes_before_its_hint(shop: Shop) -> None:
     (shop.project.folder / "gemmalock.toml").write_text("jbos = 3\n")
     done = shop.here("sync")
     assert done.err.splitlines() == [
-        "error: gemmalock.toml: unknown setting `jbos`",
+        "error: gemmalock.toml:1:1: unknown setting `jbos`",
         "hint: did you mean `jobs`?",
     ]
 

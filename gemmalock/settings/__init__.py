@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from gemmalock.durable import read_file
 from gemmalock.errors import Problem, SettingInvalid
+from gemmalock.settings.said import From, Said, said_in_files
 
 PREFIX = "GEMMALOCK_"
-#: No settings file that people write is larger.
-MAX_BYTES = 16 * 1024 * 1024
 COLORS = ("auto", "always", "never")
 PROGRESS = ("auto", "bar", "plain", "json", "none")
 LINK_MODES = ("auto", "reflink", "hardlink", "symlink", "copy")
@@ -47,39 +45,61 @@ class Settings:
     retries: int = 5
 
 
-def load_settings(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
-    """The settings of a run: `flags` (those that were given) over `environ` over the settings file in `folder`.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Every value that was said, by its setting, the weightiest last, and all that is wrong with them."""
 
-    Raises SettingInvalid with every value that cannot be.
+    said: Mapping[str, tuple[Said, ...]]
+    values: Mapping[str, object]
+    problems: tuple[Problem, ...]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of a run: what cannot be is left out."""
+        return Settings(**{name: value for name, value in self.values.items() if name in _READERS})  # type: ignore[arg-type]
+
+
+def load_settings(
+    folder: Path, environ: Mapping[str, str], flags: Mapping[str, object], problems: Iterable[Problem] = ()
+) -> Settings:
+    """The settings of a run: `flags` (those that were given) over `environ` over the settings files in `folder`.
+
+    Raises SettingInvalid with every value that cannot be, and with the `problems` that are known already.
     """
+    loaded = load(folder, environ, flags)
+    if wrong := (*loaded.problems, *(problem for problem in problems if problem not in loaded.problems)):
+        told = str(wrong[0]) if len(wrong) == 1 else f"{len(wrong)} settings cannot be"
+        raise SettingInvalid(told, problems=wrong)
+    return loaded.settings
+
+
+def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object], also: Iterable[str] = ()) -> Loaded:
+    """The same with all that was said; `also` names those of FLAGS whose twins in the environment are looked at."""
+    in_files, problems = said_in_files(folder)
+    said: dict[str, tuple[Said, ...]] = {}
     values: dict[str, object] = {}
-    problems: list[Problem] = []
-    for place, given in (*_file(folder), *_environment(environ), *_flags(flags)):
-        name, value = given
+    for each in (*in_files, *_environment(environ, also), *_flags(flags)):
         try:
-            read = (FLAGS[name] if name in FLAGS else _READERS[name])(value)
-        except ValueError as error:
-            problems.append(Problem(place, 0, 0, f"`{_written(name)}` {error}"))
+            values[each.name] = _ALL[each.name](each.value)
         except KeyError:
-            problems.append(Problem(place, 0, 0, f"unknown setting `{_written(name)}`", hint=_suggestion(name)))
+            problems.append(each.problem(f"unknown setting `{_written(each.name)}`", _suggestion(each.name)))
+        except ValueError as error:
+            problems.append(each.problem(f"`{_written(each.name)}` {error}"))
         else:
-            values |= {name: read} if name in _READERS else {}
-    if problems:
-        told = str(problems[0]) if len(problems) == 1 else f"{len(problems)} settings cannot be"
-        raise SettingInvalid(told, problems=problems)
-    return Settings(**values)  # type: ignore[arg-type]
+            before = said.get(each.name, ())
+            if before and before[-1].file is each.file is not None:
+                problems.append(each.problem(f"`{_written(each.name)}` is said twice in this file"))
+            said[each.name] = (*before, each)
+    return Loaded(said, values, tuple(problems))
 
 
 def load_flags(folder: Path) -> dict[str, object]:
-    """The FLAGS that the settings file in `folder` gives, by name; what `load_settings` complains of is left out.
-
-    Raises SettingInvalid for a file that cannot be read.
-    """
+    """The FLAGS that the settings files in `folder` give, by name; what `load_settings` complains of is left out."""
     found: dict[str, object] = {}
-    for _, (name, value) in _file(folder):
-        if name in FLAGS:
+    for said in said_in_files(folder)[0]:
+        if said.name in FLAGS:
             with contextlib.suppress(ValueError):
-                found[name] = FLAGS[name](value)
+                found[said.name] = FLAGS[said.name](said.value)
     return found
 
 
@@ -93,58 +113,22 @@ def read_amount(value: object) -> int:
     return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
 
 
-def _file(folder: Path) -> list[tuple[str, tuple[str, object]]]:
-    found: list[tuple[str, tuple[str, object]]] = []
-    for name, at in (("pyproject.toml", ("tool", "gemmalock")), ("gemmalock.toml", ())):
-        try:
-            text = read_file(folder / name, MAX_BYTES).decode("utf-8")
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingInvalid(f"cannot read `{name}`: {error}") from error
-        if name == "pyproject.toml" and "gemmalock" not in text:
-            continue
-        found += [(name, item) for item in _table(name, text, at).items()]
-    return [(place, (key.replace("-", "_"), _from(folder, key, value))) for place, (key, value) in found]
-
-
-def _from(folder: Path, key: str, value: object) -> object:
-    """A value of a file: a relative path in it starts at that file."""
-    here = key == "store" and isinstance(value, str) and value and not value.startswith("~")
-    return str(folder / str(value)) if here else value
-
-
-def _table(name: str, text: str, at: tuple[str, ...]) -> dict[str, object]:
-    import tomllib
-
-    try:
-        table: object = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and numbers beyond Python's limit
-        raise SettingInvalid(f"`{name}` is not TOML: {error}") from error
-    for key in at:
-        table = table.get(key, {}) if isinstance(table, dict) else {}
-    if not isinstance(table, dict):
-        raise SettingInvalid(f"`{'.'.join(at)}` in `{name}` is not a table")
-    return table
-
-
-def _environment(environ: Mapping[str, str]) -> list[tuple[str, tuple[str, object]]]:
-    names = [field.name for field in fields(Settings)]
+def _environment(environ: Mapping[str, str], also: Iterable[str]) -> list[Said]:
     return [
-        (PREFIX + name.upper(), (name, environ[PREFIX + name.upper()]))
-        for name in names
-        if environ.get(PREFIX + name.upper())
+        Said(name, environ[twin], From.ENVIRONMENT, twin)
+        for name in (*_READERS, *also)
+        if environ.get(twin := PREFIX + name.upper())
     ]
 
 
-def _flags(flags: Mapping[str, object]) -> list[tuple[str, tuple[str, object]]]:
-    return [(f"--{_written(name)}", (name, value)) for name, value in flags.items() if value is not None]
+def _flags(flags: Mapping[str, object]) -> list[Said]:
+    return [Said(name, value, From.FLAG, f"--{_written(name)}") for name, value in flags.items() if value is not None]
 
 
 def _suggestion(name: str) -> str:
     import difflib
 
-    close = difflib.get_close_matches(name, [*_READERS, *FLAGS], n=1)
+    close = difflib.get_close_matches(name, _ALL, n=1)
     return f"did you mean `{_written(close[0])}`?" if close else ""
 
 
@@ -249,3 +233,5 @@ FLAGS: Mapping[str, Callable[[object], object]] = {
     "upgrade_model": _strings,
     "verbose": _at_least(0),
 }
+
+_ALL: Mapping[str, Callable[[object], object]] = {**_READERS, **FLAGS}

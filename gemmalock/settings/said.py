@@ -1,0 +1,130 @@
+"""What is said of settings, and where: by keys of settings files, variables and flags. Nothing is judged here."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gemmalock.durable import read_file
+from gemmalock.errors import Problem
+
+#: No settings file that people write is larger.
+MAX_BYTES = 16 * 1024 * 1024
+#: The settings files, the weightier one last, and where in each our table is.
+FILES: Mapping[str, tuple[str, ...]] = {"pyproject.toml": ("tool", "gemmalock"), "gemmalock.toml": ()}
+
+
+class From(enum.StrEnum):
+    """What says a setting, from the lightest to the weightiest."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A settings file that is there: its name, where in it our table is, and its text."""
+
+    name: str
+    table: tuple[str, ...]
+    text: str
+
+    def place(self, *keys: str) -> tuple[int, int]:
+        """Line and column of a key of our table, from 1; zeros where it cannot be found."""
+        from gemmalock.codec.toml_places import key_places
+
+        return key_places(self.text).get((*self.table, *keys), (0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one place says of a setting, not read yet: a variable, a flag, or `key` of a settings file."""
+
+    name: str
+    value: object
+    by: From
+    place: str
+    file: SettingsFile | None = None
+    key: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where it was said, as `gemmalock.toml:3`, `environment GEMMALOCK_JOBS` or `flag --jobs`."""
+        if self.file is None:
+            return f"{self.by.value} {self.place}"
+        line, _ = self.file.place(self.key)
+        return f"{self.place}:{line}" if line else self.place
+
+    def problem(self, message: str, hint: str = "") -> Problem:
+        """What is wrong with it, and where."""
+        line, column = self.file.place(self.key) if self.file is not None else (0, 0)
+        return Problem(self.place, line, column, message, hint=hint)
+
+
+def said_in_files(folder: Path) -> tuple[list[Said], list[Problem]]:
+    """What the settings files of a folder say, the weightiest last, and what is wrong with the files themselves."""
+    found: list[Said] = []
+    problems: list[Problem] = []
+    for name, table in FILES.items():
+        try:
+            text = read_file(folder / name, MAX_BYTES).decode("utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem(name, 0, 0, f"cannot be read: {getattr(error, 'strerror', None) or error}"))
+            continue
+        if table and table[-1] not in text:
+            # Somebody else's: whether it is TOML is not our business.
+            continue
+        try:
+            found += _said_in(SettingsFile(name, table, text), folder)
+        except _SaysNothing as error:
+            problems.append(error.problem)
+    return found, problems
+
+
+class _SaysNothing(Exception):
+    """A settings file that cannot be understood, and why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def _said_in(file: SettingsFile, folder: Path) -> list[Said]:
+    table = _parsed(file)
+    for depth, key in enumerate(file.table):
+        table = table.get(key, {})
+        if not isinstance(table, dict):
+            place = SettingsFile(file.name, file.table[:depth], file.text).place(key)
+            raise _SaysNothing(Problem(file.name, *place, f"`{'.'.join(file.table[: depth + 1])}` must be a table"))
+    return [
+        Said(key.replace("-", "_"), _from(folder, key, value), From.FILE, file.name, file, key)
+        for key, value in table.items()
+    ]
+
+
+def _parsed(file: SettingsFile) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.text)
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and numbers beyond Python's limit
+        what, _, where = str(error).partition(" (at ")
+        line, column = [int(digits) for digits in re.findall(r"\d+", where)[:2]] or (0, 0)
+        if where.startswith("end"):
+            line, column = file.text.count("\n") + 1, len(file.text) - file.text.rfind("\n")
+        told = f"is not TOML: {what[:1].lower()}{what[1:]}"
+        raise _SaysNothing(Problem(file.name, line, column, told)) from error
+
+
+def _from(folder: Path, key: str, value: object) -> object:
+    """A value of a file: a relative path in it starts at that file."""
+    here = key == "store" and isinstance(value, str) and value and not value.startswith("~")
+    return str(folder / str(value)) if here else value
