@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.errors import SettingInvalid
-from gemmalock.settings import PREFIX, Settings, load, load_flags, load_settings, read_amount
+from gemmalock.settings import PREFIX, Settings, addopts_in, flags_in, load, load_settings, read_amount
+from gemmalock.settings.said import said_in_files
 
 #: Every setting with a value as a file, the environment and a flag may give it, and what it then is.
 VALUES: Mapping[str, tuple[str, str, object, object]] = {
@@ -245,7 +246,7 @@ def test_flags_that_are_no_settings_have_a_home_in_the_file_too(
     tmp_path: Path, text: str, flags: Mapping[str, object]
 ) -> None:
     (tmp_path / "gemmalock.toml").write_text(text)
-    assert load_flags(tmp_path) == flags
+    assert flags_in(said_in_files(tmp_path)[0]) == flags
 
 
 def test_a_flag_in_a_file_that_cannot_be_is_told_with_the_settings(tmp_path: Path) -> None:
@@ -256,6 +257,42 @@ def test_a_flag_in_a_file_that_cannot_be_is_told_with_the_settings(tmp_path: Pat
         load_settings(tmp_path, {}, {})
     assert [problem.message.split("`")[1] for problem in caught.value.problems] == ["color", "check", "jobs", "verfy"]
     assert caught.value.problems[-1].hint == "did you mean `verify`?"
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "words"),
+    [
+        ({}, None, []),
+        ({}, "", []),
+        ({"gemmalock.toml": "'-x  --jobs 3'"}, None, [("-x", "--jobs", "3")]),
+        ({"gemmalock.toml": "['-x', '-k', 'a b']"}, None, [("-x", "-k", "a b")]),
+        ({"gemmalock.toml": "\"-k 'a b' --color=never\""}, None, [("-k", "a b", "--color=never")]),
+        ({"gemmalock.toml": "'-x'"}, "-v -v", [("-x",), ("-v", "-v")]),
+        ({"pyproject.toml": "'-x'", "gemmalock.toml": "'-v'"}, None, [("-v",)]),
+        ({"pyproject.toml": "'-x'"}, "-k 'a", [("-x",)]),
+    ],
+)
+def test_addopts_is_split_as_a_shell_does_and_the_environment_adds_to_the_file(
+    tmp_path: Path, files: Mapping[str, str], environment: str | None, words: list[tuple[str, ...]]
+) -> None:
+    for name, value in files.items():
+        head = "[tool.gemmalock]\n" if name == "pyproject.toml" else ""
+        (tmp_path / name).write_text(f"{head}addopts = {value}\n")
+    environ = {} if environment is None else {"GEMMALOCK_ADDOPTS": environment}
+    assert [said for _, said in addopts_in(said_in_files(tmp_path)[0], environ)] == words
+
+
+def test_addopts_that_cannot_be_are_told_with_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.gemmalock]\naddopts = 5\njobs = 0\n")
+    (tmp_path / "gemmalock.toml").write_text('addopts = "-k \'a"\n')
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {"GEMMALOCK_ADDOPTS": '-k "'}, {})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "pyproject.toml:2:1: `addopts` must be a list of strings, not 5",
+        "pyproject.toml:3:1: `jobs` must be a whole number of at least 1, not `0`",
+        "gemmalock.toml:1:1: `addopts` cannot be split as a shell does: no closing quotation",
+        "GEMMALOCK_ADDOPTS: `addopts` cannot be split as a shell does: no closing quotation",
+    ]
 
 
 def test_a_foreign_variable_is_no_unknown_key(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from gemmalock.app.failing import failed_before
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Silence, Workshop
 from gemmalock.collect import Filter, Project, Selection, absolute, collect, nearest
-from gemmalock.errors import UsageError
+from gemmalock.errors import Problem, UsageError
 from gemmalock.expressions import Expression
 from gemmalock.ports import Reporter
 from gemmalock.settings import Settings, load_settings
@@ -45,7 +45,8 @@ ALL = Choice()
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Where a run happens and what it was told. `flags` are settings that were given for this run alone."""
+    """Where a run happens and what it was told. `flags` are settings that were given for this run alone; `problems` are
+    known to be in its settings before they are read."""
 
     folder: Path
     selectors: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Call:
     reporter: Reporter = field(default_factory=Silence)
     stop: Stop = field(default_factory=Stop)
     choice: Choice = ALL
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
     else:
         project, selection = collect(call.folder, call.selectors)
     texts = _settings_texts(project.folder)
-    settings = load_settings(project.folder, call.environ, call.flags)
+    settings = load_settings(project.folder, call.environ, call.flags, call.problems)
     papers = Papers(project, settings, settings_texts=texts)
     workshop = Workshop(project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root)
     chosen = replace(selection, filter=_filter(call.choice, workshop, papers))

@@ -9,15 +9,13 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from gemmalock.cli.state import State
-from gemmalock.collect import nearest
+from gemmalock.cli.state import TYPED, State
 from gemmalock.errors import UsageError
-from gemmalock.settings import COLORS, LINK_MODES, PROGRESS, load_flags
+from gemmalock.settings import COLORS, LINK_MODES, PROGRESS, flags_in
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 #: A global flag may be given before and after the command: what has more weight counts, then what came last.
-_WEIGHTS = {ParameterSource.DEFAULT_MAP: 1, ParameterSource.ENVIRONMENT: 2, ParameterSource.COMMANDLINE: 3}
-_TYPED = _WEIGHTS[ParameterSource.COMMANDLINE]
+_WEIGHTS = {ParameterSource.DEFAULT_MAP: 1, ParameterSource.ENVIRONMENT: 2, ParameterSource.COMMANDLINE: TYPED}
 
 
 def _twin(name: str) -> str:
@@ -73,14 +71,12 @@ def _set_folder(context: click.Context, parameter: click.Parameter, value: Path 
     """Go there, and take what the settings file of that place says of flags for their defaults."""
     state, weight = _weighed(context, parameter)
     if value is not None and weight:
-        typed_before = state.weights.get("folder") == _TYPED
-        place = state.folder / value if typed_before else value
+        place = state.towards(value)
         if not place.is_dir():
             raise UsageError(f"`{place}` is not a folder", hint=f"see `{context.command_path} --help`")
         state.folder, state.weights["folder"] = place, weight
-    project = nearest(state.folder)
     # What is wrong there is told by those commands that need a setting.
-    context.default_map = load_flags(project.folder if project is not None else state.folder)
+    context.default_map = flags_in(state.said_at(state.folder))
 
 
 def _set(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -96,7 +92,7 @@ def _louder(step: int) -> Callable[[click.Context, click.Parameter, int], None]:
         if not weight or parameter.name is None:
             return
         before = state.counted.get(parameter.name, 0)
-        again = weight == _TYPED == state.weights.get(parameter.name)
+        again = weight == TYPED == state.weights.get(parameter.name)
         state.counted[parameter.name] = before + value if again else value
         state.weights[parameter.name] = weight
         state.verbosity += step * (state.counted[parameter.name] - before)

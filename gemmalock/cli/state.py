@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from gemmalock.app.session import ALL, Call, Choice, Session, begin
+from gemmalock.collect import nearest
+from gemmalock.errors import Problem
 from gemmalock.ports import Reporter
+from gemmalock.settings.said import Said, said_in_files
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
     from gemmalock.cli.page import Page
     from gemmalock.cli.progress import LineReporter
+
+#: The weight of a flag that was typed, as against one that a variable or a file gave.
+TYPED = 3
 
 
 @dataclass
@@ -33,6 +39,21 @@ class State:
     #: How much weight what a global flag says has so far, and how often one that counts was counted.
     weights: dict[str, int] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
+    #: What `addopts` put before the typed flags of the command, by name with its origin; and what is wrong with it.
+    added: dict[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    _said: dict[Path, tuple[Said, ...]] = field(default_factory=dict)
+
+    def towards(self, place: Path) -> Path:
+        """Where `-C place` leads: as in git from where one before it led, and not from where a variable did."""
+        return self.folder / place if self.weights.get("folder") == TYPED else place
+
+    def said_at(self, folder: Path) -> tuple[Said, ...]:
+        """What the settings files say for a run in `folder`; read once."""
+        if folder not in self._said:
+            project = nearest(folder)
+            self._said[folder] = tuple(said_in_files(project.folder if project is not None else folder)[0])
+        return self._said[folder]
 
     @cached_property
     def page(self) -> Page:
@@ -56,12 +77,13 @@ class State:
         choice: Choice = ALL,
     ) -> Session:
         """Collect the project that the command is about."""
-        call = Call(self.folder, selectors, flags, os.environ, stop=self.stop, choice=choice)
+        call = Call(self.folder, selectors, flags, os.environ, stop=self.stop, choice=choice, problems=self.problems)
         return begin(call if reporter is None else replace(call, reporter=reporter))
 
     def begin_anywhere(self, flags: Mapping[str, object]) -> Session:
         """The same for a command that is about this machine's store: there need not be a project."""
-        return begin(Call(self.folder, (), flags, os.environ, stop=self.stop), anywhere=True)
+        call = Call(self.folder, (), flags, os.environ, stop=self.stop, problems=self.problems)
+        return begin(call, anywhere=True)
 
 
 def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO | None) -> bool:

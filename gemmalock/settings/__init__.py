@@ -17,6 +17,8 @@ from gemmalock.errors import Problem, SettingInvalid
 from gemmalock.settings.said import From, Said, said_in_files
 
 PREFIX = "GEMMALOCK_"
+#: The setting that puts flags before those that are typed.
+ADDOPTS = "addopts"
 COLORS = ("auto", "always", "never")
 PROGRESS = ("auto", "bar", "plain", "json", "none")
 LINK_MODES = ("auto", "reflink", "hardlink", "symlink", "copy")
@@ -93,14 +95,33 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object], 
     return Loaded(said, values, tuple(problems))
 
 
-def load_flags(folder: Path) -> dict[str, object]:
-    """The FLAGS that the settings files in `folder` give, by name; what `load_settings` complains of is left out."""
+def flags_in(said: Iterable[Said]) -> dict[str, object]:
+    """The FLAGS in what settings files say, by name; what `load_settings` complains of is left out."""
     found: dict[str, object] = {}
-    for said in said_in_files(folder)[0]:
-        if said.name in FLAGS:
+    for each in said:
+        if each.name in FLAGS:
             with contextlib.suppress(ValueError):
-                found[said.name] = FLAGS[said.name](said.value)
+                found[each.name] = FLAGS[each.name](each.value)
     return found
+
+
+def addopts_in(said: Iterable[Said], environ: Mapping[str, str]) -> list[tuple[Said, tuple[str, ...]]]:
+    """The words that `addopts` puts before those that are typed, with who says so: of the settings files the
+    weightiest, then the environment. What `load_settings` complains of is left out."""
+    by_file = [each for each in said if each.name == ADDOPTS][-1:]
+    twin = PREFIX + ADDOPTS.upper()
+    by_twin = [Said(ADDOPTS, environ[twin], From.ENVIRONMENT, twin)] if environ.get(twin) else []
+    found = []
+    for each in (*by_file, *by_twin):
+        with contextlib.suppress(ValueError):
+            found.append((each, _words(each.value)))
+    return found
+
+
+def check_setting(name: str, value: object) -> None:
+    """Raise ValueError for a value that a setting cannot have. What is no setting is not looked at."""
+    if name in _READERS:
+        _READERS[name](value)
 
 
 def read_amount(value: object) -> int:
@@ -116,7 +137,7 @@ def read_amount(value: object) -> int:
 def _environment(environ: Mapping[str, str], also: Iterable[str]) -> list[Said]:
     return [
         Said(name, environ[twin], From.ENVIRONMENT, twin)
-        for name in (*_READERS, *also)
+        for name in (*_READERS, ADDOPTS, *also)
         if environ.get(twin := PREFIX + name.upper())
     ]
 
@@ -166,6 +187,17 @@ def _strings(value: object) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
         return tuple(value)
     raise ValueError(f"must be a list of strings, not {value!r}")
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        return _strings(value)
+    import shlex
+
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f"cannot be split as a shell does: {str(error).lower()}") from None
 
 
 def _hosts(value: object) -> tuple[str, ...]:
@@ -234,4 +266,4 @@ FLAGS: Mapping[str, Callable[[object], object]] = {
     "verbose": _at_least(0),
 }
 
-_ALL: Mapping[str, Callable[[object], object]] = {**_READERS, **FLAGS}
+_ALL: Mapping[str, Callable[[object], object]] = {**_READERS, **FLAGS, ADDOPTS: _words}

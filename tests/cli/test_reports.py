@@ -324,7 +324,10 @@ def test_every_problem_of_an_input_is_an_error_with_its_place(shop: Shop) -> Non
     }  # fmt: skip
     shop.declare("model.gguf")
     broken_settings(shop)
-    assert [error["place"] for error in shop.report("sync", code=4)["errors"]] == ["gemmalock.toml", "gemmalock.toml"]
+    assert [error["place"] for error in shop.report("sync", code=4)["errors"]] == [
+        "gemmalock.toml:1:1",
+        "gemmalock.toml:2:1",
+    ]
 
 
 def test_usage_errors_name_the_command_that_was_meant(shop: Shop) -> None:
