@@ -32,6 +32,10 @@ VALUES: Mapping[str, tuple[str, str, object, object]] = {
     "trash_days": ("30", "30", 30, 30),
     "timeout": ("5", "5", 5, 5),
     "retries": ("0", "0", 0, 0),
+    "rewrite": ('{"https://a.example/" = "https://m.example/a/"}', "https://a.example/=https://m.example/a/",
+                {"https://a.example/": "https://m.example/a/"}, (("https://a.example/", "https://m.example/a/"),)),
+    "auth": ('{"https://A.example:443/" = "A_TOKEN"}', "https://a.example=A_TOKEN", {"https://a.example": "A_TOKEN"},
+             (("https://a.example", "A_TOKEN"),)),
 }  # fmt: skip
 NAMES = sorted(VALUES)
 
@@ -145,6 +149,26 @@ BAD = [
     ("trash_days", "-1", "at least 0"),
     ("timeout", 0, "at least 1"),
     ("retries", "x", "at least 0"),
+    ("rewrite", 5, "must be a table"),
+    ("rewrite", "https://a.example", "must be a table, or `URL PREFIX=URL PREFIX`"),
+    ("rewrite", {"https://a.example": 5}, "leads `https://a.example` to int"),
+    ("rewrite", {"a.example": "https://b.example"}, "leads from a URL that cannot be: `a.example` has no scheme"),
+    ("rewrite", {"https://a.example": "b.example/"}, "leads to a URL that cannot be: `b.example/` has no scheme"),
+    ("rewrite", {"https://": "https://b.example"}, "leads from a URL that cannot be: the URL has no host"),
+    ("rewrite", {"hf://a": "https://b.example"}, "`hf://` is not a scheme that is known"),
+    ("rewrite", {"https://a.example": "file:///b"}, "`file://` is not a scheme that is known"),
+    ("rewrite", {"https://a.example/?x": "https://b.example"}, "leads from a URL with a query"),
+    ("rewrite", {"https://a.example": "https://b.example/#x"}, "fragment"),
+    ("rewrite", {"https://a.example": "https://me:s3cret@b.example/"}, "has credentials in it"),
+    ("rewrite", {"https://a.example/": "https://b.example", "https://A.example:443": "https://c.example"}, "twice"),
+    ("auth", True, "must be a table"),
+    ("auth", {"https://a.example/x": "TOKEN"}, "which is more than an origin"),
+    ("auth", {"a.example": "TOKEN"}, "has no scheme"),
+    ("auth", {"http://a.example": "TOKEN"}, "a credential goes over https only"),
+    ("auth", {"https://a.example": "hf_s3cretS3cret"}, "must be the name of an environment variable, in capitals"),
+    ("auth", {"https://a.example": ["TOKEN"]}, "must be the name of an environment variable, in capitals"),
+    ("auth", {"https://me:s3cret@a.example": "TOKEN"}, "has credentials in it"),
+    ("auth", {"https://a.example": "A", "https://A.example/": "B"}, "has `https://a.example` twice"),
 ]
 
 
@@ -156,7 +180,26 @@ def test_a_value_that_cannot_be_is_named_with_its_setting(tmp_path: Path, name: 
     assert problem.path == f"--{toml_name(name)}"
     assert f"`{toml_name(name)}`" in problem.message
     assert says in problem.message
+    assert "s3cret" not in str(problem) + problem.hint
     assert caught.value.exit_code == 4
+
+
+def test_every_wrong_key_of_a_table_is_told_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.gemmalock.rewrite]\n'https://a.example' = 'https://b.example'\n'c.example' = 'https://d.example'\n"
+        "[tool.gemmalock]\nauth = { 'https://a.example' = 'OK', 'https://e.example/x' = 'token' }\n"
+    )
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {}, {})
+    assert [str(problem).partition(": `")[0] for problem in caught.value.problems] == [
+        "pyproject.toml:3:1", "pyproject.toml:5:38", "pyproject.toml:5:38",
+    ]  # fmt: skip
+
+
+def test_a_credential_of_this_machine_may_go_over_plain_http(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, {}, {"auth": {"http://localhost:8080": "A"}}).auth == (
+        ("http://localhost:8080", "A"),
+    )
 
 
 def test_every_problem_of_every_place_is_told_at_once(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -56,6 +56,7 @@ class Call:
     stop: Stop = field(default_factory=Stop)
     choice: Choice = ALL
     problems: tuple[Problem, ...] = ()
+    trace: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
     texts = _settings_texts(project.folder)
     settings = load_settings(project.folder, call.environ, call.flags, call.problems)
     papers = Papers(project, settings, settings_texts=texts)
-    workshop = Workshop(project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root)
+    workshop = Workshop(
+        project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root, trace=call.trace
+    )
     chosen = replace(selection, filter=_filter(call.choice, workshop, papers))
     return Session(
         workshop, papers, chosen, failed_before(workshop, papers) if call.choice.failed_first else frozenset()

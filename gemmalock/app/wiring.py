@@ -52,7 +52,8 @@ class Silence:
 @dataclass
 class Workshop:
     """One run's machine (ports.Machine), and its sources. `first_root` says where the project's first root is, from its
-    folder, as long as `lock` is empty; None where nothing tells."""
+    folder, as long as `lock` is empty; None where nothing tells. `trace` hears what is told to those who ask how
+    something came about."""
 
     project: Project
     settings: Settings
@@ -61,6 +62,7 @@ class Workshop:
     stop: Stop = field(default_factory=Stop)
     lock: Lock = field(default_factory=Lock)
     first_root: Callable[[], str | None] = lambda: None
+    trace: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
         self._roots: dict[str, RootFolder] = {}
@@ -270,6 +272,7 @@ class _ByScheme:
 def _http(workshop: Workshop, folder: Path) -> Source:
     from gemmalock.sources.http import HttpLimits, HttpSource, Policy
     from gemmalock.sources.proxies import no_proxy_from, proxies_from
+    from gemmalock.sources.rewriting import Rewrites
 
     settings = workshop.settings
     return HttpSource(
@@ -278,6 +281,7 @@ def _http(workshop: Workshop, folder: Path) -> Source:
         proxies=proxies_from(workshop.environ),
         no_proxy=no_proxy_from(workshop.environ),
         ca_file=workshop.environ.get("SSL_CERT_FILE") or workshop.environ.get("REQUESTS_CA_BUNDLE"),
+        rewrites=Rewrites(settings.rewrite, allow_http=settings.allow_http, told=workshop.trace),
     )
 
 

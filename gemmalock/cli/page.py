@@ -102,6 +102,11 @@ class Page:
         if self.verbosity > -2:
             self.say("warning", message)
 
+    def trace(self, message: str) -> None:
+        """How something came about, for those who ask twice (`-vv`)."""
+        if self.verbosity > 1:
+            click.echo(escaped(message), err=True)
+
     def hint(self, message: str) -> None:
         """What to do about it."""
         if message:

@@ -77,13 +77,20 @@ class State:
         choice: Choice = ALL,
     ) -> Session:
         """Collect the project that the command is about."""
-        call = Call(self.folder, selectors, flags, os.environ, stop=self.stop, choice=choice, problems=self.problems)
+        call = replace(self.call(flags, selectors), choice=choice)
         return begin(call if reporter is None else replace(call, reporter=reporter))
 
     def begin_anywhere(self, flags: Mapping[str, object]) -> Session:
         """The same for a command that is about this machine's store: there need not be a project."""
-        call = Call(self.folder, (), flags, os.environ, stop=self.stop, problems=self.problems)
-        return begin(call, anywhere=True)
+        return begin(self.call(flags), anywhere=True)
+
+    def call(self, flags: Mapping[str, object], selectors: tuple[str, ...] = ()) -> Call:
+        """Where the command runs, and what it was told."""
+        problems = self.problems
+        return Call(self.folder, selectors, flags, os.environ, stop=self.stop, problems=problems, trace=self._trace)
+
+    def _trace(self, message: str) -> None:
+        self.page.trace(message)
 
 
 def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO | None) -> bool:

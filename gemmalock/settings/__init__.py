@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gemmalock.errors import Problem, SettingInvalid
-from gemmalock.settings.said import From, Said, said_in_files
+from gemmalock.settings.said import Flaws, From, Said, said_in_files
 
 PREFIX = "GEMMALOCK_"
 #: The setting that puts flags before those that are typed.
@@ -45,6 +45,8 @@ class Settings:
     trash_days: int = 7
     timeout: int = 15
     retries: int = 5
+    rewrite: tuple[tuple[str, str], ...] = ()
+    auth: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object], 
             values[each.name] = _ALL[each.name](each.value)
         except KeyError:
             problems.append(each.problem(f"unknown setting `{_written(each.name)}`", _suggestion(each.name)))
+        except Flaws as flaws:
+            told = _written(each.name)
+            problems += [each.problem(f"`{told}` {f.message}", f.hint, inside=(f.key,)) for f in flaws.all]
         except ValueError as error:
             problems.append(each.problem(f"`{_written(each.name)}` {error}"))
         else:
@@ -232,6 +237,18 @@ def _text(value: object) -> str:
     return value
 
 
+def _rewrite(value: object) -> tuple[tuple[str, str], ...]:
+    from gemmalock.settings.tables import read_rewrite
+
+    return read_rewrite(value)
+
+
+def _auth(value: object) -> tuple[tuple[str, str], ...]:
+    from gemmalock.settings.tables import read_auth
+
+    return read_auth(value)
+
+
 _READERS: Mapping[str, Callable[[object], object]] = {
     "store": _place,
     "jobs": _at_least(1),
@@ -247,6 +264,8 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "trash_days": _at_least(0),
     "timeout": _at_least(1),
     "retries": _at_least(0),
+    "rewrite": _rewrite,
+    "auth": _auth,
 }
 
 #: Flags of the command line that are no settings of a run, and have a home in a settings file all the same.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gemmalock.durable import read_file
 from gemmalock.errors import Problem
@@ -61,10 +61,26 @@ class Said:
         line, _ = self.file.place(self.key)
         return f"{self.place}:{line}" if line else self.place
 
-    def problem(self, message: str, hint: str = "") -> Problem:
-        """What is wrong with it, and where."""
-        line, column = self.file.place(self.key) if self.file is not None else (0, 0)
+    def problem(self, message: str, hint: str = "", *, inside: tuple[str, ...] = ()) -> Problem:
+        """What is wrong with it, and where; `inside`: with that key of its table."""
+        line, column = self.file.place(self.key, *inside) if self.file is not None else (0, 0)
         return Problem(self.place, line, column, message, hint=hint)
+
+
+class Flaw(NamedTuple):
+    """What is wrong with one key of a setting that is a table."""
+
+    key: str
+    message: str
+    hint: str = ""
+
+
+class Flaws(ValueError):
+    """All that is wrong with a setting that is a table."""
+
+    def __init__(self, all: Iterable[Flaw]) -> None:
+        super().__init__("is wrong in more than one place")
+        self.all = tuple(all)
 
 
 def said_in_files(folder: Path) -> tuple[list[Said], list[Problem]]:

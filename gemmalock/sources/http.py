@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from gemmalock.errors import (
@@ -26,6 +27,7 @@ from gemmalock.sources.failures import FOREIGN, source_error
 from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
 from gemmalock.sources.policy import Policy
 from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
+from gemmalock.sources.rewriting import Rewrites, Route
 from gemmalock.sources.wire import HttpLimits
 from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
@@ -53,9 +55,11 @@ class HttpSource:
         proxies: Mapping[str, str] | None = None,
         no_proxy: Callable[[str], bool] | None = None,
         ca_file: str | None = None,
+        rewrites: Rewrites | None = None,
     ) -> None:
         self._limits = limits or HttpLimits()
         self._policy = policy or Policy()
+        self._rewrites = rewrites or Rewrites()
         self._channel = Channel(self._limits, Routes(dict(proxies or {}), no_proxy, ca_file))
 
     def probe(self, url: str, stop: Stop) -> Probe:
@@ -81,19 +85,22 @@ class HttpSource:
 
     def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
         """As ports.Source has it. A source that ignores the range sends the whole file: `end` is then its size."""
-        self._check_proof(ask)
-        reply, url = self._ask("GET", ask, stop)
-        origin = _origin(url)
-        try:
-            if not 200 <= reply.status < 300 and reply.status != 416:
-                error = status_error(reply.status, ask.url, reply.headers, datetime.now(UTC))
-                error.may_have_expired = url != ask.url and reply.status in _EXPIRED
-                raise error
-            accepted = ranges.judge(ask, reply.status, reply.headers, origin)
-            return HttpAnswer(ask, accepted, origin, reply, stop)
-        except BaseException:
-            _discard(reply)
-            raise
+        route = Route(ask.url, self._rewrites)
+        with route.named():
+            ask = replace(ask, url=route.url) if route.is_rewritten else ask
+            self._check_proof(ask)
+            reply = self._ask("GET", ask, route, stop)
+            origin = _origin(route.url)
+            try:
+                if not 200 <= reply.status < 300 and reply.status != 416:
+                    error = status_error(reply.status, ask.url, reply.headers, datetime.now(UTC))
+                    error.may_have_expired = route.url != ask.url and reply.status in _EXPIRED
+                    raise error
+                accepted = ranges.judge(ask, reply.status, reply.headers, origin)
+                return HttpAnswer(ask, accepted, origin, reply, stop)
+            except BaseException:
+                _discard(reply)
+                raise
 
     def close(self) -> None:
         """As ports.Source has it."""
@@ -108,35 +115,43 @@ class HttpSource:
     @contextlib.contextmanager
     def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[Reply]:
         """An answer whose body nobody wants."""
-        reply, _ = self._ask(method, ask, stop)
-        try:
-            yield reply
-        finally:
-            _discard(reply)
+        route = Route(ask.url, self._rewrites)
+        with route.named():
+            ask = replace(ask, url=route.url) if route.is_rewritten else ask
+            reply = self._ask(method, ask, route, stop)
+            try:
+                yield reply
+            finally:
+                _discard(reply)
 
-    def _ask(self, method: str, ask: Ask, stop: Stop) -> tuple[Reply, str]:
-        """The last answer of a chain of redirects, and its URL. Each hop has to be allowed, and its headers are made
-        anew for its origin."""
-        url, public_only = ask.url, False
+    def _ask(self, method: str, ask: Ask, route: Route, stop: Stop) -> Reply:
+        """The last answer of a chain of redirects, which `route` follows. Each hop has to be allowed, and its headers
+        are made anew for its origin."""
+        public_only = False
         for hops in range(self._limits.hops + 1):
+            url = route.url
             origin = _origin(url)
             self._policy.check(url)
-            reply = self._channel.send(method, url, _headers(ask, origin), stop, public_only=public_only)
+            # A mirror that the settings name may be in a private network, whoever redirects to what it stands for.
+            guarded = public_only and not route.is_rewritten
+            reply = self._channel.send(method, url, _headers(ask, origin), stop, public_only=guarded)
             if reply.status not in REDIRECTS:
                 break
             inner = _is_inner(reply.peer, url)
             public_only = public_only or not inner
             _discard(reply)
-            url = next_hop(
-                url,
-                reply.status,
-                reply.locations,
-                allow_http=self._policy.allow_http,
-                hops=hops,
-                from_private=inner,
-                limit=self._limits.hops,
+            route.go_on(
+                next_hop(
+                    url,
+                    reply.status,
+                    reply.locations,
+                    allow_http=self._policy.allow_http,
+                    hops=hops,
+                    from_private=inner,
+                    limit=self._limits.hops,
+                )
             )
-        return reply, url
+        return reply
 
     def _check_proof(self, ask: Ask) -> None:
         """Plain http proves nothing of who answers: what is locked without a digest is not fetched that way, except

@@ -1,0 +1,98 @@
+"""Which place a URL is asked at: prefix → prefix, by the settings, for mirrors. Pure, but for telling of it.
+
+What the lock says stays as it is, and so does the digest that the bytes must have: a mirror is trusted no more than the
+place that it stands for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import urlsplit
+
+from gemmalock.errors import FileError, PolicyRefused
+from gemmalock.sources.fields import origin_of, shown_url
+from gemmalock.spec import is_loopback, scheme_of
+
+
+class Rewrites:
+    """Rules for where URLs are asked; each URL that is led elsewhere is `told`, once.
+
+    A prefix ends where a part of a URL does: `https://a.example/m` means `/m`, `/m/x` and `/m?x` of that scheme, host
+    and port, and not `/model`. Whether it ends in a slash makes no difference.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[tuple[str, str]] = (),
+        *,
+        allow_http: bool = False,
+        told: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        longest_first = sorted(rules, key=lambda rule: len(_path(rule[0])), reverse=True)
+        self._rules = [(origin_of(prefix), _path(prefix), target.rstrip("/")) for prefix, target in longest_first]
+        self._allow_http = allow_http
+        self._told = told
+        self._seen: set[str] = set()
+
+    def of(self, url: str) -> str:
+        """The URL that is asked for `url`: by the longest prefix that fits, else itself. Raises PolicyRefused where
+        that leads out of https into plain http to another machine."""
+        new = self._rewritten(url)
+        if new is None:
+            return url
+        step = f"`{shown_url(url)}` is asked for at `{shown_url(new)}`, as `rewrite` says"
+        out_of_https = scheme_of(url) == "https" and scheme_of(new) == "http"
+        if out_of_https and not self._allow_http and not is_loopback(new):
+            raise PolicyRefused(f"{step}, which is plain http", hint="rewrite it to `https://`, or set `allow-http`")
+        if url not in self._seen:
+            self._seen.add(url)
+            self._told(step)
+        return new
+
+    def _rewritten(self, url: str) -> str | None:
+        if not self._rules:
+            return None
+        try:
+            origin = origin_of(url)
+        except ValueError:
+            return None
+        rest = url.partition("://")[2]
+        rest = rest[len(urlsplit(url).netloc) :]
+        for from_origin, path, target in self._rules:
+            if origin == from_origin and rest.startswith(path) and rest[len(path) : len(path) + 1] in ("", "/", "?"):
+                return target + rest[len(path) :]
+        return None
+
+
+class Route:
+    """The places that one request comes by: `url` is asked, `given` is what that URL was before it was rewritten."""
+
+    def __init__(self, url: str, rewrites: Rewrites) -> None:
+        self._rewrites = rewrites
+        self.given = url
+        self.url = rewrites.of(url)
+
+    def go_on(self, url: str) -> None:
+        """Where a redirect leads is rewritten too. Raises PolicyRefused."""
+        self.given = self.url = url
+        self.url = self._rewrites.of(url)
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether another place is asked than the one that was given."""
+        return self.url != self.given
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors say that `rewrite` had a hand in them."""
+        try:
+            yield
+        except FileError as error:
+            if self.is_rewritten:
+                error.message += f"; `rewrite` leads to `{shown_url(self.url)}` from `{shown_url(self.given)}`"
+            raise
+
+
+def _path(prefix: str) -> str:
+    return urlsplit(prefix).path.rstrip("/")
