@@ -113,6 +113,14 @@ def sync_at(folder: int, name: str) -> None:
     os.fsync(folder)
 
 
+def has_unnamed_files(folder: int) -> bool:
+    """Whether the file system of an open folder has files without a name, that a name can be given to later."""
+    file = _open_unnamed(folder, 0o600)
+    if file is not None:
+        os.close(file)
+    return file is not None
+
+
 def make_private(path: Path) -> None:
     """Make a folder (and those above it) that nobody else can write to, unless it is there already; and refuse one
     that `check_private` refuses. Raises OSError and PolicyRefused."""

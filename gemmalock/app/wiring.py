@@ -270,6 +270,7 @@ class _ByScheme:
 
 
 def _http(workshop: Workshop, folder: Path) -> Source:
+    from gemmalock.sources.certificates import certificate_variable
     from gemmalock.sources.http import HttpLimits, HttpSource, Policy
     from gemmalock.sources.proxies import no_proxy_from, proxies_from
     from gemmalock.sources.rewriting import Rewrites
@@ -280,7 +281,7 @@ def _http(workshop: Workshop, folder: Path) -> Source:
         Policy(settings.allow_http, settings.offline, frozenset(settings.allowed_hosts)),
         proxies=proxies_from(workshop.environ),
         no_proxy=no_proxy_from(workshop.environ),
-        ca_file=workshop.environ.get("SSL_CERT_FILE") or workshop.environ.get("REQUESTS_CA_BUNDLE"),
+        ca_file=None if (named := certificate_variable(workshop.environ)) is None else workshop.environ[named],
         rewrites=Rewrites(settings.rewrite, allow_http=settings.allow_http, told=workshop.trace),
     )
 

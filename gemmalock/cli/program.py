@@ -25,6 +25,7 @@ COMMANDS = {
     "prune": "Take out of the roots what the lock does not list.",
     "tasks": "Show the tasks that were begun on this machine.",
     "cache": "Look after the store.",
+    "doctor": "Show where each setting comes from, and what works here.",
     "demo": "Show the whole story on this machine, in seconds.",
 }
 

@@ -17,8 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 import urllib3
 
-from gemmalock.errors import ConnectionFailed, TlsFailed
+from gemmalock.errors import ConnectionFailed
 from gemmalock.sources.bodies import Body, Chunked, Counted, UntilClose
+from gemmalock.sources.certificates import tls_context
 from gemmalock.sources.failures import FOREIGN, is_silence, source_error
 from gemmalock.sources.fields import quoted, shown_url
 from gemmalock.sources.ranges import content_length
@@ -168,14 +169,7 @@ class Channel:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            context = ssl.create_default_context()
-            if self._routes.ca_file is not None:
-                try:
-                    context.load_verify_locations(self._routes.ca_file)
-                except OSError as error:
-                    reason = error.strerror or error
-                    raise TlsFailed(f"cannot read certificates from `{self._routes.ca_file}`: {reason}") from error
-            self._tls = context
+            self._tls = tls_context(self._routes.ca_file)
         return self._tls
 
 

@@ -20,6 +20,19 @@ def proxies_from(environ: Mapping[str, str]) -> dict[str, str]:
     return {scheme: url if "://" in url else f"http://{url}" for scheme, url in chosen.items() if url}
 
 
+def proxy_variable(environ: Mapping[str, str], scheme: str) -> str | None:
+    """The variable that says which proxy a scheme has; None where none does."""
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
+        if name in environ and not (name == "HTTP_PROXY" and "REQUEST_METHOD" in environ):
+            return name
+    return None
+
+
+def no_proxy_variable(environ: Mapping[str, str]) -> str | None:
+    """The variable that lists hosts which need no proxy; None where none does."""
+    return next((name for name in ("no_proxy", "NO_PROXY") if environ.get(name)), None)
+
+
 def no_proxy_from(environ: Mapping[str, str]) -> Callable[[str], bool]:
     """Whether a host is reached without a proxy, by `NO_PROXY`: names, suffixes of names, addresses, or `*`."""
     listed = _named(environ).get("no", "")

@@ -13,12 +13,15 @@ import pytest
 
 from gemmalock.cli.program import COMMANDS, program
 from gemmalock.cli.state import State
-from gemmalock.settings import FLAGS, Settings
+from gemmalock.settings import FLAGS, Settings, load_settings
 from tests.cli.conftest import Here, Shop
+from tests.guard import CHECKOUT
 from tests.running import Project
 
-#: The flags that need no twin: they end the program, or are words of a command and no flags.
-BARE = {"help", "version"}
+#: The flags that have no twin and no home in a file, and why.
+BARE = {"help": "it ends the program", "version": "it ends the program"}
+#: Those that have a twin and no home, and why.
+HOMELESS = {"folder": "the file is looked for there"}
 #: Required words, so that a command can be parsed.
 WORDS = {"add": ["name", "source"], "remove": ["name"], "path": ["name"]}
 GLOBAL = {"folder", "quiet", "verbose", "color", "progress", "json"}
@@ -70,6 +73,11 @@ def _in_the_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
 
 
+def run_settings(flags: dict[str, Any]) -> Settings:
+    """The settings that flags come to, without a file and an environment."""
+    return load_settings(Path("/nonexistent"), {}, {name: value for name, value in flags.items() if name in SETTINGS})
+
+
 def value_of(option: click.Option) -> str:
     """A value that a flag may have, and that is not its default."""
     if option.name == "folder":
@@ -88,11 +96,12 @@ def test_every_flag_has_an_environment_twin_that_says_the_same(
     typed = [max(option.opts, key=len)] if option.is_flag or option.count else [option.opts[0], value_of(option)]
     by_flag = parsed(names, *typed)
     assert by_flag != parsed(names)
+    value = "1" if option.is_flag or option.count else value_of(option)
     if option.name in SETTINGS:
-        # Its twin and its home are read with all settings: tests/test_settings.py has them.
-        assert twin_of(option) == "GEMMALOCK_" + (option.name or "").upper()
+        # It is read with all settings, and not by click.
+        assert run_settings(by_flag) == load_settings(Path(), {twin_of(option): value}, {}) != Settings()
         return
-    monkeypatch.setenv(twin_of(option), "1" if option.is_flag or option.count else value_of(option))
+    monkeypatch.setenv(twin_of(option), value)
     assert parsed(names) == by_flag
 
 
@@ -100,19 +109,76 @@ def test_every_flag_has_an_environment_twin_that_says_the_same(
 def test_every_flag_has_a_home_in_a_settings_file(
     names: tuple[str, ...], option: click.Option, project: Project
 ) -> None:
-    if option.name in SETTINGS or option.name == "folder":
+    if option.name in HOMELESS:
         return
-    assert option.name in FLAGS
     typed = [max(option.opts, key=len)] if option.is_flag or option.count else [option.opts[0], value_of(option)]
     by_flag = parsed(names, *typed)
     value = "1" if option.count else "true" if option.is_flag else f'"{value_of(option)}"'
     (project.folder / "gemmalock.toml").write_text(f"{(option.name or '').replace('_', '-')} = {value}\n")
+    if option.name in SETTINGS:
+        assert run_settings(by_flag) == load_settings(project.folder, {}, {}) != Settings()
+        return
+    assert option.name in FLAGS
     assert parsed(names) == by_flag
 
 
 def test_a_file_knows_no_flag_that_the_command_line_does_not() -> None:
     known = {option.name for _, command in EVERY for option in command.params}
     assert set(FLAGS) <= known
+
+
+GUIDE = (CHECKOUT / "docs/settings.md").read_text("utf-8")
+
+
+def table_of(heading: str) -> list[list[str]]:
+    """The rows of the guide's table below a heading, as cells."""
+    part = GUIDE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_guide_has_every_setting_with_its_flag() -> None:
+    flags = {option.name: option.opts for _, command in EVERY for option in command.params}
+    wanted = [
+        [f"`{field.name.replace('_', '-')}`", ", ".join(f"`{name}`" for name in flags.get(field.name, []))]
+        for field in dataclasses.fields(Settings)
+    ]
+    assert [row[:2] for row in table_of("The settings")] == wanted
+
+
+def test_the_guide_has_every_flag_with_its_commands_its_home_and_its_twin() -> None:
+    leaves = [(" ".join(names), command) for names, command in EVERY if not isinstance(command, click.Group)]
+    wanted: dict[str, list[str]] = {}
+    for option in (param.values[1] for param in OPTIONS):
+        assert isinstance(option, click.Option)
+        if option.name in SETTINGS or option.name is None or option.name in wanted:
+            continue
+        of = [name for name, command in leaves if any(each.name == option.name for each in command.params)]
+        wanted[option.name] = [
+            ", ".join(f"`{name}`" for name in option.opts),
+            "every command" if len(of) == len(leaves) else ", ".join(f"`{name}`" for name in of),
+            option.name.replace("_", "-"),
+            f"`{twin_of(option)}`",
+        ]
+    found = table_of("The flags that are no settings")
+    for row in found:
+        row[2] = "folder" if row[2].startswith("no place") else row[2].strip("`").partition(" = ")[0]
+    assert sorted(row[:4] for row in found) == sorted(wanted.values())
+    for name in BARE:
+        assert f"`--{name}`" in GUIDE
+
+
+def test_what_the_guide_writes_into_a_file_can_be_read(project: Project) -> None:
+    lines = [row[2].strip("`") for row in table_of("The flags that are no settings") if "=" in row[2]]
+    (project.folder / "gemmalock.toml").write_text("\n".join(lines))
+    assert load_settings(project.folder, {}, {}) == Settings()
+    for number, block in enumerate(GUIDE.split("```toml\n")[1:]):
+        text = block.partition("```")[0]
+        name = "pyproject.toml" if "\n[tool." in f"\n{text}" else "gemmalock.toml"
+        folder = project.folder / str(number)
+        folder.mkdir()
+        (folder / name).write_text(text)
+        assert load_settings(folder, {}, {}) != Settings()
 
 
 def test_every_command_has_help_and_says_in_a_line_what_it_does() -> None:

@@ -149,6 +149,8 @@ SUCCESSES: list[tuple[str, Arrange]] = [
     ("status", stale),
     ("status gemmalock.yaml::gemma::model.gguf", modified),
     ("verify", synced),
+    ("doctor", no_manifest),
+    ("doctor", synced),
     ("list", locked),
     ("tree", locked),
     ("path gemma", synced),
