@@ -10,7 +10,7 @@ from gemmalock import __version__
 from gemmalock.cli.flags import global_flags
 from gemmalock.cli.groups import NamedGroup
 
-#: Command → what it does, in a line. The module is `gemmalock.cli.commands.<name>_command`.
+#: Command → what it does, in a line. The module is `gemmalock.cli.commands.<name>_command`, with `_` for `-`.
 COMMANDS = {
     "init": "Write a starting manifest.",
     "add": "Declare a model, then lock.",
@@ -26,6 +26,7 @@ COMMANDS = {
     "tasks": "Show the tasks that were begun on this machine.",
     "cache": "Look after the store.",
     "doctor": "Show where each setting comes from, and what works here.",
+    "no-weights": "Refuse to commit models: a pre-commit hook.",
     "demo": "Show the whole story on this machine, in seconds.",
 }
 
@@ -39,7 +40,8 @@ class _Commands(NamedGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"gemmalock.cli.commands.{cmd_name}_command")
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"gemmalock.cli.commands.{name}_command")
         command: click.Command = module.command
         return command
 

@@ -42,7 +42,17 @@ def tracked(folder: Path, environment: Mapping[str, str] | None = None) -> Track
             return Tracked()
     except OSError as error:
         return Tracked(doubt=f"cannot look for a repository: {error.strerror}")
-    return _ask_git(folder, _clean(os.environ if environment is None else environment))
+    return _ask_git(folder, clean_environment(os.environ if environment is None else environment))
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a git that is to find the repository by itself, whatever hook it is called from."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("GIT_") or name in _KEPT or name.startswith(_KEPT_PREFIXES)
+    }
+    return kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
 
 
 def _is_in_repository(folder: Path) -> bool:
@@ -53,15 +63,6 @@ def _is_in_repository(folder: Path) -> bool:
             continue
         return True
     return False
-
-
-def _clean(environment: Mapping[str, str]) -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith("GIT_") or name in _KEPT or name.startswith(_KEPT_PREFIXES)
-    }
-    return kept | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
 
 
 def _ask_git(folder: Path, environment: Mapping[str, str]) -> Tracked:

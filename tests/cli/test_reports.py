@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,6 +94,15 @@ def nothing(shop: Shop) -> None:
     """Declared, and not locked."""
 
 
+def repository(shop: Shop) -> None:
+    """Locked, and staged in a repository."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    locked(shop)
+    for arguments in (["init", "-q"], ["add", "--all"]):
+        subprocess.run(["git", *arguments], cwd=shop.project.folder, check=True)
+
+
 def foreign_root(shop: Shop) -> None:
     """Locked, and a root with files and no ledger."""
     locked(shop)
@@ -157,6 +167,7 @@ SUCCESSES: list[tuple[str, Arrange]] = [
     ("path gemma::model.gguf", synced),
     ("prune", stray),
     ("prune --dry-run", stray),
+    ("no-weights", repository),
     ("tasks", nothing),
     ("tasks clear", nothing),
     ("cache dir", nothing),
@@ -240,6 +251,7 @@ FAILURES: list[tuple[str, Arrange, int, set[str]]] = [
     ("prune", nothing, 1, {"lock_missing"}),
     ("path gemma", nothing, 1, {"lock_missing"}),
     ("lock --check", nothing, 1, {"lock_missing"}),
+    ("no-weights", nothing, 4, {"usage"}),
     ("sync --locked", nothing, 1, {"lock_missing"}),
     ("sync --frozen", nothing, 1, {"lock_missing"}),
     ("sync --locked", stale, 1, {"lock_outdated"}),
