@@ -23,14 +23,15 @@ def run(arguments: Sequence[str], listen: Callable[[], None] = lambda: None) -> 
     state = State(json="--json" in arguments or is_true(os.environ.get("GEMMALOCK_JSON", "")))
     out = steady_streams()
     share_one_heap()
-    code = _ended(state, arguments, listen)
+    code = ended(state, arguments, listen)
     sys.stdout.flush()
     if out is not None and out.failure is not None:
         return _told(state, _lost(out.failure)) if code == 0 else code
     return code
 
 
-def _ended(state: State, arguments: Sequence[str], listen: Callable[[], None]) -> int:
+def ended(state: State, arguments: Sequence[str], listen: Callable[[], None] = lambda: None) -> int:
+    """The exit code of one command line, with its errors told on the state's page."""
     try:
         listen()
         code = program.main(list(arguments), "gemmalock", standalone_mode=False, obj=state)

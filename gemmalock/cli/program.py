@@ -26,6 +26,7 @@ COMMANDS = {
     "tasks": "Show the tasks that were begun on this machine.",
     "cache": "Look after the store.",
     "doctor": "Show where each setting comes from, and what works here.",
+    "each": "Run a command in every project of this repository.",
     "no-weights": "Refuse to commit models: a pre-commit hook.",
     "demo": "Show the whole story on this machine, in seconds.",
 }

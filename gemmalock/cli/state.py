@@ -92,6 +92,11 @@ class State:
     def _trace(self, message: str) -> None:
         self.page.trace(message)
 
+    def within(self, folder: Path) -> State:
+        """The same flags for a run in another folder, whatever the environment says of folders."""
+        weights = self.weights | {"folder": sys.maxsize}
+        return replace(self, command="", folder=folder, weights=weights, counted=dict(self.counted))
+
 
 def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO | None) -> bool:
     """Whether to colour what goes to a stream: the flag, then NO_COLOR, FORCE_COLOR, then whether it is a terminal."""

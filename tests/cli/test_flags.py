@@ -23,7 +23,7 @@ BARE = {"help": "it ends the program", "version": "it ends the program"}
 #: Those that have a twin and no home, and why.
 HOMELESS = {"folder": "the file is looked for there"}
 #: Required words, so that a command can be parsed.
-WORDS = {"add": ["name", "source"], "remove": ["name"], "path": ["name"]}
+WORDS = {"add": ["name", "source"], "each": ["lock"], "remove": ["name"], "path": ["name"]}
 GLOBAL = {"folder", "quiet", "verbose", "color", "progress", "json"}
 SETTINGS = {field.name for field in dataclasses.fields(Settings)}
 
