@@ -119,7 +119,7 @@ def test_the_wheel_has_nothing_else(wheel: Path) -> None:
 def test_the_sdist_has_what_it_takes_to_build_and_to_test(sdist: Path) -> None:
     names = set(names_in(sdist))
     needed = {"pyproject.toml", "LICENSE", "README.md", "gemmalock/py.typed", "tests/conftest.py"}
-    assert (needed | {"benchmarks/__main__.py"}) - names == set()
+    assert (needed | {"benchmarks/__main__.py", ".pre-commit-hooks.yaml", "docs/pre-commit.md"}) - names == set()
     assert data_files() - names == set()
 
 
