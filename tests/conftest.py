@@ -18,6 +18,9 @@ from hypothesis import settings
 from tests.guard import watching
 from tests.running import Gemmalock, Project
 
+#: For the tests of the pytest plugin: a suite of its own, and pytest run over it.
+pytest_plugins = ["pytester"]
+
 #: Variables that a person may have, and that would change what a test sees: by name, then by prefix.
 CLEARED = frozenset(
     {

@@ -26,7 +26,7 @@ PACKAGE = CHECKOUT / "gemmalock"
 #: (`__init__` is the library's front door). It may import rooms of lower floors only, and within itself.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("cli",),
+    ("cli", "pytest_plugin"),
     ("demo",),
     ("__init__",),
     ("app",),
@@ -75,7 +75,10 @@ HOMES: Mapping[str, frozenset[str]] = {
     "referencing": frozenset({"codec"}),
     "ruamel": frozenset({"codec"}),
     "platformdirs": frozenset({"store"}),
+    "pytest": frozenset({"pytest_plugin"}),
 }
+#: Whoever loads the home of such a package has brought it: it is at home there, and no dependency.
+GUESTS = frozenset({"pytest"})
 #: What the distribution is called that brings a package, where it is called otherwise.
 DISTRIBUTIONS: Mapping[str, str] = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
 #: What nobody imports while it only decides that there is nothing to do.
@@ -230,7 +233,7 @@ def test_every_home_has_its_dependency_and_every_dependency_is_declared() -> Non
     assert {(package, room) for package, rooms in HOMES.items() for room in rooms} - found == set()
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in project["dependencies"]}
-    assert {DISTRIBUTIONS.get(package, package) for package in HOMES} == declared
+    assert {DISTRIBUTIONS.get(package, package) for package in HOMES.keys() - GUESTS} == declared
 
 
 def test_the_guide_and_the_project_say_what_is_so() -> None:
@@ -271,6 +274,10 @@ TRIALS: tuple[tuple[str, str, str], ...] = (
     ("gemmalock.app", "import yaml", "at home in codec"),
     ("gemmalock.cli.sync", "import click", ""),
     ("gemmalock.app", "import click", "at home in cli"),
+    ("gemmalock.pytest_plugin", "import pytest", ""),
+    ("gemmalock.pytest_plugin", "from gemmalock.cli import main", "one floor"),
+    ("gemmalock.app", "import pytest", "at home in pytest_plugin"),
+    ("gemmalock.app", "import gemmalock.pytest_plugin", "above"),
     ("gemmalock.app", "import pydantic", "no home"),
     ("gemmalock.attic", "", "place it in FLOORS"),
     ("gemmalock.spec", "import os", "pure room imports"),
@@ -301,7 +308,7 @@ def _loaded_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("room", ["__init__", "app", "executor", "looking", "plan", "cli"])
+@pytest.mark.parametrize("room", ["__init__", "app", "executor", "looking", "plan", "cli", "pytest_plugin"])
 def test_coming_in_by_this_door_loads_nothing_heavy(room: str) -> None:
     if not any(source.room == room for source in SOURCES):
         pytest.skip(f"there is no `{room}`")

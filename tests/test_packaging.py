@@ -138,6 +138,16 @@ def test_the_installed_program_tells_its_version(installed: Path, project: Proje
     assert done.out.split()[-1] == version_in(installed)
 
 
+def test_the_pytest_plugin_is_offered_and_pytest_is_not_needed(installed: Path, tmp_path: Path) -> None:
+    script = (
+        "import importlib.metadata as metadata, importlib.util as util;"
+        "print(*(point.value for point in metadata.entry_points(group='pytest11', name='gemmalock')), "
+        "util.find_spec('gemmalock.pytest_plugin') is not None, util.find_spec('pytest') is not None)"
+    )
+    told = run_tool([installed / "python", "-c", script], tmp_path).split()
+    assert told == ["gemmalock.pytest_plugin", "True", "False"]
+
+
 def version_in(programs: Path) -> str:
     """The version that the environment's metadata has."""
     script = "import importlib.metadata; print(importlib.metadata.version('gemmalock'))"

@@ -13,7 +13,6 @@ from gemmalock.app.papers import MAX_BYTES
 from gemmalock.app.repository import Entry, Repository
 from gemmalock.app.weights import PAPERS, Forbidden, Refusal, cures, manifests_of, parents, roots_of
 from gemmalock.codec.lock_json import read_lock
-from gemmalock.collect import NEVER_WALKED
 from gemmalock.durable import read_file
 from gemmalock.errors import InputError, LockInvalid, UsageError
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
@@ -21,6 +20,7 @@ from gemmalock.outcome import ErrorNote, ExitCode, Report
 from gemmalock.paths import joined
 from gemmalock.sources.file import FileSource
 from gemmalock.spec import MANIFEST_NAME
+from gemmalock.workspace import NEVER_WALKED
 
 _REFUSED = "policy"
 

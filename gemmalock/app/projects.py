@@ -13,10 +13,11 @@ from gemmalock.app.papers import read_lock_bytes
 from gemmalock.app.repository import Repository
 from gemmalock.app.weights import PAPERS, manifests_of
 from gemmalock.codec.lock_json import read_lock
-from gemmalock.collect import NEVER_WALKED, absolute
+from gemmalock.collect import absolute
 from gemmalock.errors import LockInvalid
 from gemmalock.lockfile import LOCK_NAME
 from gemmalock.spec import MANIFEST_NAME
+from gemmalock.workspace import NEVER_WALKED
 
 #: What judges a manifest beside itself.
 _SETTINGS = frozenset({"gemmalock.toml", "pyproject.toml"})

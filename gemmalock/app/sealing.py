@@ -15,7 +15,8 @@ from gemmalock.app.wiring import Workshop
 from gemmalock.errors import DiskError, GemmalockError
 from gemmalock.escaping import escaped
 from gemmalock.lockfile import Node
-from gemmalock.settings import load_flags
+from gemmalock.settings import addopts_in, flags_in
+from gemmalock.settings.said import said_in_files
 from gemmalock.sizes import shown_size
 from gemmalock.spec import MANIFEST_NAME
 
@@ -42,7 +43,8 @@ def _is_plain(workshop: Workshop, papers: Papers) -> bool:
     if papers.settings_texts is None or any(node.file.sha256 is None for node in workshop.lock.nodes()):
         return False
     with contextlib.suppress(GemmalockError):
-        return not load_flags(workshop.project.folder) and papers.lock_stands()
+        said, _ = said_in_files(workshop.project.folder)
+        return not (flags_in(said) or addopts_in(said, {})) and papers.lock_stands()
     return False
 
 

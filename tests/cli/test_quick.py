@@ -233,7 +233,7 @@ def test_only_a_whole_plain_run_is_sealed(
     assert (monorepo / "apps/a/models/.gemmalock/seal").exists() == sealed
 
 
-@pytest.mark.parametrize("settings", ["json = true\n", "verbose = 1\n", "check = true\n"])
+@pytest.mark.parametrize("settings", ["json = true\n", "verbose = 1\n", "check = true\n", "addopts = '-v'\n"])
 def test_a_flag_in_the_settings_file_keeps_a_run_from_being_sealed(
     monorepo: Path, gemmalock: Gemmalock, settings: str
 ) -> None:
