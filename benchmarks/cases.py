@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from benchmarks import fetching, keeping, limits
+from benchmarks import fetching, keeping, limits, starting
 from benchmarks.bench import Bench
 from benchmarks.table import Result
 
@@ -18,5 +18,8 @@ CASES: Mapping[str, Callable[[Bench], list[Result]]] = {
     "memory": keeping.memory,
     "verify": keeping.verify,
     "second": keeping.second,
+    "nothing": starting.nothing,
+    "monorepo": starting.monorepo,
+    "locking": starting.locking,
     "limits": limits.limits,
 }

@@ -31,8 +31,9 @@ class Link:
 
 
 @contextlib.contextmanager
-def lossy_link() -> Iterator[Link]:
-    """A way as `relay.Way` says by default. Raises Skipped where this machine or this user cannot have one."""
+def lossy_link(loss: float = 0.01) -> Iterator[Link]:
+    """A way as `relay.Way` says by default, with that share of packets lost. Raises Skipped where this machine or this
+    user cannot have one."""
     ip = _can_have_one()
     names = tuple(f"gemmalock-{os.getpid()}-{side}" for side in ("server", "client"))
     devices = (f"gls{os.getpid()}", f"glc{os.getpid()}")
@@ -40,7 +41,7 @@ def lossy_link() -> Iterator[Link]:
         for name in names:
             _do(ip, "netns", "add", name)
             stack.callback(_do, ip, "netns", "del", name)
-        stack.enter_context(_relay(Way(devices)))
+        stack.enter_context(_relay(Way(devices, loss=loss)))
         for name, device, here, there in zip(names, devices, (SERVER, CLIENT), (CLIENT, SERVER), strict=True):
             _do(ip, "link", "set", device, "netns", name)
             _do(ip, "-n", name, "addr", "add", here, "peer", there, "dev", device)

@@ -89,6 +89,11 @@ class Server:
         lines = self.log.read_bytes()[mark:].decode("ascii").splitlines()
         return [int(size) for _, size, method in (line.split("\t") for line in lines) if method == "GET"]
 
+    def asked(self, mark: int) -> int:
+        """How many requests came into the log since then."""
+        self.mark()
+        return self.log.read_bytes()[mark:].count(b"\n")
+
 
 @contextlib.contextmanager
 def nginx(folder: Path, work: Path, hosting: Hosting = PLAIN) -> Iterator[Server]:

@@ -11,7 +11,7 @@ from benchmarks.measure import Ratio, Readings
 
 MIB = 1024 * 1024
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-UNITS = {"×": "{:.2f} ×", "s": "{:.2f} s", "MiB": "{:.1f} MiB"}
+UNITS = {"×": "{:.2f} ×", "": "{:.2f}", "s": "{:.2f} s", "MiB": "{:.1f} MiB"}
 
 
 @dataclass(frozen=True, slots=True)
