@@ -18,7 +18,8 @@
         ├── TransferError   UpstreamChanged, SizeMismatch, DigestMismatch
         ├── DiskError       NoSpace, PermissionRefused, ReadWriteFailed, UnsafePath, TaskTooNew
         ├── Busy
-        └── PolicyRefused
+        ├── PolicyRefused
+        └── PluginFailed    a plugin raised what no contract of its hooks has, or broke one
 
 Every error keeps its operands in its message and its cure in `hint`. Nothing here prints or exits.
 """
@@ -361,6 +362,12 @@ class PolicyRefused(FileError):
     """A setting or a rule of safety forbids it."""
 
     code = "policy"
+
+
+class PluginFailed(FileError):
+    """A plugin raised what its contract does not have, or answered what it must not: of one file, or of a whole run."""
+
+    code = "plugin"
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -10,11 +10,11 @@ import enum
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from gemmalock.paths import joined, matches, path_problem
-from gemmalock.spec import LOCAL_SCHEMES, MAX_SIZE, SHA256, FileSpec, Manifest, ModelSpec, scheme_of
+from gemmalock.spec import MAX_SIZE, SHA256, FileSpec, Manifest, ModelSpec, is_local, scheme_of
 
 LOCK_NAME = "gemmalock.lock"
 LOCK_VERSION = 1
@@ -25,6 +25,8 @@ _STRONG = re.compile('"[!\x23-\x7e\x80-\xff]*"')
 #: How a task ID is written (RFC 9562, 4).
 TASK_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+#: The URL of a file: of (source, revision, name in the source). None: that cannot be told, or not without a revision.
+UrlRule = Callable[[str, str | None, str], str | None]
 
 
 def task_id(url: str, size: int, etag: str | None) -> str:
@@ -88,7 +90,7 @@ class LockedFile:
     @property
     def needs_network(self) -> bool:
         """Whether its URL leads off this machine's file systems."""
-        return scheme_of(self.url) not in LOCAL_SCHEMES
+        return not is_local(self.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,42 @@ class Node:
         return joined(self.manifest.root_path, self.file.path)
 
 
+# --- places ----------------------------------------------------------------------------------------------
+
+
+def source_url(source: str, revision: str | None, name: str) -> str | None:
+    """The URL of the file `name` of a source, or None where the scheme has no rule here."""
+    scheme = scheme_of(source)
+    if scheme in ("http", "https", "file"):
+        return below(source, revision, name)
+    if scheme == "hf":
+        if revision is None or not _COMMIT.fullmatch(revision):
+            return None
+        repository = source.partition("://")[2].partition("@")[0]
+        return f"https://huggingface.co/{repository}/resolve/{revision}/{quoted(name)}"
+    return None
+
+
+def below(source: str, revision: str | None, name: str) -> str:
+    """The URL of the file `name` where a source is a folder: the name, written as in its URL, after it."""
+    if is_local(source):
+        # Percent escapes are decoded in file URLs too, and nothing else in them means anything.
+        return f"{source.rstrip('/')}/{name.replace('%', '%25')}"
+    return f"{source.rstrip('/')}/{quoted(name)}"
+
+
+def quoted(name: str) -> str:
+    """A path, percent-encoded for a URL (RFC 3986, 3.3); `/` stays."""
+    from urllib.parse import quote
+
+    return quote(name, safe="/!$&'()*+,;=:@~")
+
+
+def follows(url: str, source: str, revision: str | None, name: str, rule: UrlRule = source_url) -> bool:
+    """Whether `url` is where the file `name` of `source` is, at `revision`."""
+    return url == rule(source, revision, name)
+
+
 # --- drift -------------------------------------------------------------------------------------------------
 
 
@@ -213,11 +251,13 @@ class Drift:
         return f"{self.where}: {self.says}"
 
 
-def drift(path: str, manifest: Manifest, locked: LockedManifest | None) -> tuple[Drift, ...]:
+def drift(
+    path: str, manifest: Manifest, locked: LockedManifest | None, rule: UrlRule = source_url
+) -> tuple[Drift, ...]:
     """Everything in `locked` that does not follow from `manifest`; empty means that the lock is in date.
 
     It needs nothing but the two: that an upstream moved is not drift. An entry that could not have come from the
-    manifest (another host, another digest) is, even where `declared` agrees.
+    manifest (another host, another digest) is, even where `declared` agrees. `rule`: also for schemes of plugins.
     """
     if locked is None:
         return (Drift(DriftKind.MANIFEST_UNLOCKED, path, "is not in the lock"),)
@@ -230,7 +270,7 @@ def drift(path: str, manifest: Manifest, locked: LockedManifest | None) -> tuple
         if pinned is None:
             found.append(Drift(DriftKind.MODEL_ADDED, where, "is not in the lock"))
         else:
-            found.extend(_model_drift(where, model, pinned))
+            found.extend(_model_drift(where, model, pinned, rule))
     declared = {model.name for model in manifest.models}
     found.extend(
         Drift(DriftKind.MODEL_REMOVED, f"{path}::{pinned.name}", "is no longer in the manifest")
@@ -257,7 +297,7 @@ def shared_pins(lock: Lock) -> list[tuple[str, list[str]]]:
     models: dict[str, list[tuple[str, str]]] = {}
     for manifest in lock.manifests:
         for model in manifest.models:
-            if model.source is not None and scheme_of(model.source) not in LOCAL_SCHEMES:
+            if model.source is not None and not is_local(model.source):
                 models.setdefault(model.source, []).append((manifest.path, f"{manifest.path}::{model.name}"))
     return [
         (source, [id for _, id in found])
@@ -266,7 +306,9 @@ def shared_pins(lock: Lock) -> list[tuple[str, list[str]]]:
     ]
 
 
-def entry_drift(where: str, model: ModelSpec, revision: str | None, file: LockedFile) -> tuple[Drift, ...]:
+def entry_drift(
+    where: str, model: ModelSpec, revision: str | None, file: LockedFile, rule: UrlRule = source_url
+) -> tuple[Drift, ...]:
     """Everything in one locked file that does not follow from its model's declaration."""
     spec = next((spec for spec in model.files if spec.path == file.name), None)
     where = f"{where}::{file.name}"
@@ -279,40 +321,12 @@ def entry_drift(where: str, model: ModelSpec, revision: str | None, file: Locked
         found.extend(_declared_drift(where, spec, file))
     elif not matches(file.name, model.patterns) or matches(file.name, model.exclude):
         found.append(Drift(DriftKind.FILE_REMOVED, where, "is not among the manifest's files"))
-    elif model.source is not None and not follows(file.url, model.source, revision, file.name):
+    elif model.source is not None and not follows(file.url, model.source, revision, file.name, rule):
         found.append(Drift(DriftKind.URL, where, f"`{file.url}` is not a place in `{model.source}`"))
     return tuple(found)
 
 
-def follows(url: str, source: str, revision: str | None, name: str) -> bool:
-    """Whether `url` is where the file `name` of `source` is, at `revision`."""
-    return url == source_url(source, revision, name)
-
-
-def source_url(source: str, revision: str | None, name: str) -> str | None:
-    """The URL of the file `name` of a source, or None where the scheme has no rule here."""
-    scheme = scheme_of(source)
-    if scheme in ("http", "https"):
-        return f"{source.rstrip('/')}/{quoted(name)}"
-    if scheme == "file":
-        # Percent escapes are decoded in file URLs too, and nothing else in them means anything.
-        return f"{source.rstrip('/')}/{name.replace('%', '%25')}"
-    if scheme == "hf":
-        if revision is None or not _COMMIT.fullmatch(revision):
-            return None
-        repository = source.partition("://")[2].partition("@")[0]
-        return f"https://huggingface.co/{repository}/resolve/{revision}/{quoted(name)}"
-    return None
-
-
-def quoted(name: str) -> str:
-    """A path, percent-encoded for a URL (RFC 3986, 3.3); `/` stays."""
-    from urllib.parse import quote
-
-    return quote(name, safe="/!$&'()*+,;=:@~")
-
-
-def _model_drift(where: str, model: ModelSpec, pinned: LockedModel) -> Iterator[Drift]:
+def _model_drift(where: str, model: ModelSpec, pinned: LockedModel, rule: UrlRule) -> Iterator[Drift]:
     if model.source != pinned.source:
         yield Drift(
             DriftKind.SOURCE, where, f"source is {_shown(model.source)}, and {_shown(pinned.source)} in the lock"
@@ -335,7 +349,7 @@ def _model_drift(where: str, model: ModelSpec, pinned: LockedModel) -> Iterator[
         if not any(matches(name, (glob,)) for name in listed):
             yield Drift(DriftKind.FILE_ADDED, f"{where}::{glob}", "matches nothing in the lock")
     for file in pinned.files:
-        yield from entry_drift(where, model, pinned.revision, file)
+        yield from entry_drift(where, model, pinned.revision, file, rule)
 
 
 def _declared_drift(where: str, spec: FileSpec, file: LockedFile) -> Iterator[Drift]:

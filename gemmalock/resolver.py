@@ -19,10 +19,10 @@ from gemmalock.errors import (
     SizeMismatch,
     UpstreamChanged,
 )
-from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, is_strong, source_url
+from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, is_strong
 from gemmalock.paths import clashes, matches, path_problem
 from gemmalock.ports import Listing, Probe
-from gemmalock.spec import LOCAL_SCHEMES, FileSpec, Manifest, ModelSpec, scheme_of
+from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local
 
 #: Below this many bytes a file without a published digest is fetched and hashed by `lock`.
 SMALL = 1024 * 1024
@@ -50,6 +50,9 @@ class Asker(Protocol):
 
     def list(self, id: str, source: str) -> Listing:
         """Every file of a model's source."""
+
+    def source_url(self, source: str, revision: str | None, name: str) -> str | None:
+        """The URL of a file of a source, as lockfile.UrlRule has it, also for schemes of plugins. Asks no source."""
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file, into the store where that can be, and hash it."""
@@ -160,7 +163,7 @@ def _of_all_who_share(manifests: Mapping[str, Manifest], wish: Wish) -> Wish:
 
 def _is_relative(source: str | None) -> bool:
     """Whether a source may mean another place in each manifest."""
-    return source is not None and scheme_of(source) in LOCAL_SCHEMES
+    return source is not None and is_local(source)
 
 
 def _one_each(pins: Iterable[Pinned]) -> tuple[Pinned, ...]:
@@ -215,16 +218,18 @@ class _Model:
     #: Whether the manifest says what it said when the old lock was made.
     is_as_declared: bool
     failures: list[Pinned] = field(default_factory=list)
+    #: What the source was at when it was listed.
+    revision: str | None = None
 
     def wanted(self) -> _Wanted:
         old = self.before.model(self.model.name) if self.before is not None else None
         keeps = old is not None and old.source == self.model.source and not self.wish.renews(self._id)
-        revision = self._revision_before(old if keeps else None)
+        self.revision = self._revision_before(old if keeps else None)
         listed = self._listed_before(old) if keeps and old is not None and self.is_as_declared else ()
         names = self._names(listed)
-        files = [self._unlocked(name, source_url_of(self.model, revision, name), None) for name in names]
+        files = [self._unlocked(name, self._url_of(name), None) for name in names]
         files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
-        return _Wanted(self.model, revision, tuple(files), tuple(self.failures))
+        return _Wanted(self.model, self.revision, tuple(files), tuple(self.failures))
 
     def _revision_before(self, old: LockedModel | None) -> str | None:
         """The commit that the source was pinned to: of this model, else of another one with the same source."""
@@ -247,20 +252,36 @@ class _Model:
         model = self.model
         names = {name for name in (*model.names, *listed) if not matches(name, model.exclude)}
         unlisted = [glob for glob in model.globs if not any(self._selects((glob,), name) for name in listed)]
-        if not unlisted:
+        if not unlisted and not self._lacks_revision(names):
             return tuple(sorted(names))
         assert model.source is not None
         try:
             listing = self.asker.list(self._id, model.source)
         except FileError as error:
-            self._fail(self._id, model.source, error)
+            # Where only names were to be placed, it is these files that cannot be had.
+            for name in ("",) if unlisted else sorted(names):
+                self._fail(f"{self._id}::{name}".removesuffix("::"), model.source, error)
             return ()
+        self.revision = listing.revision or self.revision
         for glob in unlisted:
             matched = {name for name in listing.names if self._selects((glob,), name)}
             if not matched:
                 self._fail(f"{self._id}::{glob}", glob, _matches_nothing(glob, model.source, listing.names))
             names |= matched
         return tuple(sorted(names))
+
+    def _lacks_revision(self, names: set[str]) -> bool:
+        """Whether the URLs of these names cannot be told before the source has said what it is at."""
+        source, rule = self.model.source, self.asker.source_url
+        if source is None or self.revision is not None:
+            return False
+        return any(rule(source, None, name) is None for name in names)
+
+    def _url_of(self, name: str) -> str:
+        """The URL of a file of the source; for a scheme that has no rule, the source itself."""
+        source = self.model.source
+        assert source is not None
+        return self.asker.source_url(source, self.revision, name) or source
 
     def _selects(self, patterns: tuple[str, ...], name: str) -> bool:
         return matches(name, patterns) and not matches(name, self.model.exclude)
@@ -280,7 +301,7 @@ class _Model:
         # Its own entry first: two entries of one URL may be declared with different sizes and digests.
         for model, file in sorted(same, key=lambda pair: (pair[0].name, pair[1].name) != (self.model.name, name)):
             moved = replace(file, name=name, path=path, mirrors=mirrors)
-            if not entry_drift("", self.model, model.revision, moved):
+            if not entry_drift("", self.model, model.revision, moved, self.asker.source_url):
                 return moved
         return None
 
@@ -288,7 +309,7 @@ class _Model:
         """What the old lock has in which this URL may mean the same: a relative one is its own manifest's."""
         if self.before is not None:
             yield from self.before.files()
-        for other in self.others if scheme_of(url) not in LOCAL_SCHEMES else ():
+        for other in self.others if not is_local(url) else ():
             yield from other.files()
 
     def _fail(self, id: str, name: str, error: FileError) -> None:
@@ -298,12 +319,6 @@ class _Model:
     @property
     def _id(self) -> str:
         return f"{self.path}::{self.model.name}"
-
-
-def source_url_of(model: ModelSpec, revision: str | None, name: str) -> str:
-    """The URL of the file `name` of a model's source; for a scheme that has no rule, the source itself."""
-    assert model.source is not None
-    return source_url(model.source, revision, name) or model.source
 
 
 def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
@@ -391,7 +406,7 @@ def _matches_nothing(glob: str, source: str, names: tuple[str, ...]) -> NotFound
     there = f"there is {shown}{more}" if names else "it is empty"
     message = f"`{glob}` matches nothing in `{source}`; {there}"
     hint = "change `files` or `exclude` in the manifest"
-    if scheme_of(source) in LOCAL_SCHEMES:
+    if is_local(source):
         hint = f"{hint}; symbolic links that lead out of the folder are left out"
     return NotFound(message, hint=hint)
 

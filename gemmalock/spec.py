@@ -146,10 +146,15 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0].lower() if "://" in url else ""
 
 
+def is_local(url: str) -> bool:
+    """Whether a URL is read without a network: a local scheme, or one that builds on it, as `zip+file://`."""
+    return scheme_of(url).rpartition("+")[2] in LOCAL_SCHEMES
+
+
 def name_in_url(url: str) -> str:
     """The last segment of a URL's path, percent-decoded: where the file goes when no `path` is declared."""
     try:
-        rest = url.partition("://")[2] if scheme_of(url) == "file" else urlsplit(url).path
+        rest = url.partition("://")[2] if is_local(url) else urlsplit(url).path
     except ValueError:
         return ""
     return unquote(rest.rstrip("/").rpartition("/")[2])

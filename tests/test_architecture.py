@@ -35,6 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     ("resolver", "executor"),
     ("looking",),
+    ("plugins",),
     ("sources", "transfer"),
     ("roots", "store", "registry"),
     ("links", "memo", "meanings", "failures"),
@@ -42,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("codec", "durable", "holders"),
     ("ports", "at_once", "outbox"),
     ("stopping",),
-    ("outcome",),
+    ("outcome", "exporters"),
     ("plan", "journal", "ledger"),
     ("lockfile", "expressions"),
     ("spec",),
@@ -50,7 +51,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "resources", "version"),
 )
 #: The rules live here: no file is opened, no clock is read, nothing of the environment is known.
-PURE = frozenset({"outcome", "plan", "journal", "ledger", "lockfile", "spec", "paths", "escaping", "errors"})
+PURE = frozenset(
+    {"outcome", "exporters", "plan", "journal", "ledger", "lockfile", "spec", "paths", "escaping", "errors"}
+)
 #: They see the world through `ports` alone; which adapter is behind a port is picked by `app`.
 SEES_PORTS_ONLY = frozenset({"resolver", "executor", "looking"})
 ADAPTERS = frozenset({"sources", "transfer", "roots", "store", "registry", "links", "codec"})
@@ -76,13 +79,14 @@ HOMES: Mapping[str, frozenset[str]] = {
     "ruamel": frozenset({"codec"}),
     "platformdirs": frozenset({"store"}),
     "pytest": frozenset({"pytest_plugin"}),
+    "pluggy": frozenset({"plugins"}),
 }
 #: Whoever loads the home of such a package has brought it: it is at home there, and no dependency.
 GUESTS = frozenset({"pytest"})
 #: What the distribution is called that brings a package, where it is called otherwise.
 DISTRIBUTIONS: Mapping[str, str] = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
 #: What nobody imports while it only decides that there is nothing to do.
-HEAVY = ("urllib3", "jsonschema", "referencing", "yaml", "ruamel", "rich")
+HEAVY = ("urllib3", "jsonschema", "referencing", "yaml", "ruamel", "rich", "pluggy")
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 
 

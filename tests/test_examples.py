@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.servers import real
 
 EXAMPLES = sorted(path.parent for path in (CHECKOUT / "examples").glob("*/gemmalock.yaml"))
 GEMMA = CHECKOUT / "examples" / "gemma-3-270m"
+PLUGIN = CHECKOUT / "examples" / "plugin-source"
 NAME = "gemma-3-270m-q4_k_m.gguf"
 SIZE = 253113024
 SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -39,12 +41,27 @@ LOST_AT_MOST = 8 * 1024 * 1024
 def example(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     """A copy of an example, as it is committed: without what a person may have fetched or served there."""
     folder: Path = request.param
-    ignored = shutil.ignore_patterns("models", "served", "__pycache__")
+    ignored = shutil.ignore_patterns("models", "served", "__pycache__", "release.zip")
     return Project(Path(shutil.copytree(folder, tmp_path / folder.name, ignore=ignored)))
 
 
+def environment_of(example: Project) -> dict[str, str]:
+    """The environment of a run in an example: one that is a plugin is in it, as if it were installed."""
+    if not (example.folder / "pyproject.toml").exists():
+        return {}
+    project = tomllib.loads((example.folder / "pyproject.toml").read_text("utf-8"))["project"]
+    # Not in the folder itself: the one that a run is in brings no plugins.
+    site = example.folder.with_name("site")
+    metadata = site / f"{project['name']}.dist-info"
+    metadata.mkdir(parents=True, exist_ok=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0\n", "utf-8")
+    points = "".join(f"{name} = {module}\n" for name, module in project["entry-points"]["gemmalock"].items())
+    (metadata / "entry_points.txt").write_text(f"[gemmalock]\n{points}", "utf-8")
+    return {"PYTHONPATH": os.pathsep.join(map(str, (CHECKOUT, site, example.folder)))}
+
+
 def test_there_are_examples() -> None:
-    assert GEMMA in EXAMPLES
+    assert {GEMMA, PLUGIN} <= set(EXAMPLES)
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
@@ -57,18 +74,46 @@ def test_every_example_has_a_lock_and_says_what_to_type(folder: Path) -> None:
 def test_every_lock_follows_from_its_manifest_and_nobody_is_asked(example: Project) -> None:
     before = example.lock.read_bytes()
     assert write_lock(read_lock(before, "gemmalock.lock")) == before
-    done = Gemmalock(example.folder)("lock", "--check", env={"GEMMALOCK_OFFLINE": "1"})
+    done = Gemmalock(example.folder)("lock", "--check", env=environment_of(example) | {"GEMMALOCK_OFFLINE": "1"})
     assert done.code == 0, done.err
     assert example.lock.read_bytes() == before
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name, indirect=True)
-def test_a_changed_digest_in_an_examples_lock_is_noticed(example: Project) -> None:
+@pytest.mark.parametrize(
+    ("example", "key", "value"),
+    [
+        pytest.param(GEMMA, "sha256", "0" * 64, id="gemma-3-270m"),
+        pytest.param(PLUGIN, "url", "zip+file://another.zip/tiny/config.json", id="plugin-source"),
+    ],
+    indirect=["example"],
+)
+def test_what_an_example_declares_cannot_be_changed_in_its_lock(example: Project, key: str, value: str) -> None:
     lock = json.loads(example.lock.read_text("utf-8"))
-    lock["manifests"][0]["models"][0]["files"][0]["sha256"] = "0" * 64
+    lock["manifests"][0]["models"][0]["files"][0][key] = value
     example.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", "utf-8")
-    done = Gemmalock(example.folder)("lock", "--check")
+    done = Gemmalock(example.folder)("lock", "--check", env=environment_of(example))
     assert done.code == 1, done.err
+
+
+# --- a plugin ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", [PLUGIN], ids=["plugin-source"], indirect=True)
+def test_what_is_in_an_archive_is_locked_as_committed_and_fetched(example: Project) -> None:
+    run_tool([sys.executable, "pack.py"], example.folder)
+    gemmalock, there = Gemmalock(example.folder), environment_of(example)
+    committed = example.lock.read_bytes()
+    example.lock.unlink()
+    done = gemmalock("lock", env=there)
+    assert done.code == 0, done.err
+    assert example.lock.read_bytes() == committed
+    for command in (["sync", "--locked"], ["verify"]):
+        done = gemmalock(*command, env=there)
+        assert done.code == 0, done.err
+    done = gemmalock("-p", "no:zips", "lock", env=there)
+    assert done.code == 4
+    said = (example.folder / "README.md").read_text("utf-8")
+    assert done.err.splitlines()[0] in said
 
 
 # --- the real Gemma ----------------------------------------------------------------------------------------

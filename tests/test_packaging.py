@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -185,3 +186,35 @@ def test_the_main_job_is_done_by_what_is_installed(
 def test_the_demo_runs_from_the_wheel(installed: Path, project: Project) -> None:
     done = installed_gemmalock(installed, project)("demo")
     assert done.code == 0, done.err
+
+
+# --- a plugin beside it ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_plugin(workshop: Path, wheel: Path) -> Path:
+    """The programs of an environment that has the wheel, and that of the plugin in `examples/plugin-source`."""
+    source = workshop / "plugin-source"
+    ignored = shutil.ignore_patterns("models", "__pycache__", "release.zip")
+    shutil.copytree(CHECKOUT / "examples" / "plugin-source", source, ignore=ignored)
+    (workshop / "plugin").mkdir()
+    return fresh_environment(workshop / "with-plugin", wheel, build("wheel", source, workshop / "plugin"))
+
+
+def test_what_the_plugins_page_says_works_where_it_is_installed(
+    with_plugin: Path, installed: Path, project: Project
+) -> None:
+    example = CHECKOUT / "examples" / "plugin-source"
+    for name in ("gemmalock.yaml", "gemmalock.lock", "pack.py"):
+        shutil.copy(example / name, project.folder)
+    run_tool([with_plugin / "python", "pack.py"], project.folder)
+    gemmalock = installed_gemmalock(with_plugin, project)
+    for line in (["lock", "--check"], ["-p", "zips", "sync", "--locked"], ["verify"], ["lock", "--upgrade"]):
+        done = gemmalock(*line)
+        assert done.code == 0, f"{line}: {done.err}"
+    assert project.lock.read_bytes() == (example / "gemmalock.lock").read_bytes()
+    assert (project.folder / "models/tiny/weights.bin").stat().st_size == 3_000_000
+    for without in (gemmalock("-p", "no:zips", "lock"), installed_gemmalock(installed, project)("lock")):
+        assert without.code == 4
+        assert "`zip+file://` is not a scheme that is known" in without.err
+        assert "plugins bring others" in without.err

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gemmalock.codec.lock_json import write_lock
 from gemmalock.errors import FileError, GemmalockError, NotFound, PermissionRefused, PolicyRefused, ReadWriteFailed
-from gemmalock.lockfile import Lock, LockedFile, drift
+from gemmalock.lockfile import Lock, LockedFile, drift, source_url
 from gemmalock.ports import Listing, Probe
 from gemmalock.resolver import SMALL, Learned, Pinned, Resolution, Unlocked, Wish, pin, resolve
 from gemmalock.spec import FileSpec, Manifest, ModelSpec
@@ -62,6 +62,10 @@ class World:
         if self.unlistable is not None:
             raise self.unlistable
         return MemorySource(self.files).list(source, Stop())
+
+    def source_url(self, source: str, revision: str | None, name: str) -> str | None:
+        """As the built-in schemes have it."""
+        return source_url(source, revision, name)
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch it."""

@@ -36,6 +36,7 @@ VALUES: Mapping[str, tuple[str, str, object, object]] = {
                 {"https://a.example/": "https://m.example/a/"}, (("https://a.example/", "https://m.example/a/"),)),
     "auth": ('{"https://A.example:443/" = "A_TOKEN"}', "https://a.example=A_TOKEN", {"https://a.example": "A_TOKEN"},
              (("https://a.example", "A_TOKEN"),)),
+    "plugin": ('["no:a", "b"]', "no:a b", ("no:a", "b"), ("no:a", "b")),
 }  # fmt: skip
 NAMES = sorted(VALUES)
 
@@ -169,6 +170,7 @@ BAD = [
     ("auth", {"https://a.example": ["TOKEN"]}, "must be the name of an environment variable, in capitals"),
     ("auth", {"https://me:s3cret@a.example": "TOKEN"}, "has credentials in it"),
     ("auth", {"https://a.example": "A", "https://A.example/": "B"}, "has `https://a.example` twice"),
+    ("plugin", "no:", "`no:NAME`"),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_loopback, name_in_url, scheme_of
+from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local, is_loopback, name_in_url, scheme_of
 
 DIGEST = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 FILE = FileSpec("https://models.example.org/a.bin", "a.bin", DIGEST, 3, ("https://mirror.example.net/a.bin",))
@@ -122,6 +122,24 @@ def test_the_name_in_a_url_is_its_last_segment(url: str, name: str) -> None:
 )
 def test_only_this_machine_is_loopback(url: str, here: bool) -> None:
     assert is_loopback(url) is here
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("file:///x", True),
+        ("FILE://x", True),
+        ("zip+file://a.zip/x", True),
+        ("zip+https://h/a.zip", False),
+        ("file+zip://a", False),
+        ("profile://a", False),
+        ("https://h/file://x", False),
+        ("file", False),
+        ("", False),
+    ],
+)
+def test_a_scheme_is_read_without_a_network_if_its_name_says_so(url: str, local: bool) -> None:
+    assert is_local(url) is local
 
 
 @given(st.text())

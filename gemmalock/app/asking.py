@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from gemmalock.app.affording import affordable
 from gemmalock.app.papers import memo_root
+from gemmalock.app.plugging import rule_of
 from gemmalock.app.wiring import Workshop
 from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
@@ -20,9 +21,9 @@ from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
 from gemmalock.memo import forget
 from gemmalock.plan import Action, FilePlan, ResumeStatus
-from gemmalock.ports import Answer, Ask, Claim, Listing, Probe, Source
+from gemmalock.ports import Answer, Ask, Claim, Listing, Probe
 from gemmalock.resolver import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
-from gemmalock.spec import scheme_of
+from gemmalock.spec import is_local, scheme_of
 
 _Answer = TypeVar("_Answer")
 _BUFFER = 1024 * 1024
@@ -57,6 +58,10 @@ class Questions:
         place = self._place(manifest, source)
         return self._listed.answer(place, lambda: self._retried(id, lambda: adapter.list(source, self.workshop.stop)))
 
+    def source_url(self, source: str, revision: str | None, name: str) -> str | None:
+        """Where a file of a source is."""
+        return rule_of(self.workshop.settings)(source, revision, name)
+
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file into the store and hash it: once, however many entries it has. A large one of known size is a
         task, and can be resumed."""
@@ -72,7 +77,7 @@ class Questions:
 
     def _place(self, manifest: str, url: str) -> tuple[str, str]:
         """What a URL in a manifest means, wherever it stands: relative ones are its manifest's."""
-        return (manifest.rpartition("/")[0] if scheme_of(url) == "file" else "", url)
+        return (manifest.rpartition("/")[0] if is_local(url) else "", url)
 
     def _refuse_a_way_out(self, file: Unlocked, source: str) -> None:
         """A name is followed as far as a glob would: through links, and not out of the folder."""
@@ -105,15 +110,18 @@ class Questions:
     def _learn(self, file: Unlocked, probe: Probe) -> Learned:
         if probe.size is not None and probe.size >= SMALL:
             return self._learn_as_task(file, probe.size, probe.etag)
-        return self._retried(file.id, lambda: self._stream(self.workshop.source(file.manifest), file.url))
+        return self._retried(file.id, lambda: self._stream(file, probe))
 
-    def _stream(self, source: Source, url: str) -> Learned:
+    def _stream(self, file: Unlocked, probe: Probe) -> Learned:
         """The whole body through a staging file into the store."""
-        store = self.workshop.store
+        store, plugging = self.workshop.store, self.workshop.plugging
+        plugging.call("gemmalock_before_fetch", node=self._locked(file, probe.size or 0, probe.etag))
         staged = store.staging()
         try:
-            with closing(source.open(Ask(url), self.workshop.stop)) as answer:
+            with closing(self.workshop.source(file.manifest).open(Ask(file.url), self.workshop.stop)) as answer:
                 sha256, size = _written(answer, staged)
+            # What is staged goes in any case.
+            plugging.came(self._locked(file, size, answer.etag, sha256), staged, lambda: None)
             store.enter(staged, sha256, size)
         finally:
             # What cannot be removed now is a later run's to sweep.
@@ -122,8 +130,8 @@ class Questions:
         return Learned(size, sha256, answer.etag, answer.delimited)
 
     def _learn_as_task(self, file: Unlocked, size: int, etag: str | None) -> Learned:
-        locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=None)
-        node = self._node(file, locked)
+        node = self._locked(file, size, etag)
+        locked = node.file
         # Killed from here on, this leaves a task whose file may be in place: the next sync has to look for it.
         if (root := memo_root(self.workshop.lock)) is not None:
             forget(self.workshop.project.folder / root)
@@ -164,7 +172,9 @@ class Questions:
         workshop.store.enter(arrival.part, arrival.sha256, file.size, arrival.chunks)
         return arrival.sha256
 
-    def _node(self, file: Unlocked, locked: LockedFile) -> Node:
+    def _locked(self, file: Unlocked, size: int, etag: str | None, sha256: str | None = None) -> Node:
+        """The node that the file would be."""
+        locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=sha256)
         model = LockedModel(file.model, (locked,))
         return Node(LockedManifest(file.manifest, "models", "", (model,)), model, locked)
 

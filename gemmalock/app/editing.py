@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from gemmalock.app.locking import lock_report, resolve_papers
 from gemmalock.app.papers import Papers, write_place
+from gemmalock.app.plugging import KnownSchemes
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import UsageError, disk_error
 from gemmalock.outcome import ExitCode, Report
 from gemmalock.resolver import Wish
-from gemmalock.spec import MODEL_NAME, SCHEMES, name_in_url, scheme_of
+from gemmalock.spec import MODEL_NAME, name_in_url, scheme_of
 
 
 def run_add(workshop: Workshop, papers: Papers, name: str, source: str, files: tuple[str, ...]) -> Report:
@@ -19,11 +20,12 @@ def run_add(workshop: Workshop, papers: Papers, name: str, source: str, files: t
 
     if not MODEL_NAME.fullmatch(name):
         raise UsageError(f"`{name}` cannot be a model's name", hint="letters, digits, `.`, `_`, `+` and `-`")
-    _refuse_what_is_no_place(source)
+    _refuse_what_is_no_place(source, KnownSchemes(papers.settings))
     model = _declared(source, files)
     if papers.manifest.model(name) is not None:
         raise UsageError(f"there is a model `{name}` already", hint="`gemmalock remove` takes it out")
-    return _edited(workshop, papers, add_model(papers.manifest_bytes, name, model), "add")
+    text = add_model(papers.manifest_bytes, name, model)
+    return workshop.plugging.ended(_edited(workshop, papers, text, "add"))
 
 
 def run_remove(workshop: Workshop, papers: Papers, name: str) -> Report:
@@ -32,14 +34,15 @@ def run_remove(workshop: Workshop, papers: Papers, name: str) -> Report:
 
     if papers.manifest.model(name) is None:
         raise UsageError(f"there is no model `{name}`", hint="`gemmalock list` shows what there is")
-    return _edited(workshop, papers, remove_model(papers.manifest_bytes, name), "remove")
+    text = remove_model(papers.manifest_bytes, name)
+    return workshop.plugging.ended(_edited(workshop, papers, text, "remove"))
 
 
-def _refuse_what_is_no_place(source: str) -> None:
+def _refuse_what_is_no_place(source: str, schemes: KnownSchemes) -> None:
     """Raise UsageError for what no manifest could have as a source or a URL."""
     from gemmalock.codec.url_rules import url_wrongs
 
-    for wrong in url_wrongs(source, SCHEMES):
+    for wrong in url_wrongs(source, schemes):
         raise UsageError(wrong.message, hint=wrong.hint)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemmalock.app.failing import note_outcomes
@@ -67,7 +67,9 @@ def run_verify(workshop: Workshop, papers: Papers, selection: Selection, toleran
     """Hash what is in place against the lock; changes no file. What is not begun once `tolerance` is spent says so."""
     lock = papers.required_lock()
     workshop.lock = lock
-    reading = workshop.reading
+    reading, plugging = workshop.reading, workshop.plugging
+    nodes = selection.of(lock.nodes())
+    plugging.call("gemmalock_collected", folder=workshop.project.folder, nodes=nodes)
 
     takes = tolerance or Tolerance()
 
@@ -75,14 +77,25 @@ def run_verify(workshop: Workshop, papers: Papers, selection: Selection, toleran
         if takes.is_spent:
             return FileOutcome.of_node(node, Outcome.PLANNED, reason="the run ended before it", verb="NOT BEGUN")
         outcome = _verified(node, reading.of(node, workshop))
+        try:
+            plugging.call("gemmalock_verified", node=node, outcome=outcome)
+        except FileError as error:
+            outcome = _objected(outcome, error)
         if outcome.outcome is Outcome.FAILED:
             takes.spend()
         workshop.reporter.finished(outcome)
         return outcome
 
-    outcomes = reading.over(selection.of(lock.nodes()), verify)
+    outcomes = reading.over(nodes, verify)
     note_outcomes(workshop, outcomes)
-    return Report("verify", exit_code_of(outcomes), files=outcomes, lock=_UNCHANGED)
+    return plugging.ended(Report("verify", exit_code_of(outcomes), files=outcomes, lock=_UNCHANGED))
+
+
+def _objected(outcome: FileOutcome, error: FileError) -> FileOutcome:
+    """The outcome of a file that a plugin found something wrong with; what was wrong before is told first."""
+    if outcome.error is not None:
+        return replace(outcome, notes=(*outcome.notes, error.message))
+    return replace(outcome, outcome=Outcome.FAILED, error=ErrorNote.of(error), verb="FAILED")
 
 
 def _verified(node: Node, sight: PlaceSight) -> FileOutcome:

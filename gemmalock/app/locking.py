@@ -52,6 +52,10 @@ class LockOptions:
 def run_lock(workshop: Workshop, papers: Papers, options: LockOptions, selection: Selection = ALL) -> Report:
     """What `gemmalock lock` does. A selection is for an upgrade alone. Raises InputError; a file that cannot be had is
     in the report."""
+    return workshop.plugging.ended(_lock(workshop, papers, options, selection))
+
+
+def _lock(workshop: Workshop, papers: Papers, options: LockOptions, selection: Selection) -> Report:
     if selection and not options.upgrade:
         hint = "`--upgrade` may be about some models: with a selection, or by `--upgrade-model NAME`"
         raise UsageError("a lock is of a whole project", hint=hint)
@@ -107,7 +111,12 @@ def resolve_papers(workshop: Workshop, papers: Papers, wish: Wish) -> Resolution
     from gemmalock.app.asking import Questions
 
     workshop.lock = papers.old_lock or Lock()
-    return resolve(papers.manifests, papers.old_lock, wish, Questions(workshop, wish))
+    manifests, plugging, folder = papers.manifests, workshop.plugging, workshop.project.folder
+    plugging.call("gemmalock_before_resolve", folder=folder, manifests=manifests)
+    resolution = resolve(manifests, papers.old_lock, wish, Questions(workshop, wish))
+    if resolution.lock is not None:
+        plugging.call("gemmalock_resolved", folder=folder, old=papers.old_lock, lock=resolution.lock)
+    return resolution
 
 
 class Mode(enum.Enum):

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from gemmalock.app.gathering import find_members, read_project
+from gemmalock.app.plugging import KnownSchemes, rule_of
 from gemmalock.collect import Project
 from gemmalock.errors import (
     GemmalockError,
@@ -120,8 +121,12 @@ class Papers:
             return known
         from gemmalock.codec.manifest import read_manifest
 
-        self._learned[text] = read_manifest(text, path, allow_http=self.settings.allow_http)
-        return self._learned[text]
+        schemes = KnownSchemes(self.settings)
+        meaning = read_manifest(text, path, schemes=schemes, allow_http=self.settings.allow_http)
+        if not schemes.asked:
+            # What a manifest with a scheme of a plugin means hangs on what is installed.
+            self._learned[text] = meaning
+        return meaning
 
     def remember(self) -> None:
         """Note what was found out about the papers' meaning; for runs that may write, once there is a store."""
@@ -171,7 +176,8 @@ class Papers:
     def drifts(self) -> tuple[Drift, ...]:
         """In what the lock does not follow from the manifests; everything is read and compared."""
         lock = self.old_lock or Lock()
-        of_each = (drift(path, manifest, lock.manifest(path)) for path, manifest in self.manifests.items())
+        rule = rule_of(self.settings)
+        of_each = (drift(path, manifest, lock.manifest(path), rule) for path, manifest in self.manifests.items())
         return (*chain.from_iterable(of_each), *strange_manifests(lock, self.manifests.keys()))
 
     @property

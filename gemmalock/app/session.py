@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from gemmalock import seal
 from gemmalock.app.failing import failed_before
 from gemmalock.app.papers import Papers
+from gemmalock.app.plugging import Chorus, check_plugins
 from gemmalock.app.wiring import Silence, Workshop
 from gemmalock.collect import Filter, Project, Selection, absolute, collect, nearest
 from gemmalock.errors import Problem, UsageError
@@ -78,10 +79,12 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
         project, selection = collect(call.folder, call.selectors)
     texts = _settings_texts(project.folder)
     settings = load_settings(project.folder, call.environ, call.flags, call.problems)
+    check_plugins(settings)
     papers = Papers(project, settings, settings_texts=texts)
     workshop = Workshop(
         project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root, trace=call.trace
     )
+    workshop.reporter = Chorus(call.reporter, workshop.plugging)
     chosen = replace(selection, filter=_filter(call.choice, workshop, papers))
     return Session(
         workshop, papers, chosen, failed_before(workshop, papers) if call.choice.failed_first else frozenset()

@@ -82,6 +82,9 @@ class Sync:
 
     def run(self) -> Report:
         """Raises InputError, LockOutdated, LockMissing, RunRefused; what happens to files is in the report."""
+        return self.workshop.plugging.ended(self._run())
+
+    def _run(self) -> Report:
         began = time.monotonic()
         try:
             ready = ready_lock(self.workshop, self.papers, self.options.mode)
@@ -106,6 +109,8 @@ class Sync:
         nodes = self.selection.of(ready.lock.nodes())
         planned = plan(nodes, self._look(nodes))
         self.workshop.reporter.planned(planned)
+        if pruning.count or not planned.is_noop:
+            self.workshop.plugging.call("gemmalock_collected", folder=self.workshop.project.folder, nodes=nodes)
         if not self.options.acts:
             return self._planned_report(ready, planned, pruning)
         ending = Ending(self.workshop, self.papers, self._carried_out(planned))

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemmalock.app.affording import affordable, affordable_connections, cores
+from gemmalock.app.plugging import Plugging
 from gemmalock.collect import Project
-from gemmalock.errors import PolicyRefused, disk_error
+from gemmalock.errors import disk_error
 from gemmalock.lockfile import Lock, LockedManifest, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
 from gemmalock.settings import Settings
-from gemmalock.spec import SCHEMES, scheme_of
+from gemmalock.spec import scheme_of
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Workshop:
         self._sources: dict[tuple[str, Path], Source] = {}
         self._made: dict[str, Any] = {}
         self._making = threading.RLock()
+        self.plugging = Plugging(self.settings, self.project.folder, self.environ)
 
     @property
     def lock_path(self) -> Path:
@@ -156,10 +158,13 @@ class Workshop:
         return _ByScheme(self, self.project.folder / manifest_path.rpartition("/")[0])
 
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
-        """Bring a file's bytes to the claim's folder."""
+        """Bring a file's bytes to the claim's folder, with the hooks of plugins around it."""
         from gemmalock.transfer.fetch import fetch
 
-        return fetch(node.file, claim, self.source(node.manifest.path), self._terms, self.stop, watch)
+        self.plugging.call("gemmalock_before_fetch", node=node)
+        arrival = fetch(node.file, claim, self.source(node.manifest.path), self._terms, self.stop, watch)
+        self.plugging.came(node, arrival.part, claim.drop_partial)
+        return arrival
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -182,17 +187,14 @@ class Workshop:
         return Backoff(attempts=self.settings.retries + 1)
 
     def adapter(self, scheme: str, folder: Path) -> Source:
-        """The one source of a scheme; of `file`, that of a folder. Raises PolicyRefused for a scheme that has none."""
+        """The one source of a scheme; of `file` and of plugins' schemes, that of a folder. Raises PolicyRefused for a
+        scheme that has none."""
         make = ADAPTERS.get(scheme)
-        if make is None:
-            known = "it is not available in this version" if scheme in SCHEMES else "it is unknown"
-            raise PolicyRefused(
-                f"no source for `{scheme}://`: {known}", hint=f"this version has {', '.join(sorted(ADAPTERS))}"
-            )
-        key = ("http" if scheme == "https" else scheme, folder if scheme == "file" else _ANYWHERE)
+        key = ("http" if scheme == "https" else scheme, _ANYWHERE if scheme in ("http", "https") else folder)
         with self._making:
             if key not in self._sources:
-                self._sources[key] = make(self, folder)
+                made = make(self, folder) if make is not None else self.plugging.source(scheme, folder)
+                self._sources[key] = made
             return self._sources[key]
 
     @property

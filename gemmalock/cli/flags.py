@@ -86,6 +86,12 @@ def _set(context: click.Context, parameter: click.Parameter, value: Any) -> None
         state.weights[parameter.name] = weight
 
 
+def _add_plugins(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    state = context.find_object(State)
+    assert state is not None
+    state.plugin += value
+
+
 def _louder(step: int) -> Callable[[click.Context, click.Parameter, int], None]:
     def callback(context: click.Context, parameter: click.Parameter, value: int) -> None:
         state, weight = _weighed(context, parameter)
@@ -116,4 +122,6 @@ _GLOBAL = (
             help="How progress is shown, on standard error."),
     _global("--json", is_flag=True, envvar="GEMMALOCK_JSON", callback=_set,
             help="The report on standard output, everything else on standard error."),
+    _global("-p", "--plugin", multiple=True, metavar="[no:]NAME", callback=_add_plugins,
+            help="no:NAME turns a plugin off; NAME is an error where it is not installed.  [env: GEMMALOCK_PLUGIN]"),
 )  # fmt: skip

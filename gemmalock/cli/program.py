@@ -23,6 +23,7 @@ COMMANDS = {
     "tree": "Show the lock as a tree.",
     "path": "Print the local path of a model or a file.",
     "prune": "Take out of the roots what the lock does not list.",
+    "export": "Write the lock in the words of another program.",
     "tasks": "Show the tasks that were begun on this machine.",
     "cache": "Look after the store.",
     "doctor": "Show where each setting comes from, and what works here.",

@@ -35,6 +35,8 @@ class State:
     color: str = "auto"
     progress: str = "auto"
     json: bool = False
+    #: Plugins that are wanted, or (`no:NAME`) not.
+    plugin: tuple[str, ...] = ()
     stop: Stop = field(default_factory=Stop)
     #: How much weight what a global flag says has so far, and how often one that counts was counted.
     weights: dict[str, int] = field(default_factory=dict)
@@ -87,7 +89,8 @@ class State:
     def call(self, flags: Mapping[str, object], selectors: tuple[str, ...] = ()) -> Call:
         """Where the command runs, and what it was told."""
         problems = self.problems
-        return Call(self.folder, selectors, flags, os.environ, stop=self.stop, problems=problems, trace=self._trace)
+        told = {**flags, "plugin": self.plugin or None}
+        return Call(self.folder, selectors, told, os.environ, stop=self.stop, problems=problems, trace=self._trace)
 
     def _trace(self, message: str) -> None:
         self.page.trace(message)

@@ -6,7 +6,7 @@ a file, asks a network or knows a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from gemmalock import spec
 from gemmalock.codec.manifest_rules import Rules
@@ -20,7 +20,7 @@ SCHEMA = "manifest.v1.schema.json"
 
 
 def read_manifest(
-    text: bytes, path: str, *, schemes: frozenset[str] = spec.SCHEMES, allow_http: bool = False
+    text: bytes, path: str, *, schemes: Collection[str] = spec.SCHEMES, allow_http: bool = False
 ) -> Manifest:
     """The manifest in the bytes of a file; `path` is what its problems call it.
 

@@ -7,6 +7,7 @@ with the place of what they speak of.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -45,7 +46,7 @@ class Rules:
     """One check of one manifest; `problems` fill up as it goes."""
 
     page: Page
-    schemes: frozenset[str]
+    schemes: Collection[str]
     allow_http: bool
     problems: list[Problem] = field(default_factory=list)
     targets: list[_Target] = field(default_factory=list)

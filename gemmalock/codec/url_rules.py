@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gemmalock.escaping import is_secret_key, shown
-from gemmalock.spec import is_loopback, scheme_of
+from gemmalock.spec import is_local, is_loopback, scheme_of
 
 MAX_URL = 4000
 _CURE = "give it to gemmalock in the environment or in the settings (`auth`), which say what a token is for by origin"
@@ -77,9 +77,9 @@ def _form_wrong(url: str, schemes: Collection[str] | None) -> Wrong | None:
         return Wrong(f"`{shown(url)}` has no scheme", "write it as `https://…`, `hf://…` or `file://…`")
     if schemes is not None and scheme not in schemes:
         return Wrong(f"`{shown(scheme)}://` is not a scheme that is known", _scheme_hint(scheme, schemes))
-    if scheme == "file":
+    if is_local(url):
         place = url.partition("://")[2]
-        return None if place.strip("/") else Wrong("the URL names no file", "write it as `file://folder/name`")
+        return None if place.strip("/") else Wrong("the URL names no file", f"write it as `{scheme}://folder/name`")
     return _web_wrong(url)
 
 
@@ -113,6 +113,6 @@ def _port_hint(error: ValueError) -> str:
 
 def _scheme_hint(scheme: str, schemes: Collection[str]) -> str:
     near = difflib.get_close_matches(scheme[:40], sorted(schemes), n=1)
-    if near:
-        return f"did you mean `{near[0]}://`?"
-    return "known are " + ", ".join(f"`{name}`" for name in sorted(schemes))
+    meant = f"did you mean `{near[0]}://`? " if near else ""
+    known = ", ".join(f"`{name}`" for name in sorted(schemes))
+    return f"{meant}known are {known}; plugins bring others"

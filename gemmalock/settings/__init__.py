@@ -47,6 +47,7 @@ class Settings:
     retries: int = 5
     rewrite: tuple[tuple[str, str], ...] = ()
     auth: tuple[tuple[str, str], ...] = ()
+    plugin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,14 @@ def _words(value: object) -> tuple[str, ...]:
         raise ValueError(f"cannot be split as a shell does: {str(error).lower()}") from None
 
 
+def _plugins(value: object) -> tuple[str, ...]:
+    names = _strings(value)
+    for name in names:
+        if not name.removeprefix("no:"):
+            raise ValueError(f"must be names of plugins, as `NAME` or `no:NAME`, not `{name}`")
+    return names
+
+
 def _hosts(value: object) -> tuple[str, ...]:
     return tuple(host.lower() for host in _strings(value))
 
@@ -266,6 +275,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "retries": _at_least(0),
     "rewrite": _rewrite,
     "auth": _auth,
+    "plugin": _plugins,
 }
 
 #: Flags of the command line that are no settings of a run, and have a home in a settings file all the same.
@@ -278,6 +288,7 @@ FLAGS: Mapping[str, Callable[[object], object]] = {
     "maxfail": _at_least(0),
     "color": _one_of(COLORS),
     "max_size": _text,
+    "output": _place,
     "older_than": _text,
     "progress": _one_of(PROGRESS),
     "quiet": _at_least(0),

@@ -23,8 +23,8 @@ BARE = {"help": "it ends the program", "version": "it ends the program"}
 #: Those that have a twin and no home, and why.
 HOMELESS = {"folder": "the file is looked for there"}
 #: Required words, so that a command can be parsed.
-WORDS = {"add": ["name", "source"], "each": ["lock"], "remove": ["name"], "path": ["name"]}
-GLOBAL = {"folder", "quiet", "verbose", "color", "progress", "json"}
+WORDS = {"add": ["name", "source"], "each": ["lock"], "remove": ["name"], "path": ["name"], "export": ["json"]}
+GLOBAL = {"folder", "quiet", "verbose", "color", "progress", "json", "plugin"}
 SETTINGS = {field.name for field in dataclasses.fields(Settings)}
 
 
@@ -62,7 +62,7 @@ def parsed(names: tuple[str, ...], *arguments: str) -> dict[str, Any]:
     with click.Context(program, obj=state) as parent:
         words = WORDS.get(names[0], []) if names else ["list"]
         context = command.make_context(names[-1] if names else "gemmalock", [*arguments, *words], parent=parent)
-    told = {name: getattr(state, name) for name in ("folder", "verbosity", "color", "progress", "json")}
+    told = {name: getattr(state, name) for name in ("folder", "verbosity", "color", "progress", "json", "plugin")}
     return context.params | told
 
 

@@ -165,6 +165,8 @@ SUCCESSES: list[tuple[str, Arrange]] = [
     ("tree", locked),
     ("path gemma", synced),
     ("path gemma::model.gguf", synced),
+    ("export json -o out.json", locked),
+    ("export sha256sums gemmalock.yaml::gemma --output sums", synced),
     ("prune", stray),
     ("prune --dry-run", stray),
     ("each lock --check", repository),

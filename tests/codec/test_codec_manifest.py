@@ -160,6 +160,15 @@ def test_a_plugin_brings_its_scheme() -> None:
     assert read_manifest(text, "m.yaml", schemes=SCHEMES | {"swh"}).models[0].files[0].url == "swh://origin/m.gguf"
 
 
+def test_a_scheme_on_the_disk_is_written_as_file_urls_are() -> None:
+    text = _of_url("zip+file:///srv/my models.zip/a 100%25.gguf").encode()
+    (file,) = read_manifest(text, "m.yaml", schemes=SCHEMES | {"zip+file"}).models[0].files
+    assert file.path == "a 100%.gguf"
+    with pytest.raises(ManifestInvalid) as invalid:
+        read_manifest(_of_url("zip+file://").encode(), "m.yaml", schemes=SCHEMES | {"zip+file"})
+    assert invalid.value.problems[0].hint == "write it as `zip+file://folder/name`"
+
+
 def test_two_files_on_one_path_name_both_places() -> None:
     (problem,) = _problems(
         "version: 1\nmodels:\n  a:\n    path: x\n    files:\n      - url: https://h.example/m.bin\n"

@@ -1,18 +1,23 @@
-"""What `ports.Source` promises, kept by every source: over http, over folders, and in memory."""
+"""What `ports.Source` promises, kept by every source: over http, over folders, in archives, in memory."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from gemmalock.errors import Interrupted, NotFound, PolicyRefused, SizeMismatch, SourceError, UpstreamChanged
+from gemmalock.plugins.specs import SourceContext
 from gemmalock.ports import Ask, Source
 from gemmalock.sources.file import FileSource
 from gemmalock.sources.http import HttpSource
 from gemmalock.stopping import Stop
+from tests.guard import CHECKOUT
 from tests.servers.fileserver import Content, FileServer
 from tests.sources.conftest import drained
 from tests.sources.twin import MemorySource
@@ -33,7 +38,27 @@ class Case:
         return Ask(f"{self.url}/gemma.gguf", start, end, **({"size": SIZE, "proven": True} | rest))  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["http", "http without ranges", "http in chunks", "file", "memory", "memory without ranges"])
+def zips() -> ModuleType:
+    """The module of the plugin in `examples/plugin-source`."""
+    spec = spec_from_file_location("gemmalock_zips", CHECKOUT / "examples/plugin-source/gemmalock_zips.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(
+    params=[
+        "http",
+        "http without ranges",
+        "http in chunks",
+        "file",
+        "zip",
+        "zip, packed",
+        "memory",
+        "memory without ranges",
+    ]
+)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     kind: str = request.param
     if kind.startswith("http"):
@@ -49,6 +74,11 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
             (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "m" / name).write_bytes(body)
         yield Case(FileSource(tmp_path), "file://m")
+    elif kind.startswith("zip"):
+        with zipfile.ZipFile(tmp_path / "m.zip", "w", zipfile.ZIP_DEFLATED if "packed" in kind else 0) as archive:
+            for name, body in FILES.items():
+                archive.writestr(name, body)
+        yield Case(zips().ZipSource(SourceContext(tmp_path, {}, 15)), "zip+file://m.zip")
     else:
         files_by_url = {f"memory://m/{name}": body for name, body in FILES.items()}
         yield Case(MemorySource(files_by_url, ranges="without" not in kind), "memory://m")
