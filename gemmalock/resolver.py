@@ -26,8 +26,8 @@ from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local
 
 #: Below this many bytes a file without a published digest is fetched and hashed by `lock`.
 SMALL = 1024 * 1024
-#: Questions under way at once.
-ASKERS = 16
+#: Questions under way at once: over a long way each waits for its round trip, and hardly anything else.
+ASKERS = 48
 
 
 @dataclass(frozen=True, slots=True)
