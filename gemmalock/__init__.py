@@ -30,7 +30,8 @@ _HOMES = {
         "TransferError",
         "UsageError",
     ),
-    "gemmalock.lockfile": ("Drift", "DriftKind", "Lock", "LockedFile", "LockedManifest", "LockedModel", "task_id"),
+    "gemmalock.drift": ("Drift", "DriftKind"),
+    "gemmalock.lockfile": ("Lock", "LockedFile", "LockedManifest", "LockedModel", "task_id"),
     "gemmalock.outcome": (
         "ErrorNote",
         "ExitCode",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from gemmalock.app import status as status
     from gemmalock.app import sync as sync
     from gemmalock.app import verify as verify
+    from gemmalock.drift import *  # noqa: F403
     from gemmalock.errors import *  # noqa: F403
     from gemmalock.lockfile import *  # noqa: F403
     from gemmalock.outcome import *  # noqa: F403

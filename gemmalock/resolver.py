@@ -9,107 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Protocol
 
+from gemmalock.drift import entry_drift
 from gemmalock.errors import (
-    DigestMismatch,
     FileError,
     NotFound,
     PolicyRefused,
-    SizeMismatch,
-    UpstreamChanged,
 )
-from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, entry_drift, is_strong
-from gemmalock.paths import clashes, matches, path_problem
-from gemmalock.ports import Listing, Probe
+from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel
+from gemmalock.paths import clashes, matches
+from gemmalock.pinning import Asker, Pinned, Unlocked, Wish
 from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local
-
-#: Below this many bytes a file without a published digest is fetched and hashed by `lock`.
-SMALL = 1024 * 1024
-#: Questions under way at once: over a long way each waits for its round trip, and hardly anything else.
-ASKERS = 48
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What fetching a file taught: its size in bytes, its digest, and the ETag it came with. `delimited`: had it been
-    cut short on its way, that would have been noticed."""
-
-    size: int
-    sha256: str
-    etag: str | None
-    delimited: bool = True
-
-
-class Asker(Protocol):
-    """What the resolver asks of the world. Every call may be made from any thread, and may raise FileError. The IDs of
-    files and models are for those who watch."""
-
-    def probe(self, file: Unlocked) -> Probe:
-        """Size, ETag and published digest of the file's URL."""
-
-    def list(self, id: str, source: str) -> Listing:
-        """Every file of a model's source."""
-
-    def source_url(self, source: str, revision: str | None, name: str) -> str | None:
-        """The URL of a file of a source, as lockfile.UrlRule has it, also for schemes of plugins. Asks no source."""
-
-    def learn(self, file: Unlocked, probe: Probe) -> Learned:
-        """Fetch the file, into the store where that can be, and hash it."""
-
-    def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
-        """`pin` of each, many at once, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is wanted of a resolution. `upgrade`: everything anew; `upgrade_models`: those models anew, by name or by
-    node ID; `hash_all`: also large files without a published digest are fetched and hashed."""
-
-    upgrade: bool = False
-    upgrade_models: frozenset[str] = frozenset()
-    hash_all: bool = False
-
-    def renews(self, id: str) -> bool:
-        """Whether the model of that node ID is to be asked for anew."""
-        return self.upgrade or id in self.upgrade_models or id.split("::")[1] in self.upgrade_models
-
-
-@dataclass(frozen=True, slots=True)
-class Unlocked:
-    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay; `before` the
-    same, also where it is to be asked for anew; `source` is the one that it is a name in, if it has no `spec`."""
-
-    id: str
-    name: str
-    path: str
-    url: str
-    spec: FileSpec | None
-    pinned: LockedFile | None
-    mirrors: tuple[str, ...] = ()
-    before: LockedFile | None = None
-    source: str | None = None
-
-    @property
-    def manifest(self) -> str:
-        """The path of its manifest."""
-        return self.id.split("::")[0]
-
-    @property
-    def model(self) -> str:
-        """The name of its model."""
-        return self.id.split("::")[1]
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """What became of one file: a pin, or why there is none. `asked`: a source was asked."""
-
-    file: Unlocked
-    locked: LockedFile | None
-    asked: bool
-    error: FileError | None = None
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,85 +229,6 @@ class _Model:
     @property
     def _id(self) -> str:
         return f"{self.path}::{self.model.name}"
-
-
-def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
-    """Pin one file: as the old lock has it, or by asking its source. Declared digest and size are believed over the
-    server's."""
-    if problem := path_problem(file.path):
-        unsafe = PolicyRefused(f"path `{file.path}` {problem}", hint="name the file by `url` and give it a `path`")
-        return Pinned(file, None, asked=False, error=unsafe)
-    if file.pinned is not None and (file.pinned.sha256 is not None or not wish.hash_all):
-        return Pinned(file, file.pinned, asked=False)
-    try:
-        if file.pinned is not None:
-            return Pinned(file, _hashed(file, file.pinned, asker), asked=True)
-        return _asked(file, wish, asker)
-    except FileError as error:
-        return Pinned(file, None, asked=True, error=error)
-
-
-def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
-    probe = asker.probe(file)
-    warnings = tuple(_contradictions(file, probe))
-    size, sha256, etag = probe.size, probe.sha256, probe.etag
-    if file.spec is not None:
-        size = file.spec.size if file.spec.size is not None else size
-        sha256 = file.spec.sha256 or sha256
-    if size is None or (sha256 is None and (size < SMALL or wish.hash_all)):
-        learned = asker.learn(file, replace(probe, size=size))
-        _check_declared(file, learned)
-        warnings += tuple(_doubts(file, learned))
-        size, etag = learned.size, learned.etag
-        sha256 = sha256 or learned.sha256
-    locked = LockedFile.pin(
-        name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=sha256, mirrors=file.mirrors
-    )
-    if sha256 is None and file.before is not None and file.before.task_id == locked.task_id and is_strong(etag):
-        # The very bytes whose digest was learned before: asking again is no reason to forget it.
-        locked = replace(locked, sha256=file.before.sha256)
-    return Pinned(file, locked, asked=True, warnings=warnings)
-
-
-def _hashed(file: Unlocked, pinned: LockedFile, asker: Asker) -> LockedFile:
-    """The pin with the digest of its bytes. Raises UpstreamChanged where the source has others now."""
-    learned = asker.learn(file, Probe(pinned.size, pinned.etag, None))
-    if (learned.size, learned.etag) != (pinned.size, pinned.etag):
-        raise UpstreamChanged(
-            f"`{file.url}` has {learned.size} bytes with ETag `{learned.etag}`, "
-            f"and the lock {pinned.size} with `{pinned.etag}`"
-        )
-    return replace(pinned, sha256=learned.sha256)
-
-
-def _check_declared(file: Unlocked, learned: Learned) -> None:
-    """What the manifest declares is believed over what a server says, not over the bytes themselves."""
-    if file.spec is None:
-        return
-    hint = "correct the manifest, or ask the publisher which file is the right one"
-    if file.spec.size not in (None, learned.size):
-        message = f"the manifest declares {file.spec.size} bytes, and `{file.url}` has {learned.size}"
-        raise SizeMismatch(message, hint=hint)
-    if file.spec.sha256 not in (None, learned.sha256):
-        message = f"the manifest declares sha256 `{file.spec.sha256}`, and `{file.url}` has `{learned.sha256}`"
-        raise DigestMismatch(message, hint=hint)
-
-
-def _contradictions(file: Unlocked, probe: Probe) -> Iterable[str]:
-    if file.spec is None:
-        return
-    for what, declared, told in (("size", file.spec.size, probe.size), ("sha256", file.spec.sha256, probe.sha256)):
-        if declared is not None and told is not None and declared != told:
-            yield f"{file.id}: the manifest declares {what} {declared}, the server says {told}; it is believed"
-
-
-def _doubts(file: Unlocked, learned: Learned) -> Iterable[str]:
-    declared = file.spec is not None and (file.spec.size, file.spec.sha256) != (None, None)
-    if not learned.delimited and not declared:
-        yield (
-            f"{file.id}: the server tells no size, and ended the file by closing the connection; that its "
-            f"{learned.size} bytes are all of it could not be checked"
-        )
 
 
 def _matches_nothing(glob: str, source: str, names: tuple[str, ...]) -> NotFound:

@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("workspace",),
     ("settings",),
     ("resolver", "executor"),
+    ("pinning", "job"),
     ("looking",),
     ("plugins",),
     ("sources", "transfer"),
@@ -44,7 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ports", "at_once", "outbox"),
     ("stopping",),
     ("outcome", "exporters"),
-    ("plan", "journal", "ledger"),
+    ("plan", "drift", "journal", "ledger"),
     ("lockfile", "expressions"),
     ("spec",),
     ("paths", "escaping", "sizes"),
@@ -52,10 +53,24 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 #: The rules live here: no file is opened, no clock is read, nothing of the environment is known.
 PURE = frozenset(
-    {"outcome", "exporters", "plan", "journal", "ledger", "lockfile", "spec", "paths", "escaping", "errors"}
+    {
+        "outcome",
+        "exporters",
+        "plan",
+        "journal",
+        "ledger",
+        "drift",
+        "lockfile",
+        "expressions",
+        "spec",
+        "paths",
+        "escaping",
+        "sizes",
+        "errors",
+    }
 )
 #: They see the world through `ports` alone; which adapter is behind a port is picked by `app`.
-SEES_PORTS_ONLY = frozenset({"resolver", "executor", "looking"})
+SEES_PORTS_ONLY = frozenset({"resolver", "pinning", "executor", "job", "looking"})
 ADAPTERS = frozenset({"sources", "transfer", "roots", "store", "registry", "links", "codec"})
 #: What a pure room may import of the standard library, and nothing else.
 PURE_LIBRARY = frozenset(

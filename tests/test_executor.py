@@ -24,7 +24,8 @@ from gemmalock.errors import (
     ReadWriteFailed,
     UpstreamChanged,
 )
-from gemmalock.executor import Crew, execute
+from gemmalock.executor import execute
+from gemmalock.job import Crew
 from gemmalock.journal import CHUNK
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import look

@@ -13,19 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemmalock.drift import Drift, DriftKind, difference, drift, strange_manifests
 from gemmalock.lockfile import (
     TASK_NAMESPACE,
-    Drift,
-    DriftKind,
     Lock,
     LockedFile,
     LockedManifest,
     LockedModel,
-    difference,
-    drift,
     is_strong,
     source_url,
-    strange_manifests,
     task_id,
 )
 from gemmalock.spec import FileSpec, Manifest, ModelSpec

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.codec.lock_json import write_lock
+from gemmalock.drift import drift
 from gemmalock.errors import FileError, GemmalockError, NotFound, PermissionRefused, PolicyRefused, ReadWriteFailed
-from gemmalock.lockfile import Lock, LockedFile, drift, source_url
+from gemmalock.lockfile import Lock, LockedFile, source_url
+from gemmalock.pinning import SMALL, Learned, Pinned, Unlocked, Wish, pin
 from gemmalock.ports import Listing, Probe
-from gemmalock.resolver import SMALL, Learned, Pinned, Resolution, Unlocked, Wish, pin, resolve
+from gemmalock.resolver import Resolution, resolve
 from gemmalock.spec import FileSpec, Manifest, ModelSpec
 from gemmalock.stopping import Stop
 from tests.sources.twin import MemorySource

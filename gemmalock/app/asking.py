@@ -20,9 +20,9 @@ from gemmalock.errors import Busy, FileError, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
 from gemmalock.memo import forget
+from gemmalock.pinning import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 from gemmalock.ports import Answer, Ask, Claim, Listing, Probe
-from gemmalock.resolver import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
 from gemmalock.spec import is_local, scheme_of
 
 _Answer = TypeVar("_Answer")

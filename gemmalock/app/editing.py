@@ -10,7 +10,7 @@ from gemmalock.app.plugging import KnownSchemes
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import UsageError, disk_error
 from gemmalock.outcome import ExitCode, Report
-from gemmalock.resolver import Wish
+from gemmalock.pinning import Wish
 from gemmalock.spec import MODEL_NAME, name_in_url, scheme_of
 
 

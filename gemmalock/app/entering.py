@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import Busy, DiskError
-from gemmalock.executor import POLL_SECONDS
+from gemmalock.job import POLL_SECONDS
 from gemmalock.plan import Plan
 
 #: How long a lock that another process holds is not worth a word.

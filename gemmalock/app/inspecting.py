@@ -179,7 +179,7 @@ def find_path(workshop: Workshop, papers: Papers, wanted: str) -> LocalPath:
 
 def _missing(planned: Plan, wanted: str) -> FileError | None:
     """Why not every file of a plan is in place, or None where it is. A failed look is told before an absence."""
-    from gemmalock.executor import refused
+    from gemmalock.job import refused
 
     for file in planned.files:
         if file.action is Action.REFUSE:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
+from gemmalock.drift import Drift, difference, shared_pins
 from gemmalock.errors import FileError, GemmalockError, LockOutdated, RunRefused, UsageError
-from gemmalock.lockfile import LOCK_NAME, Drift, Lock, LockedFile, Node, difference, shared_pins
+from gemmalock.lockfile import LOCK_NAME, Lock, LockedFile, Node
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
-from gemmalock.resolver import Pinned, Resolution, Wish, resolve
+from gemmalock.pinning import Pinned, Wish
+from gemmalock.resolver import Resolution, resolve
 from gemmalock.spec import MANIFEST_NAME
 
 #: What is to be told of a pin that is not the one before: (name of a field, what people call it).

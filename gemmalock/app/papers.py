@@ -12,6 +12,7 @@ from pathlib import Path
 from gemmalock.app.gathering import find_members, read_project
 from gemmalock.app.plugging import KnownSchemes, rule_of
 from gemmalock.collect import Project
+from gemmalock.drift import Drift, drift, strange_manifests
 from gemmalock.errors import (
     GemmalockError,
     LockInvalid,
@@ -22,7 +23,7 @@ from gemmalock.errors import (
     RunRefused,
     disk_error,
 )
-from gemmalock.lockfile import LOCK_NAME, Drift, Lock, drift, strange_manifests
+from gemmalock.lockfile import LOCK_NAME, Lock
 from gemmalock.meanings import Meanings
 from gemmalock.memo import agreed, agreement
 from gemmalock.paths import joined

@@ -18,7 +18,8 @@ from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
 from gemmalock.errors import Busy, FileError, GemmalockError, Offline, PolicyRefused, RunRefused, UsageError
-from gemmalock.executor import Crew, execute, refused, untouched
+from gemmalock.executor import execute, untouched
+from gemmalock.job import Crew, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import remember

@@ -14,7 +14,7 @@ import pytest
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Project as Collected
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
-from gemmalock.resolver import SMALL
+from gemmalock.pinning import SMALL
 from gemmalock.settings import Settings
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import Content, FileServer
