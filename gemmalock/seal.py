@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
 from hashlib import sha256
 
 from gemmalock.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    #: The folders of roots by their paths, from the project's folder.
+    Folders = dict[str, "Folder"]
 
 NAME = "seal"
 OWN = ".gemmalock"
@@ -32,7 +36,9 @@ SETTINGS = ("pyproject.toml", "gemmalock.toml")
 PREFIX = "GEMMALOCK_"
 #: No paper that people write, and no seal, is larger; reading stops there.
 MOST_BYTES = 256 * 1024 * 1024
-_HEAD = f"gemmalock seal {VERSION}"
+#: Counts up with the form of a seal: another one is none.
+_HEAD = f"gemmalock seal 2 {VERSION}"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -41,8 +47,8 @@ class Unsealed(Exception):
 
 
 class Sealed:
-    """What a seal says, all of which was proved: the files as (node ID, path from the project's folder, size in words,
-    sha256), in the lock's order."""
+    """What a seal says, all of which was proved: how many files there are, and `columns` of their node IDs, their paths
+    from the project's folder, their sizes in words and their digests, in the lock's order."""
 
     __slots__ = ("body", "count")
 
@@ -50,9 +56,26 @@ class Sealed:
         self.count = count
         self.body = body
 
-    def files(self) -> Iterator[list[str]]:
-        """The files of the lock."""
-        return (line.split("\t") for line in self.body.decode("utf-8").splitlines())
+    def columns(self) -> tuple[list[str], ...]:
+        """IDs, paths, sizes and digests."""
+        return tuple(column.split("\n") for column in self.body.decode("utf-8").split("\x1e"))
+
+
+class Folder:
+    """The files of one folder of a root, in the order of their names: size and mtime of each, and its inode."""
+
+    __slots__ = ("inodes", "names", "stats")
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.stats = array("q")
+        self.inodes = array("Q")
+
+    def add(self, name: str, size: int, mtime_ns: int, inode: int) -> None:
+        """Add a file."""
+        self.names.append(name)
+        self.stats.extend((size, mtime_ns))
+        self.inodes.append(inode)
 
 
 class Texts:
@@ -101,7 +124,7 @@ def check(folder: str, environ: Mapping[str, str]) -> Sealed | None:
         papers = (MANIFEST, *(f"{member}/{MANIFEST}" for member in scope.members))
         texts = Texts(lock, {path: _read(f"{folder}/{path}") for path in papers}, settings_in(folder))
         rest = b"\n".join((scope_line, count, body))
-        seen = (line for root in scope.roots for line in _seen(folder, root))
+        seen = [_seen(folder, root) for root in scope.roots]
         if _digest(folder, environ, texts, scope, rest, seen) != written.decode():
             return None
         return Sealed(int(count), body)
@@ -119,23 +142,24 @@ def text_of(
 ) -> bytes:
     """The bytes of a seal: `files` as Sealed has them, `known` what the ledgers say of these paths: size, mtime, inode.
     Raises OSError, and Unsealed for what no seal could say."""
-    body = "".join("\t".join(file) + "\n" for file in files)
-    if any(len(line.split("\t")) != 4 for line in body.splitlines()) or body.count("\n") != len(files):
+    columns = ["\n".join(column) for column in zip(*files, strict=True)]
+    if any(column.count("\n") != len(files) - 1 or "\x1e" in column for column in columns):
         raise Unsealed
+    body = "\x1e".join(columns)
     rest = b"\n".join((scope.written(), str(len(files)).encode(), body.encode()))
-    digest = _digest(folder, environ, texts, scope, rest, _expected(scope.roots, known))
+    digest = _digest(folder, environ, texts, scope, rest, [_expected(scope.roots, known)])
     return b"\n".join((_HEAD.encode(), digest.encode(), rest))
 
 
 def _digest(
-    folder: str, environ: Mapping[str, str], texts: Texts, scope: Scope, rest: bytes, lines: Iterable[str]
+    folder: str, environ: Mapping[str, str], texts: Texts, scope: Scope, rest: bytes, found: Sequence[Folders]
 ) -> str:
     """The digest of everything that the answer rests on."""
-    found = sha256()
+    digest = sha256()
 
-    def feed(part: bytes) -> None:
-        found.update(b"%d:" % len(part))
-        found.update(part)
+    def feed(part: bytes | array[int]) -> None:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
 
     for part in (_HEAD, folder, *_told(environ)):
         feed(os.fsencode(part))
@@ -149,8 +173,14 @@ def _digest(
         feed(_children(folder, searched, scope.members))
     for root in scope.roots:
         feed(_ledger(f"{folder}/{root}"))
-    feed("\n".join(sorted(lines)).encode("utf-8", "surrogateescape"))
-    return found.hexdigest()
+    folders = {path: one for each in found for path, one in each.items()}
+    for path in sorted(folders):
+        one = folders[path]
+        feed(os.fsencode(path))
+        feed("\n".join(one.names).encode("utf-8", "surrogateescape"))
+        feed(one.stats)
+        feed(one.inodes)
+    return digest.hexdigest()
 
 
 def _told(environ: Mapping[str, str]) -> list[str]:
@@ -191,40 +221,53 @@ def _ledger(root: str) -> bytes:
     return b"%d %d" % (found.st_ino, found.st_mtime_ns)
 
 
-def _expected(roots: Sequence[str], known: Iterable[tuple[str, int, int, int]]) -> Iterator[str]:
-    """The lines of what is to be in the roots: their files, and the folders that lead to these."""
+def _expected(roots: Sequence[str], known: Iterable[tuple[str, int, int, int]]) -> Folders:
+    """What is to be in the roots: their files, and the folders that lead to these."""
     below = tuple(f"{root}/" for root in roots)
-    folders = set()
-    for path, size, mtime_ns, inode in known:
-        yield f"{path} {size} {mtime_ns} {inode}"
-        above = os.path.dirname(path)
-        while above.startswith(below) and above not in folders:
-            folders.add(above)
+    found: Folders = {}
+    for path, size, mtime_ns, inode in sorted(known):
+        above, _, name = path.rpartition("/")
+        _made(found, above).add(name, size, mtime_ns, inode)
+        while above.startswith(below):
             above = os.path.dirname(above)
-    yield from folders
+            _made(found, above)
+    return found
 
 
-def _seen(folder: str, root: str) -> Iterator[str]:
-    """The lines of what is in a root, which need not be there. Raises Unsealed for what is no plain file or folder."""
+def _made(folders: Folders, path: str) -> Folder:
+    if path not in folders:
+        folders[path] = Folder()
+    return folders[path]
+
+
+def _seen(folder: str, root: str) -> Folders:
+    """What is in a root, which need not be there. Raises Unsealed for what is no plain file or folder."""
+    found: Folders = {}
     try:
         if not stat.S_ISDIR(os.lstat(f"{folder}/{root}").st_mode):
             raise Unsealed
     except FileNotFoundError:
-        return
+        return found
     pending = [root]
     while pending:
         place = pending.pop()
-        with os.scandir(f"{folder}/{place}") as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if place != root or entry.name != OWN:
-                        pending.append(f"{place}/{entry.name}")
-                        yield f"{place}/{entry.name}"
-                    continue
-                found = entry.stat(follow_symlinks=False)
-                if not stat.S_ISREG(found.st_mode):
-                    raise Unsealed
-                yield f"{place}/{entry.name} {found.st_size} {found.st_mtime_ns} {found.st_ino}"
+        one = found[place] = Folder()
+        # By its descriptor: the kernel then looks up a name a file, and not each step of its path.
+        opened = os.open(f"{folder}/{place}", _FOLDER)
+        try:
+            with os.scandir(opened) as entries:
+                listed = sorted((entry.name, entry) for entry in entries)
+            for name, entry in listed:
+                if not entry.is_dir(follow_symlinks=False):
+                    seen = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(seen.st_mode):
+                        raise Unsealed
+                    one.add(name, seen.st_size, seen.st_mtime_ns, seen.st_ino)
+                elif place != root or name != OWN:
+                    pending.append(f"{place}/{name}")
+        finally:
+            os.close(opened)
+    return found
 
 
 def _first_root(lock: bytes) -> str:

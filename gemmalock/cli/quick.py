@@ -72,10 +72,9 @@ def _answered(command: str, rest: Sequence[str]) -> int | None:
 
 def _lines(found: Sealed) -> str:
     """What `status` says of files that are in place, a line each."""
-    verb = _coloured("UP TO DATE")
-    return "".join(
-        f"{verb}  {id}  {size}  in place, as sync left it  sha256 {sha256}\n" for id, _, size, sha256 in found.files()
-    )
+    ids, _, sizes, digests = found.columns()
+    line = f"{_coloured('UP TO DATE')}  {{}}  {{}}  in place, as sync left it  sha256 {{}}\n"
+    return "".join(map(line.format, ids, sizes, digests))
 
 
 def _coloured(text: str) -> str:
@@ -89,7 +88,8 @@ def _coloured(text: str) -> str:
 def _path(folder: str, found: Sealed, wanted: str) -> int | None:
     """Print the place of what is named, where only one can be meant."""
     places = set()
-    for id, path, _, _ in found.files():
+    ids, paths, _, _ = found.columns()
+    for id, path in zip(ids, paths, strict=True):
         _, model, name = id.split("::", 2)
         if wanted == model:
             places.add(path.removesuffix(name).rstrip("/"))
