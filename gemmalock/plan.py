@@ -239,6 +239,9 @@ def _resumes(file: LockedFile, sight: Sight) -> str:
     return f"{sight.task.kept} of {file.size} bytes are here, and the lock {proof}"
 
 
+#: What is told of a file that is as the ledger has it.
+AS_LEFT = "in place, as sync left it"
+
 #: The contract's table, section 5: the first row that fits gives status and action. The last one always fits.
 TABLE: tuple[Row, ...] = (
     Row(
@@ -256,7 +259,7 @@ TABLE: tuple[Row, ...] = (
         Action.SKIP,
         "nothing",
         _at(Place.KNOWN),
-        _says("in place, as sync left it"),
+        _says(AS_LEFT),
     ),
     Row(
         "in place, not in the ledger, size and digest agree",

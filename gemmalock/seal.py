@@ -22,7 +22,7 @@ from gemmalock.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     #: The folders of roots by their paths, from the project's folder.
     Folders = dict[str, "Folder"]
@@ -37,7 +37,7 @@ PREFIX = "GEMMALOCK_"
 #: No paper that people write, and no seal, is larger; reading stops there.
 MOST_BYTES = 256 * 1024 * 1024
 #: Counts up with the form of a seal: another one is none.
-_HEAD = f"gemmalock seal 2 {VERSION}"
+_HEAD = f"gemmalock seal 3 {VERSION}"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -47,18 +47,20 @@ class Unsealed(Exception):
 
 
 class Sealed:
-    """What a seal says, all of which was proved: how many files there are, and `columns` of their node IDs, their paths
-    from the project's folder, their sizes in words and their digests, in the lock's order."""
+    """What a seal says, all of which was proved: how many files there are; `told`, what `status` tells of them, a line
+    each, beginning with their node IDs; and `paths`, from the project's folder. Both are in the lock's order."""
 
-    __slots__ = ("body", "count")
+    __slots__ = ("_paths", "count", "told")
 
-    def __init__(self, count: int, body: bytes) -> None:
+    def __init__(self, count: int, told: bytes, paths: bytes) -> None:
         self.count = count
-        self.body = body
+        self.told = told
+        self._paths = paths
 
-    def columns(self) -> tuple[list[str], ...]:
-        """IDs, paths, sizes and digests."""
-        return tuple(column.split("\n") for column in self.body.decode("utf-8").split("\x1e"))
+    def paths(self) -> Iterator[tuple[str, str]]:
+        """Node ID and path of every file."""
+        ids = (line.partition("  ")[0] for line in self.told.decode("utf-8").split("\n"))
+        return zip(ids, self._paths.decode("utf-8").split("\n"), strict=True)
 
 
 class Folder:
@@ -127,7 +129,7 @@ def check(folder: str, environ: Mapping[str, str]) -> Sealed | None:
         seen = [_seen(folder, root) for root in scope.roots]
         if _digest(folder, environ, texts, scope, rest, seen) != written.decode():
             return None
-        return Sealed(int(count), body)
+        return Sealed(int(count), *body.split(b"\x1e"))
     except (OSError, ValueError, Unsealed):
         return None
 
@@ -137,11 +139,11 @@ def text_of(
     environ: Mapping[str, str],
     texts: Texts,
     scope: Scope,
-    files: Sequence[tuple[str, ...]],
+    files: Sequence[tuple[str, str]],
     known: Iterable[tuple[str, int, int, int]],
 ) -> bytes:
-    """The bytes of a seal: `files` as Sealed has them, `known` what the ledgers say of these paths: size, mtime, inode.
-    Raises OSError, and Unsealed for what no seal could say."""
+    """The bytes of a seal: `files` as what is told of each, and its path; `known` what the ledgers say of these paths:
+    size, mtime, inode. Raises Unsealed for what no seal could say."""
     columns = ["\n".join(column) for column in zip(*files, strict=True)]
     if any(column.count("\n") != len(files) - 1 or "\x1e" in column for column in columns):
         raise Unsealed

@@ -15,6 +15,7 @@ from gemmalock.app.wiring import Workshop
 from gemmalock.errors import DiskError, GemmalockError
 from gemmalock.escaping import escaped
 from gemmalock.lockfile import Node
+from gemmalock.plan import AS_LEFT
 from gemmalock.settings import addopts_in, flags_in
 from gemmalock.settings.said import said_in_files
 from gemmalock.sizes import shown_size
@@ -58,8 +59,10 @@ def _text(workshop: Workshop, papers: Papers) -> bytes:
     return seal.text_of(folder, workshop.environ, texts, scope, files, _known(workshop))
 
 
-def _told(node: Node) -> tuple[str, ...]:
-    return (escaped(node.id), node.path, shown_size(node.file.size), node.file.sha256 or "")
+def _told(node: Node) -> tuple[str, str]:
+    """What `status` tells of a file that is in place, and its path."""
+    size, sha256 = shown_size(node.file.size), node.file.sha256
+    return escaped(f"{node.id}  {size}  {AS_LEFT}  sha256 {sha256}"), node.path
 
 
 def _known(workshop: Workshop) -> Iterator[tuple[str, int, int, int]]:

@@ -72,9 +72,9 @@ def _answered(command: str, rest: Sequence[str]) -> int | None:
 
 def _lines(found: Sealed) -> str:
     """What `status` says of files that are in place, a line each."""
-    ids, _, sizes, digests = found.columns()
-    line = f"{_coloured('UP TO DATE')}  {{}}  {{}}  in place, as sync left it  sha256 {{}}\n"
-    return "".join(map(line.format, ids, sizes, digests))
+    verb = _coloured("UP TO DATE")
+    told = found.told.decode("utf-8").replace("\n", f"\n{verb}  ")
+    return f"{verb}  {told}\n"
 
 
 def _coloured(text: str) -> str:
@@ -88,8 +88,7 @@ def _coloured(text: str) -> str:
 def _path(folder: str, found: Sealed, wanted: str) -> int | None:
     """Print the place of what is named, where only one can be meant."""
     places = set()
-    ids, paths, _, _ = found.columns()
-    for id, path in zip(ids, paths, strict=True):
+    for id, path in found.paths():
         _, model, name = id.split("::", 2)
         if wanted == model:
             places.add(path.removesuffix(name).rstrip("/"))
