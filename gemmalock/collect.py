@@ -41,7 +41,7 @@ class Project:
 @dataclass(frozen=True, slots=True)
 class Filter:
     """What is left of what was named: nodes for whose names `keyword` holds, and `tags` for the tags of their models,
-    that are under none of `deselected`, and, where `only` is not None, that are among these node IDs.
+    that are under none of `deselected`, and that are among the node IDs `only`, where some of them are.
 
     As with pytest's `-k`, a word of `keyword` holds where it is somewhere in the name of the manifest, the model or the
     file, whatever its case; one of `tags` is a whole tag.
@@ -51,6 +51,8 @@ class Filter:
     tags: Expression | None = None
     deselected: tuple[str, ...] = ()
     only: frozenset[str] | None = None
+    #: Whether anything was said, if only what leaves nothing out.
+    asked: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.keyword or self.tags or self.deselected or self.only is not None)
@@ -58,14 +60,12 @@ class Filter:
     @property
     def hint(self) -> str:
         """What to do where nothing is left."""
-        names = {"-k": self.keyword, "-m": self.tags, "--deselect": self.deselected, "--lf": self.only is not None}
+        names = {"-k": self.keyword, "-m": self.tags, "--deselect": self.deselected}
         return f"say less with {' and '.join(f'`{name}`' for name, value in names.items() if value)}"
 
     def leaves(self, node: Node) -> bool:
         """Whether the node is left."""
-        if self.only is not None and node.id not in self.only:
-            return False
-        if any(_under(node.id, prefix) for prefix in self.deselected):
+        if any(not prefix or _under(node.id, prefix) for prefix in self.deselected):
             return False
         if self.tags is not None and not self.tags.fits(lambda tag: tag in node.model.tags):
             return False
@@ -90,7 +90,7 @@ class Selection:
     @property
     def given(self) -> bool:
         """Whether anything was said of what is meant: such a run prunes nothing."""
-        return self.named or bool(self.filter)
+        return self.named or self.filter.asked
 
     def of(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
         """The nodes that are meant, in order. Raises NothingCollected for a prefix that fits none, and where there were
@@ -105,7 +105,9 @@ class Selection:
         left = tuple(node for node in meant if self.filter.leaves(node))
         if meant and not left:
             raise NothingCollected(f"all {len(meant)} files are deselected", hint=self.filter.hint)
-        return left
+        # As with pytest: where none of these failed, all are run.
+        only = self.filter.only or ()
+        return tuple(node for node in left if node.id in only) or left
 
     def manifests(self, lock: Lock) -> tuple[LockedManifest, ...]:
         """The manifests that the run is about, whichever of their files are named."""
@@ -133,6 +135,15 @@ def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selec
     return found[0].project, Selection(prefixes, named=True)
 
 
+def prefix_of(folder: Path, text: str) -> str:
+    """The prefix of node IDs that a word of `--deselect` means: of what is there as a selector does, else as it stands.
+    Empty: everything. Raises UsageError and ManifestInvalid as `collect` does."""
+    path = text.partition("::")[0]
+    if path and not (folder / path).exists():
+        return text.rstrip(":/")
+    return _named(folder, _home(folder), text).prefix
+
+
 @dataclass(frozen=True, slots=True)
 class _Meant:
     """What a selector means: a project, and a prefix of node IDs in it; an empty one means all."""
@@ -155,6 +166,8 @@ def _named(folder: Path, home: Path | None, selector: str) -> _Meant:
     meant = _meant(base, path, selector)
     if not separator:
         return meant
+    if meant.project.manifest == MANIFEST_NAME and meant.prefix and meant.prefix != MANIFEST_NAME:
+        raise UsageError(f"`{path}` has more than one manifest below it", hint=f"name one of them before `::{rest}`")
     return _Meant(meant.project, f"{meant.project.manifest}::{rest}".rstrip(":"))
 
 

@@ -99,14 +99,16 @@ def strange_manifests(lock: Lock, known: Collection[str]) -> tuple[Drift, ...]:
 def shared_pins(lock: Lock) -> list[tuple[str, list[str]]]:
     """The sources that models of more than one manifest have in common, with the node IDs of these models: each is one
     pin for all of them. Relative places are their own manifests' and shared by none."""
-    models: dict[str, list[tuple[str, str]]] = {}
+    models: dict[tuple[str, str | None], list[tuple[str, str]]] = {}
     for manifest in lock.manifests:
         for model in manifest.models:
             if model.source is not None and not is_local(model.source):
-                models.setdefault(model.source, []).append((manifest.path, f"{manifest.path}::{model.name}"))
+                models.setdefault((model.source, model.revision), []).append(
+                    (manifest.path, f"{manifest.path}::{model.name}")
+                )
     return [
         (source, [id for _, id in found])
-        for source, found in sorted(models.items())
+        for (source, _), found in sorted(models.items(), key=lambda item: item[0][0])
         if len({path for path, _ in found}) > 1
     ]
 

@@ -34,7 +34,9 @@ def execute(plan: Plan, crew: Crew) -> tuple[FileOutcome, ...]:
     for group in _groups(plan.files, crew.first):
         idle = [file for file in group if not file.has_work]
         for file in idle:
-            outcomes[file.node.id] = _without_work(file)
+            outcome = outcomes[file.node.id] = _without_work(file)
+            if outcome.outcome is Outcome.FAILED:
+                crew.tolerance.spend()
         if busy := [file for file in group if file not in idle]:
             work.append(busy)
     with contextlib.closing(_in_threads(work, crew)) as ending:
@@ -118,6 +120,8 @@ def _started(
                 break
             learned: str | None = None
             for file in group:
+                if crew.tolerance.is_spent:
+                    break
                 try:
                     outcome = Job(file, crew, learned).run()
                 except BaseException as error:  # handed to the main thread, which raises it

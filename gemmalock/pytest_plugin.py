@@ -200,10 +200,11 @@ def _marked(item: pytest.Item) -> Iterator[str]:
 
 def _fetch(folder: Path, name: str) -> tuple[ErrorNote, ...]:
     """Sync one model or file, as `gemmalock sync` would. What went wrong."""
-    selector = name if "gemmalock.yaml::" in name else f"::{name}"
+    from gemmalock.errors import NotFound
+
     try:
-        report = gemmalock.sync(folder, select=[selector])
-    except gemmalock.NothingCollected:
+        report = _synced(folder, name)
+    except (gemmalock.NothingCollected, NotFound):
         return ()  # `_look` says it better: with the name that was meant, or where it looked
     except gemmalock.GemmalockError as error:
         return _notes(error)
@@ -211,6 +212,16 @@ def _fetch(folder: Path, name: str) -> tuple[ErrorNote, ...]:
         return ()
     failed = (replace(file.error, place=file.id) for file in report.files if file.error is not None)
     return (*failed, *report.errors)
+
+
+def _synced(folder: Path, name: str) -> gemmalock.Report:
+    """Sync what is meant: of the nearest manifest, which may have to be locked first, else of another one."""
+    from gemmalock.app import ids_of
+
+    try:
+        return gemmalock.sync(folder, select=[name if "gemmalock.yaml::" in name else f"::{name}"])
+    except gemmalock.NothingCollected:
+        return gemmalock.sync(folder, select=ids_of(name, folder))
 
 
 def _look(folder: Path, name: str) -> Path | Missing:

@@ -46,6 +46,10 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
     """
     wish = _of_all_who_share(manifests, wish)
     wanted = {path: _wanted(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
+    if split := _at_many_revisions(wanted):
+        # A source that had to be listed has moved since it was pinned: all who share it move along.
+        wish = replace(wish, upgrade_models=wish.upgrade_models | split)
+        wanted = {path: _wanted(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
     # The files of all models at once: many small models take no longer than one large one.
     answers = iter(asker.map([file for models in wanted.values() for model in models for file in model.files]))
     pins: list[Pinned] = []
@@ -69,6 +73,16 @@ def _of_all_who_share(manifests: Mapping[str, Manifest], wish: Wish) -> Wish:
     sources = {model.source for id, model in models.items() if wish.renews(id)} - {None}
     more = {id for id, model in models.items() if model.source in sources and not _is_relative(model.source)}
     return replace(wish, upgrade_models=wish.upgrade_models | more)
+
+
+def _at_many_revisions(wanted: Mapping[str, list[_Wanted]]) -> frozenset[str]:
+    """The node IDs of the models whose source is at one revision for them and at another for others."""
+    sources: dict[str, dict[str, str | None]] = {}
+    for path, models in wanted.items():
+        for model in models:
+            if model.spec.source is not None and not is_local(model.spec.source) and model.files:
+                sources.setdefault(model.spec.source, {})[f"{path}::{model.spec.name}"] = model.revision
+    return frozenset(id for ids in sources.values() if len(set(ids.values())) > 1 for id in ids)
 
 
 def _is_relative(source: str | None) -> bool:
@@ -145,7 +159,8 @@ class _Model:
         """The commit that the source was pinned to: of this model, else of another one with the same source."""
         if self.wish.renews(self._id) or self.model.source is None:
             return None
-        shared = (model for other in self.others for model in other.models if model.source == self.model.source)
+        before = (*self.others, *((self.before,) if self.before is not None else ()))
+        shared = (model for manifest in before for model in manifest.models if model.source == self.model.source)
         return next((model.revision for model in (old, *shared) if model is not None and model.revision), None)
 
     def _listed_before(self, old: LockedModel) -> tuple[str, ...]:

@@ -123,6 +123,7 @@ def check(folder: str, environ: Mapping[str, str]) -> Sealed | None:
         if head.decode() != _HEAD:
             return None
         scope = Scope.read(scope_line)
+        _refuse_links(folder, (*scope.members, *scope.roots))
         papers = (MANIFEST, *(f"{member}/{MANIFEST}" for member in scope.members))
         texts = Texts(lock, {path: _read(f"{folder}/{path}") for path in papers}, settings_in(folder))
         rest = b"\n".join((scope_line, count, body))
@@ -173,6 +174,9 @@ def _digest(
     _refuse_manifests_above(folder)
     for searched in scope.searched:
         feed(_children(folder, searched, scope.members))
+    for member in scope.members if scope.searched else ():
+        # A glob passes over a folder that is somebody else's by now.
+        feed(b"%d" % any(os.path.lexists(f"{folder}/{member}/{own}") for own in ("pyvenv.cfg", OWN)))
     for root in scope.roots:
         feed(_ledger(f"{folder}/{root}"))
     folders = {path: one for each in found for path, one in each.items()}
@@ -194,12 +198,29 @@ def settings_in(folder: str) -> Mapping[str, bytes]:
     return {name: _read_or_nothing(f"{folder}/{name}") for name in SETTINGS}
 
 
+def _refuse_links(folder: str, paths: Iterable[str]) -> None:
+    """Raise Unsealed where a step of the way to a path that is there is no folder of its own, but a link to one."""
+    steps = set()
+    for path in paths:
+        while path and path not in steps:
+            steps.add(path)
+            path = os.path.dirname(path)
+    for step in steps:
+        try:
+            if not stat.S_ISDIR(os.lstat(f"{folder}/{step}").st_mode):
+                raise Unsealed
+        except FileNotFoundError:
+            continue
+
+
 def _refuse_manifests_above(folder: str) -> None:
     """Raise Unsealed where there is a manifest above a project, up to the git root: a workspace's may claim it."""
-    while not os.path.lexists(f"{folder}/.git") and folder != os.path.dirname(folder):
+    while folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
         if os.path.lexists(f"{folder}/{MANIFEST}"):
             raise Unsealed
+        if os.path.lexists(f"{folder}/.git"):
+            return
 
 
 def _children(folder: str, searched: str, members: Sequence[str]) -> bytes:
@@ -245,10 +266,7 @@ def _made(folders: Folders, path: str) -> Folder:
 def _seen(folder: str, root: str) -> Folders:
     """What is in a root, which need not be there. Raises Unsealed for what is no plain file or folder."""
     found: Folders = {}
-    try:
-        if not stat.S_ISDIR(os.lstat(f"{folder}/{root}").st_mode):
-            raise Unsealed
-    except FileNotFoundError:
+    if not os.path.lexists(f"{folder}/{root}"):
         return found
     pending = [root]
     while pending:

@@ -47,21 +47,21 @@ class Search:
 
 
 def search(root: Path, pattern: str) -> Search:
-    """The folders below `root` that `pattern`, a name or a glob, is of and that hold a manifest, in order. Globs follow
-    no link; a name may be one that stays below `root`, else UnsafePath is raised. Raises OSError."""
+    """The folders below `root` that `pattern`, a name or a glob, is of and that hold a manifest, in order. Links that a
+    glob meets are passed over. Raises UnsafePath for a name that is behind one, and for a glob that begins behind one,
+    and OSError where the disk would not say what is there."""
     if not is_glob(pattern):
-        if not (root / pattern / MANIFEST_NAME).is_file():
-            return Search(())
-        _refuse_a_way_out(root, pattern)
-        return Search((pattern,))
+        _refuse_links(root, pattern)
+        return Search((pattern,) if _has_manifest(root / pattern) else ())
     found, searched = list[str](), list[str]()
     steps = pattern.split("/")
     depth = len(steps) if "**" not in steps else None
     fixed = next(place for place, step in enumerate(steps) if is_glob(step))
     pending = ["/".join(steps[:fixed])]
+    _refuse_links(root, pending[0])
     while pending:
         folder = pending.pop(0)
-        if folder and matches(folder, (pattern,)) and (root / folder / MANIFEST_NAME).is_file():
+        if folder and matches(folder, (pattern,)) and _has_manifest(root / folder):
             found.append(folder)
         if depth is None or folder.count("/") + bool(folder) < depth:
             searched.append(folder)
@@ -72,8 +72,6 @@ def search(root: Path, pattern: str) -> Search:
 def workspace_above(folder: Path) -> Path | None:
     """The root of the workspace that `folder` is a member of, up to the git root; None where there is none. Raises
     ManifestInvalid for a manifest above of which nobody could tell."""
-    if (folder / ".git").exists():
-        return None
     for above in folder.parents:
         section = _section_at(above)
         if section is not None and section.claims(folder.relative_to(above).as_posix()):
@@ -121,9 +119,22 @@ def _leads(folder: str, steps: list[str]) -> bool:
     return True
 
 
-def _refuse_a_way_out(root: Path, folder: str) -> None:
-    if os.path.realpath(root) not in map(str, Path(os.path.realpath(root / folder)).parents):
-        raise UnsafePath(
-            f"the member `{folder}` is a symbolic link, or behind one, that leads out of the workspace",
-            hint="name a folder that is really below the workspace root",
-        )
+def _has_manifest(folder: Path) -> bool:
+    """Whether a manifest stands in a folder, if only a link to one that is not there just now. Raises OSError."""
+    try:
+        os.lstat(folder / MANIFEST_NAME)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _refuse_links(root: Path, folder: str) -> None:
+    """Raise UnsafePath where a step of the way to a folder is a symbolic link: it would have two names."""
+    steps = folder.split("/") if folder else []
+    for end in range(1, len(steps) + 1):
+        step = "/".join(steps[:end])
+        if (root / step).is_symlink():
+            raise UnsafePath(
+                f"`{step}` is a symbolic link, and members are not looked for behind one",
+                hint="name the folder that it leads to, if that is below the workspace root",
+            )

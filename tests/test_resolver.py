@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.codec.lock_json import write_lock
-from gemmalock.drift import drift
+from gemmalock.drift import drift, shared_pins
 from gemmalock.errors import FileError, GemmalockError, NotFound, PermissionRefused, PolicyRefused, ReadWriteFailed
 from gemmalock.lockfile import Lock, LockedFile, source_url
 from gemmalock.pinning import SMALL, Learned, Pinned, Unlocked, Wish, pin
@@ -541,3 +541,71 @@ def test_an_error_that_is_no_file_error_is_not_swallowed(world: World) -> None:
 
     with pytest.raises(GemmalockError, match="interrupted"):
         Broken({}).resolve(MANY)
+
+
+# --- one source, one pin -----------------------------------------------------------------------------------
+
+HUB = "hf://owner/repo@main"
+OLD, NEW = "1" * 40, "2" * 40
+
+
+class Hub(World):
+    """A source that is at a commit, and whose files have other bytes at each."""
+
+    commit = OLD
+
+    def list(self, id: str, source: str) -> Listing:
+        """What there is, and the commit."""
+        self.asked.append(source)
+        return Listing(("a.gguf", "b.json"), self.commit)
+
+    def probe(self, file: Unlocked) -> Probe:
+        """Every file is there at every commit."""
+        return Probe(SMALL, f'"{file.url}"', sha256(file.url.encode()))
+
+
+def shared(name: str, *patterns: str) -> Manifest:
+    """A manifest with a model out of the hub."""
+    return Manifest(models=(ModelSpec(name, name, source=HUB, patterns=patterns),))
+
+
+def revisions_of(lock: Lock) -> dict[str, set[str | None]]:
+    """The commits that each model's own word and the URLs of its files have."""
+    return {
+        model.name: {model.revision, *(file.url.split("/")[6] for file in model.files)}
+        for manifest in lock.manifests
+        for model in manifest.models
+    }
+
+
+@pytest.mark.parametrize("late", [("a.gguf",), ("*.json",), ("b.json", "*.gguf")])
+@pytest.mark.parametrize("wish", [Wish(), Wish(upgrade_models=frozenset({"early"}))])
+def test_one_source_is_at_one_commit_whoever_comes_to_it_when(late: tuple[str, ...], wish: Wish) -> None:
+    hub = Hub({})
+    first = lock_of(resolve({"apps/a/gemmalock.yaml": shared("early", "*.gguf")}, None, Wish(), hub))
+    assert revisions_of(first) == {"early": {OLD}}
+    hub.commit = NEW
+    manifests = {"apps/a/gemmalock.yaml": shared("early", "*.gguf"), "apps/b/gemmalock.yaml": shared("late", *late)}
+    both = lock_of(resolve(manifests, first, wish, hub))
+    found = revisions_of(both)
+    assert found["early"] == found["late"]
+    assert len(found["early"]) == 1
+    assert [ids for _, ids in shared_pins(both)] == [["apps/a/gemmalock.yaml::early", "apps/b/gemmalock.yaml::late"]]
+
+
+def test_two_models_of_one_manifest_share_a_commit_too() -> None:
+    hub = Hub({})
+    (early,) = shared("early", "*.gguf").models
+    (late,) = shared("late", "*.json").models
+    first = lock_of(hub.resolve(Manifest(models=(early,))))
+    hub.commit = NEW
+    found = revisions_of(lock_of(hub.resolve(Manifest(models=(early, late)), first)))
+    assert found["early"] == found["late"] == {NEW}
+
+
+def test_a_name_in_a_source_that_others_have_takes_their_commit() -> None:
+    hub = Hub({})
+    first = lock_of(resolve({"apps/a/gemmalock.yaml": shared("early", "*.gguf")}, None, Wish(), hub))
+    hub.commit = NEW
+    manifests = {"apps/a/gemmalock.yaml": shared("early", "*.gguf"), "apps/b/gemmalock.yaml": shared("late", "b.json")}
+    assert revisions_of(lock_of(resolve(manifests, first, Wish(), hub))) == {"early": {OLD}, "late": {OLD}}

@@ -77,6 +77,15 @@ def path(name: str, folder: Folder = ".", **settings: object) -> Path:
     return found.place
 
 
+def ids_of(name: str, folder: Folder = ".", **settings: object) -> tuple[str, ...]:
+    """The node IDs of the files of `MODEL`, or of `MODEL::FILE`, that `path` gives the place of, for `sync` to select.
+    Raises NotFound for a name that the lock does not have, UsageError for one that several manifests have."""
+    from gemmalock.app import inspecting
+
+    session = _session(folder, (), settings_of("ids_of", settings), None)
+    return inspecting.ids_of(session.workshop.project, session.papers, name)
+
+
 def resume_status(file: File, folder: Folder = ".", **settings: object) -> ResumeStatus:
     """What one look at the disk says of a file, given as a node ID, `MODEL::FILE`, a path below the project, a
     LockedFile or a FileOutcome. Raises NotFound for one that the lock does not have."""

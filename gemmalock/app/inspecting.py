@@ -9,7 +9,7 @@ from pathlib import Path
 from gemmalock.app.failing import note_outcomes
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.collect import Selection
+from gemmalock.collect import Project, Selection
 from gemmalock.errors import DigestMismatch, FileError, NotFound, PolicyRefused, ReadWriteFailed, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
@@ -175,6 +175,12 @@ def find_path(workshop: Workshop, papers: Papers, wanted: str) -> LocalPath:
     folder = workshop.project.folder
     planned = plan(nodes, look(nodes, workshop))
     return LocalPath(folder / (nodes[0].path if is_file else _common_folder(nodes)), _missing(planned, wanted))
+
+
+def ids_of(project: Project, papers: Papers, wanted: str) -> tuple[str, ...]:
+    """The node IDs of what `find_path` finds the place of. Raises what that raises."""
+    nodes, _ = _wanted(papers.required_lock(), wanted, project.manifest)
+    return tuple(node.id for node in nodes)
 
 
 def _missing(planned: Plan, wanted: str) -> FileError | None:

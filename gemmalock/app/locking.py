@@ -58,7 +58,7 @@ def run_lock(workshop: Workshop, papers: Papers, options: LockOptions, selection
 
 
 def _lock(workshop: Workshop, papers: Papers, options: LockOptions, selection: Selection) -> Report:
-    if selection and not options.upgrade:
+    if selection.prefixes and not options.upgrade:
         hint = "`--upgrade` may be about some models: with a selection, or by `--upgrade-model NAME`"
         raise UsageError("a lock is of a whole project", hint=hint)
     known = {model.name for manifest in papers.manifests.values() for model in manifest.models}
@@ -67,7 +67,7 @@ def _lock(workshop: Workshop, papers: Papers, options: LockOptions, selection: S
         raise UsageError(f"no model `{unknown[0]}` in {where}", hint="`gemmalock list` shows them")
     if options.check and not (options.upgrade or options.upgrade_model):
         return _check(papers)
-    resolution = resolve_papers(workshop, papers, options.wish(_models(papers, selection)))
+    resolution = resolve_papers(workshop, papers, options.wish(_models(papers, selection) if options.upgrade else None))
     if resolution.lock is None:
         return lock_report(papers, resolution, ExitCode.FAILED)
     if options.check or options.dry_run:

@@ -19,7 +19,7 @@ from gemmalock.plan import AS_LEFT
 from gemmalock.settings import addopts_in, flags_in
 from gemmalock.settings.said import said_in_files
 from gemmalock.sizes import shown_size
-from gemmalock.spec import MANIFEST_NAME
+from gemmalock.spec import MANIFEST_NAME, SCHEMES, scheme_of
 
 
 def seal_run(workshop: Workshop, papers: Papers) -> None:
@@ -41,12 +41,20 @@ def seal_run(workshop: Workshop, papers: Papers) -> None:
 def _is_plain(workshop: Workshop, papers: Papers) -> bool:
     """Whether a bare command means what it says, and says nothing else: no flag has its home in the settings file, the
     lock is the one that this run went by, and has every digest."""
-    if papers.settings_texts is None or any(node.file.sha256 is None for node in workshop.lock.nodes()):
+    if papers.settings_texts is None or papers.settings.plugin:
+        return False
+    if not all(node.file.sha256 and _is_plain_node(node) for node in workshop.lock.nodes()):
         return False
     with contextlib.suppress(GemmalockError):
         said, _ = said_in_files(workshop.project.folder)
         return not (flags_in(said) or addopts_in(said, {})) and papers.lock_stands()
     return False
+
+
+def _is_plain_node(node: Node) -> bool:
+    """Whether its places need no plugin, and its name is shown as it is."""
+    places = (node.file.url, node.model.source or node.file.url)
+    return all(scheme_of(place) in SCHEMES for place in places) and escaped(node.id) == node.id
 
 
 def _text(workshop: Workshop, papers: Papers) -> bytes:

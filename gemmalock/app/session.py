@@ -13,7 +13,7 @@ from gemmalock.app.failing import failed_before
 from gemmalock.app.papers import Papers
 from gemmalock.app.plugging import Chorus, check_plugins
 from gemmalock.app.wiring import Silence, Workshop
-from gemmalock.collect import Filter, Project, Selection, absolute, collect, nearest
+from gemmalock.collect import Filter, Project, Selection, absolute, collect, nearest, prefix_of
 from gemmalock.errors import Problem, UsageError
 from gemmalock.expressions import Expression
 from gemmalock.ports import Reporter
@@ -33,12 +33,18 @@ class Choice:
     """What of the named files a run is about, in words. `last_failed`: those that failed when they were last tried, or
     all where none did; `failed_first`: all, these first; `collect_only`: only to be shown."""
 
-    keyword: str = ""
-    tags: str = ""
+    keyword: str | None = None
+    tags: str | None = None
     deselect: tuple[str, ...] = ()
     last_failed: bool = False
     failed_first: bool = False
     collect_only: bool = False
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything was said of which files, if only what leaves none out."""
+        said = self.keyword is not None or self.tags is not None
+        return said or bool(self.deselect) or self.last_failed
 
 
 ALL = Choice()
@@ -85,19 +91,20 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
         project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root, trace=call.trace
     )
     workshop.reporter = Chorus(call.reporter, workshop.plugging)
-    chosen = replace(selection, filter=_filter(call.choice, workshop, papers))
+    chosen = replace(selection, filter=_filter(call, workshop, papers))
     return Session(
         workshop, papers, chosen, failed_before(workshop, papers) if call.choice.failed_first else frozenset()
     )
 
 
-def _filter(choice: Choice, workshop: Workshop, papers: Papers) -> Filter:
+def _filter(call: Call, workshop: Workshop, papers: Papers) -> Filter:
+    choice = call.choice
     return Filter(
-        Expression.parse(choice.keyword, "-k") if choice.keyword.strip() else None,
-        Expression.parse(choice.tags, "-m") if choice.tags.strip() else None,
-        tuple(prefix.rstrip(":/") for prefix in choice.deselect),
-        # As with pytest: where nothing failed, all is run.
-        (failed_before(workshop, papers) or None) if choice.last_failed else None,
+        Expression.parse(choice.keyword, "-k") if choice.keyword and choice.keyword.strip() else None,
+        Expression.parse(choice.tags, "-m") if choice.tags and choice.tags.strip() else None,
+        tuple(prefix_of(call.folder, prefix) for prefix in choice.deselect),
+        failed_before(workshop, papers) if choice.last_failed else None,
+        asked=choice.narrows,
     )
 
 

@@ -124,7 +124,8 @@ class Sync:
         pruned = ending.prune(pruning)
         fresh = not (ready.known or self.options.frozen)
         untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
-        if ending.is_tidy and not ending.errors and (pruning.wanted or not self._leftover(ready)):
+        settled = self._settled(ready, ending, pruning)
+        if settled:
             self._remember(known=ready.known and not changed)
         report = Report(
             "sync",
@@ -144,11 +145,22 @@ class Sync:
                 *self.workshop.warnings,
             ),
         )
-        if ending.is_tidy and report.ok and not (report.warnings or report.strays_kept) and self._is_plain:
+        if settled and not (report.warnings or report.strays_kept) and self._is_plain:
             from gemmalock.app.sealing import seal_run
 
             seal_run(self.workshop, self.papers)
         return report
+
+    def _settled(self, ready: Ready, ending: Ending, pruning: Pruning) -> bool:
+        """Whether the next run may take for granted that what this one went by agrees, and that nothing is left over.
+        All went well, and if it was not so before, this run has looked everywhere and taken out what there was."""
+        if ending.code is not ExitCode.OK or not ending.is_tidy:
+            return False
+        if ready.known or (pruning.wanted and not self.selection.within):
+            return True
+        from gemmalock.app.leftover import leftover_roots
+
+        return not leftover_roots(self.workshop)
 
     @property
     def _is_plain(self) -> bool:

@@ -19,9 +19,9 @@ from gemmalock.sizes import shown_size
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _CHOICE = (
-    click.option("-k", "--keyword", default="", metavar="EXPR", envvar="GEMMALOCK_KEYWORD",
+    click.option("-k", "--keyword", metavar="EXPR", envvar="GEMMALOCK_KEYWORD",
                  help="Only files whose manifest, model or file is named so: words with and, or, not, parentheses."),
-    click.option("-m", "--tags", default="", metavar="EXPR", envvar="GEMMALOCK_TAGS",
+    click.option("-m", "--tags", metavar="EXPR", envvar="GEMMALOCK_TAGS",
                  help="Only files of models with these tags: the same with whole tags."),
     click.option("--deselect", multiple=True, metavar="ID", envvar="GEMMALOCK_DESELECT",
                  help="Leave out a node ID, or what begins with it; may be repeated."),

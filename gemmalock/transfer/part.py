@@ -96,13 +96,14 @@ class Part:
             raise disk_error(error, f"sync `{self.path}`") from error
 
     def seal(self) -> None:
-        """Cut off what stands behind the size, make it read-only as finished files are, and sync bytes and inode.
+        """Cut off what stands behind the size, sync bytes and inode, and make it read-only as finished files are.
         Who has it open may still write."""
         try:
             if os.fstat(self._descriptor).st_size != self.size:
                 os.ftruncate(self._descriptor, self.size)
-            os.fchmod(self._descriptor, SEALED)
             os.fsync(self._descriptor)
+            # Last: whoever finds it read-only takes it for synced.
+            os.fchmod(self._descriptor, SEALED)
         except OSError as error:
             raise disk_error(error, f"sync `{self.path}`") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import gemmalock
 from gemmalock.errors import ManifestInvalid, NothingCollected, UsageError
 from tests.app.conftest import SMALL, Desk
 from tests.running import Gemmalock
+from tests.servers.fileserver import Content
 
 ROOT = 'version: 1\nworkspace:\n  members: ["apps/*", tools/convert]\n  exclude: [apps/old]\n'
 
@@ -222,6 +224,52 @@ def test_a_member_that_moves_takes_its_files_along(monorepo: Desk) -> None:
     assert "apps/find/models/m/search.bin" in tree(monorepo.project.folder)
 
 
+def test_a_root_that_another_project_has_taken_over_is_never_pruned(monorepo: Desk) -> None:
+    monorepo.sync()
+    folder = monorepo.project.folder
+    (folder / "apps/search/gemmalock.yaml").rename(folder / "apps/gemmalock.yaml")
+    text = (folder / "apps/gemmalock.yaml").read_text().replace("root: models", "root: search/models")
+    (folder / "apps/gemmalock.yaml").write_text(text)
+    assert gemmalock.sync(folder / "apps", select=["gemmalock.yaml"]).ok
+    assert monorepo.sync().pruned == ()
+    assert "apps/search/models/m/search.bin" in tree(folder)
+
+
+def test_a_manifest_that_is_only_away_for_a_while_is_no_reason_to_prune(monorepo: Desk) -> None:
+    monorepo.sync()
+    manifest = monorepo.project.folder / "apps/search/gemmalock.yaml"
+    manifest.rename(monorepo.project.folder / "aside")
+    manifest.symlink_to("/nowhere/at/all.yaml")
+    with pytest.raises(gemmalock.GemmalockError):
+        monorepo.sync()
+    assert tree(monorepo.project.folder) == {*EVERYTHING, "aside"}
+
+
+@pytest.mark.parametrize("before", ["a run in a member", "a run that failed"])
+def test_what_is_left_over_stays_known_until_it_was_dealt_with(monorepo: Desk, before: str) -> None:
+    monorepo.sync()
+    folder = monorepo.project.folder
+    (folder / "apps/search/gemmalock.yaml").unlink()
+    if before == "a run in a member":
+        assert gemmalock.sync(folder / "apps/chat").pruned == ()
+    else:
+        declare(monorepo, "apps/chat", "chat.bin", "shared.bin", "more.bin")
+        monorepo.lock()
+        del monorepo.server.files["/more.bin"]
+        shutil.rmtree(Path(os.environ["GEMMALOCK_STORE"]) / "objects")
+        (folder / "apps/chat/models/m/chat.bin").unlink()
+        assert not monorepo.sync(retries=0).ok
+        monorepo.server.put("/more.bin", Content(SMALL + b"more.bin"))
+    assert len(monorepo.sync().pruned) == 2
+
+
+def test_a_member_that_is_a_repository_of_its_own_has_one_lock(monorepo: Desk) -> None:
+    (monorepo.project.folder / "apps/chat/.git").mkdir()
+    monorepo.sync()
+    gemmalock.sync(monorepo.project.folder / "apps/chat")
+    assert list(monorepo.project.folder.rglob("gemmalock.lock")) == [monorepo.project.lock]
+
+
 def test_a_new_member_is_seen_without_being_told(monorepo: Desk) -> None:
     monorepo.sync()
     declare(monorepo, "apps/later", "later.bin")
@@ -266,9 +314,14 @@ def _all_at_once(desk: Desk) -> None:
     desk.project.write_manifest("version: 2\n", "apps/search")
 
 
-def _leads_out(desk: Desk) -> None:
+def _linked(desk: Desk) -> None:
     (desk.project.folder / "tools/convert").rename(desk.project.folder.parent / "convert")
     (desk.project.folder / "tools/convert").symlink_to(desk.project.folder.parent / "convert")
+
+
+def _linked_above(desk: Desk) -> None:
+    (desk.project.folder / "apps").rename(desk.project.folder / "elsewhere")
+    (desk.project.folder / "apps").symlink_to(desk.project.folder / "elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -283,8 +336,9 @@ def _leads_out(desk: Desk) -> None:
                          "apps/chat/gemmalock.yaml:1:1: this manifest lies in the root of `gemmalock.yaml`"]),
         (_all_at_once, ["apps/chat/gemmalock.yaml:2:9: `models` must be a mapping, and is the number 3",
                         "apps/search/gemmalock.yaml:1:10: manifest version 2 needs a newer gemmalock"]),
-        (_leads_out, ["gemmalock.yaml:3:23: the member `tools/convert` is a symbolic link, or behind one, that leads "
-                      "out of the workspace"]),
+        (_linked, ["gemmalock.yaml:3:23: `tools/convert` is a symbolic link, and members are not looked for behind "
+                   "one"]),
+        (_linked_above, ["gemmalock.yaml:3:13: `apps` is a symbolic link, and members are not looked for behind one"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_where_it_stands(monorepo: Desk, spoil: Callable[[Desk], None], says: list[str]) -> None:

@@ -144,6 +144,11 @@ def _moved(folder: Path) -> None:
     (folder / "apps/a").rename(folder / "apps/c")
 
 
+def _behind_a_link(folder: Path, name: str) -> None:
+    (folder / name).rename(folder / "elsewhere")
+    (folder / name).symlink_to(folder / "elsewhere")
+
+
 def _linked(folder: Path) -> None:
     root = folder / "apps/a/models"
     root.rename(folder / "elsewhere")
@@ -164,6 +169,9 @@ MUTATIONS: dict[str, Callable[[Path], object]] = {
     "empty folder": lambda folder: (folder / "apps/a/models/empty").mkdir(),
     "link as a stray": lambda folder: (folder / "apps/a/models/link").symlink_to("m/one.bin"),
     "a root that is a link": _linked,
+    "a folder above a root that is a link": lambda folder: _behind_a_link(folder, "apps/a"),
+    "a folder above members that is a link": lambda folder: _behind_a_link(folder, "apps"),
+    "a member that is a virtual environment by now": lambda folder: _new(folder, "apps/a/pyvenv.cfg"),
     "a root that is gone": lambda folder: shutil.rmtree(folder / "apps/b/models"),
     "ledger gone": lambda folder: (folder / "apps/b/models/.gemmalock/ledger.json").unlink(),
     "ledger written": lambda folder: os.utime(folder / "apps/b/models/.gemmalock/ledger.json", ns=(1, 1)),

@@ -183,10 +183,48 @@ def test_what_failed_is_tried_again_alone_or_first(monorepo: Project, gemmalock:
 def test_a_selection_never_prunes(monorepo: Project, gemmalock: Gemmalock) -> None:
     assert gemmalock("sync").code == 0
     stray = monorepo.folder / "apps/chat/models/stray"
-    for flags in (["-k", "gemma"], ["-m", "llm"], ["--deselect", "apps/search"], ["apps/chat"]):
+    for flags in (["-k", "gemma"], ["-k", ""], ["-m", "llm"], ["--deselect", "apps/search"], ["apps/chat"], ["--lf"]):
         stray.write_text("x")
         done = gemmalock("sync", *flags, "--json")
         assert (done.code, done.json()["pruned"], stray.exists()) == (0, [], True)
+
+
+def test_what_failed_elsewhere_leaves_a_selection_as_it_is(monorepo: Project, gemmalock: Gemmalock) -> None:
+    (monorepo.folder / "apps/chat/weights/tokenizer.json").unlink()
+    assert gemmalock("sync").code == 1
+    there = gemmalock("sync", "apps/search", "--lf", "--json")
+    assert (there.code, len(there.json()["files"])) == (0, 1)
+
+
+def test_a_refused_file_counts_as_a_failure_from_the_start(monorepo: Project, gemmalock: Gemmalock) -> None:
+    assert gemmalock("sync").code == 0
+    root = monorepo.folder / "apps/chat/models"
+    (root / "tokenizer").rename(monorepo.folder / "elsewhere")
+    (root / "tokenizer").symlink_to(monorepo.folder / "elsewhere")
+    (root / "gemma/model-q4.gguf").unlink()
+    done = gemmalock("sync", "-x", "--json")
+    outcomes = {file["id"].split("::")[2]: file["outcome"] for file in done.json()["files"]}
+    assert (outcomes["tokenizer.json"], outcomes["model-q4.gguf"]) == ("failed", "planned")
+    assert not (root / "gemma/model-q4.gguf").exists()
+
+
+def test_deselecting_names_things_from_where_the_run_begins(monorepo: Project, gemmalock: Gemmalock) -> None:
+    chat = monorepo.folder / "apps/chat"
+    for word in ("gemmalock.yaml::gemma", "apps/chat/gemmalock.yaml::gemma"):
+        done = gemmalock("list", "--deselect", word, "--json", folder=chat)
+        assert [file["model"] for file in done.json()["files"]] == ["tokenizer"], word
+    assert gemmalock("list", "--deselect", ".", folder=chat).code == 5
+
+
+def test_a_node_id_behind_many_manifests_is_refused(monorepo: Project, gemmalock: Gemmalock) -> None:
+    done = gemmalock("status", "apps::gemma")
+    assert (done.code, "more than one manifest" in done.err) == (4, True)
+
+
+def test_a_setting_that_narrows_runs_keeps_nobody_from_locking(monorepo: Project, gemmalock: Gemmalock) -> None:
+    (monorepo.folder / "gemmalock.toml").write_text("tags = 'llm'\n")
+    assert gemmalock("lock").code == 0
+    assert gemmalock("lock", "--check").code == 0
 
 
 def test_what_leaves_nothing_is_exit_code_5(monorepo: Project, gemmalock: Gemmalock) -> None:
@@ -196,7 +234,7 @@ def test_what_leaves_nothing_is_exit_code_5(monorepo: Project, gemmalock: Gemmal
 
 
 def test_only_an_upgrade_is_about_some_models(monorepo: Project, gemmalock: Gemmalock) -> None:
-    assert gemmalock("lock", "-k", "gemma").code == 4
+    assert gemmalock("lock", "apps/chat").code == 4
     (monorepo.folder / "apps/chat/weights/model-q4.gguf").write_bytes(b"other")
     (monorepo.folder / "apps/search/weights/model.safetensors").write_bytes(b"other")
     done = gemmalock("lock", "--upgrade", "-k", "gemma", "--deselect", "apps/search", "--json")
