@@ -99,13 +99,14 @@ class Unlocked:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What became of one file: a pin, or why there is none. `asked`: a source was asked."""
+    """What became of one file: a pin, or why there is none. `asked`: a source was asked, which took `seconds`."""
 
     file: Unlocked
     locked: LockedFile | None
     asked: bool
     error: FileError | None = None
     warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,7 +93,9 @@ class Questions:
             )
 
     def _pin(self, file: Unlocked) -> Pinned:
-        return pin(file, self.wish, self)
+        began = time.monotonic()
+        pinned = pin(file, self.wish, self)
+        return replace(pinned, seconds=time.monotonic() - began) if pinned.asked else pinned
 
     def _retried(self, id: str, call: Callable[[], _Answer]) -> _Answer:
         from gemmalock.sources.retry import with_retries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +77,8 @@ def run_verify(workshop: Workshop, papers: Papers, selection: Selection, toleran
     def verify(node: Node) -> FileOutcome:
         if takes.is_spent:
             return FileOutcome.of_node(node, Outcome.PLANNED, reason="the run ended before it", verb="NOT BEGUN")
-        outcome = _verified(node, reading.of(node, workshop))
+        began = time.monotonic()
+        outcome = replace(_verified(node, reading.of(node, workshop)), seconds=time.monotonic() - began)
         try:
             plugging.call("gemmalock_verified", node=node, outcome=outcome)
         except FileError as error:

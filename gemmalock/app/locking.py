@@ -266,6 +266,7 @@ def _outcome(pin: Pinned, before: Node | None, root: str) -> FileOutcome:
         reason=reason,
         action=None,
         outcome=outcome,
+        seconds=pin.seconds,
         error=_note(pin, pin.error) if pin.error is not None else None,
         verb=verb,
         notes=(*notes, *(pin.error.notes if pin.error is not None else ())),

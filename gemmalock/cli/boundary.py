@@ -10,6 +10,7 @@ import click
 
 from gemmalock.app.affording import share_one_heap
 from gemmalock.cli.program import program
+from gemmalock.cli.running import annotate, kept
 from gemmalock.cli.state import State
 from gemmalock.cli.streams import steady_streams
 from gemmalock.errors import GemmalockError, InputError, Interrupted, UsageError, disk_error
@@ -61,9 +62,12 @@ def _told(state: State, error: GemmalockError, code: ExitCode | None = None) -> 
         notes = tuple(ErrorNote.of_problem(error, problem) for problem in error.problems)
     else:
         notes = (ErrorNote.of(error),)
+    report = kept(state, Report(state.command or "gemmalock", exit_code, errors=notes))
     state.page.error(error)
+    state.page.errors(report.errors[len(notes) :])
+    annotate(state, report)
     if state.json:
-        state.page.report(Report(state.command or "gemmalock", exit_code, errors=notes))
+        state.page.report(report)
     return int(exit_code)
 
 

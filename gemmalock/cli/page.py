@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 
 import click
 
-from gemmalock.cli.render import file_line, pruned_line, stray_line, summary_line, verb_color
+from gemmalock.cli.closing import short_summary, slowest, troubles
+from gemmalock.cli.render import file_line, letter, pruned_line, stray_line, summary_line, verb_color
 from gemmalock.errors import GemmalockError, InputError, Problem
 from gemmalock.escaping import escaped
-from gemmalock.outcome import FileOutcome, Outcome, Report
+from gemmalock.outcome import ErrorNote, FileOutcome, Outcome, Report
+
+_LABELS = {"error": "red", "warning": "yellow", "note": "blue", "hint": "cyan"}
 
 
 @dataclass
 class Page:
-    """Writes what happened. With `json`, the report alone goes to standard output."""
+    """Writes what happened. With `json`, the report alone goes to standard output.
+
+    A verbosity of 1 tells what was skipped too, 2 all there is; -1 a letter a file, -2 what went wrong and nothing
+    else. `annotates`: a CI runner reads along, and is to annotate the run with its errors.
+    """
 
     json: bool = False
     verbosity: int = 0
     color: bool = False
     error_color: bool = False
+    annotates: bool = False
     reported: bool = False
+    #: How many letters stand on the line that is not ended yet.
+    _letters: int = 0
 
     def line(self, text: str) -> None:
         """A line of data (with --json: on standard error)."""
@@ -29,21 +40,41 @@ class Page:
 
     def passed_on(self, text: str) -> None:
         """The same for text that needs no escaping: what gemmalock itself printed, colours and all."""
+        self.fresh_line()
+        self._put(text)
+
+    def fresh_line(self) -> None:
+        """End the line of letters, if there is one."""
+        if self._letters:
+            self._letters = 0
+            self._put("")
+
+    def _put(self, text: str, *, ended: bool = True) -> None:
         stream, color = (sys.stderr, self.error_color) if self.json else (sys.stdout, self.color)
-        click.echo(text, file=stream, color=color)
+        click.echo(text, file=stream, color=color, nl=ended)
 
     def outcome(self, outcome: FileOutcome) -> None:
-        """The line of a file, unless it is not worth one."""
-        if self.verbosity < 0 or (outcome.outcome is Outcome.SKIPPED and self.verbosity < 1):
+        """The line or the letter of a file, unless it is not worth one."""
+        if self.verbosity < -1 or (outcome.outcome is Outcome.SKIPPED and self.verbosity < 1):
             return
-        verb, rest = file_line(outcome, verbose=self.verbosity > 0)
-        self._coloured(verb, rest, verb_color(outcome))
+        if self.verbosity < 0:
+            self._letter(outcome)
+        else:
+            self._coloured(*file_line(outcome, verbosity=self.verbosity), verb_color(outcome))
+
+    def _letter(self, outcome: FileOutcome) -> None:
+        import shutil
+
+        self._put(click.style(letter(outcome), fg=verb_color(outcome)), ended=False)
+        self._letters += 1
+        if self._letters >= shutil.get_terminal_size().columns:
+            self.fresh_line()
 
     def _coloured(self, verb: str, rest: str, color: str) -> None:
         self.passed_on(f"{click.style(verb, fg=color, bold=True)}  {escaped(rest)}")
 
     def report(self, report: Report) -> None:
-        """The report's end: what was pruned, errors, the summary line, and with --json the report itself."""
+        """The report's end: what was pruned, warnings, and with --json the report itself."""
         for gone in report.pruned if self.verbosity >= 0 else ():
             self._coloured(*pruned_line(gone, report), "yellow")
         for stray in report.strays_kept if self.verbosity > 0 else ():
@@ -66,35 +97,59 @@ class Page:
             self.passed_on(click.style(text, fg=color, bold=True))
 
     def failures(self, report: Report) -> None:
-        """Every error of a report with its hint."""
-        for outcome in report.files:
-            if outcome.error is not None:
-                self.say("error", f"{outcome.id}: {outcome.error.message}")
-                self.hint(outcome.error.hint)
-        for note in report.errors:
-            self.say("error", f"{note.place}: {note.message}" if note.place else note.message)
-        for hint in dict.fromkeys(note.hint for note in report.errors):
-            self.hint(hint)
+        """Everything that went wrong, with what was tried and what to do about it: each thing once."""
+        if self.verbosity > -2 and any(file.error is not None for file in report.files):
+            self._aside(click.style("== failures ==", fg="red", bold=True))
+        for trouble in troubles(report):
+            for label, sentence in trouble.sentences:
+                self.say(label, sentence)
+            self.hint(trouble.hint)
+
+    def errors(self, errors: Iterable[ErrorNote]) -> None:
+        """Errors of a run that had more of them than the one that ended it."""
+        for error in errors:
+            self.say("error", error.message)
+            self.hint(error.hint)
+
+    def closing(self, report: Report, kinds: str, durations: int | None) -> None:
+        """What was asked for in particular: the slowest files (`--durations`), the lines of some kinds (`-r`)."""
+        files = slowest(report, durations, all=self.verbosity > 1) if durations is not None else []
+        self._title(f"slowest {durations} files" if durations else "slowest files", of=files)
+        for line in files:
+            self.line(line)
+        summary = short_summary(report, kinds)
+        self._title("short summary", of=summary)
+        for verb, rest, color in summary:
+            self._coloured(verb, rest, color)
+
+    def _title(self, text: str, *, of: Sized) -> None:
+        if of:
+            self.passed_on(click.style(f"== {text} ==", bold=True))
+
+    def annotations(self, lines: Iterable[str]) -> None:
+        """Commands for a CI runner, as they are."""
+        for line in lines:
+            self._aside(line)
 
     def error(self, error: GemmalockError) -> None:
         """An error that ended the run."""
         problems = error.problems if isinstance(error, InputError) else ()
         for problem in problems:
             if str(problem) != error.message:
-                click.echo(escaped(str(problem)), err=True)
+                self._aside(escaped(str(problem)))
                 self._place_and_cure(problem)
         self.say("error", error.message)
         for problem in problems:
             if str(problem) == error.message:
                 self._place_and_cure(problem)
         for drift in getattr(error, "drifts", ()):
-            click.echo(f"  {escaped(str(drift))}", err=True)
+            self._aside(f"  {escaped(str(drift))}")
         self.hint(error.hint)
 
     def _place_and_cure(self, problem: Problem) -> None:
         if problem.excerpt:
             # Behind a bar: a line that begins with `::` would drive a CI runner.
-            click.echo("\n".join(f"  | {escaped(line)}" for line in problem.excerpt.split("\n")), err=True)
+            self._aside("\n".join(f"  | {escaped(line)}" for line in problem.excerpt.split("\n")))
         self.hint(problem.hint)
 
     def warning(self, message: str) -> None:
@@ -105,7 +160,7 @@ class Page:
     def trace(self, message: str) -> None:
         """How something came about, for those who ask twice (`-vv`)."""
         if self.verbosity > 1:
-            click.echo(escaped(message), err=True)
+            self._aside(escaped(message))
 
     def hint(self, message: str) -> None:
         """What to do about it."""
@@ -114,6 +169,8 @@ class Page:
 
     def say(self, what: str, message: str) -> None:
         """A labelled line on standard error."""
-        color = {"error": "red", "warning": "yellow", "hint": "cyan"}[what]
-        label = click.style(f"{what}:", fg=color, bold=True) if self.error_color else f"{what}:"
-        click.echo(f"{label} {escaped(message)}", err=True, color=self.error_color)
+        self._aside(f"{click.style(f'{what}:', fg=_LABELS[what], bold=True)} {escaped(message)}")
+
+    def _aside(self, text: str) -> None:
+        self.fresh_line()
+        click.echo(text, err=True, color=self.error_color)

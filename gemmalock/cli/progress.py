@@ -143,6 +143,7 @@ class EventReporter(LineReporter):
 
     def _event(self, event: str, id: str, **rest: object) -> None:
         with self._lock:
+            self.page.fresh_line()
             sys.stderr.write(shown_json({"event": event, "id": id, **rest}) + "\n")
             sys.stderr.flush()
 

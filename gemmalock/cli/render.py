@@ -16,19 +16,36 @@ _COLORS = {
     Outcome.CANCELLED: "yellow",
 }
 
+_LETTERS = {
+    Outcome.DONE: ".",
+    Outcome.SKIPPED: "s",
+    Outcome.PLANNED: "w",
+    Outcome.FAILED: "F",
+    Outcome.CANCELLED: "c",
+}
+
 
 def verb_color(outcome: FileOutcome) -> str:
     """The colour of an outcome's verb."""
     return _COLORS[outcome.outcome]
 
 
-def file_line(outcome: FileOutcome, *, verbose: bool = False) -> tuple[str, str]:
-    """The line of a file, as its verb and the rest."""
+def letter(outcome: FileOutcome) -> str:
+    """The one letter of a file, for those who want to hear little."""
+    return _LETTERS[outcome.outcome]
+
+
+def file_line(outcome: FileOutcome, *, verbosity: int = 0) -> tuple[str, str]:
+    """The line of a file, as its verb and the rest. What was tried before it failed is told at the end."""
     parts = [outcome.id, _told(outcome)]
-    if outcome.notes and (verbose or outcome.outcome is not Outcome.SKIPPED):
+    if outcome.notes and outcome.error is None and (verbosity > 0 or outcome.outcome is not Outcome.SKIPPED):
         parts.append("; ".join(outcome.notes))
-    if verbose and outcome.sha256:
+    if verbosity > 0 and outcome.sha256:
         parts.append(f"sha256 {outcome.sha256}")
+    if verbosity > 1 and outcome.task_id:
+        parts.append(f"task {outcome.task_id}")
+    if verbosity > 1 and outcome.outcome is not Outcome.SKIPPED:
+        parts.append(f"in {outcome.seconds:.2f}s")
     return outcome.verb, "  ".join(part for part in parts if part)
 
 

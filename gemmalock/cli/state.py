@@ -14,6 +14,7 @@ from gemmalock.app.session import ALL, Call, Choice, Session, begin
 from gemmalock.collect import nearest
 from gemmalock.errors import Problem
 from gemmalock.ports import Reporter
+from gemmalock.settings import is_true
 from gemmalock.settings.said import Said, said_in_files
 from gemmalock.stopping import Stop
 
@@ -25,9 +26,19 @@ if TYPE_CHECKING:
 TYPED = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a run is to tell at its end: `-r`, `--durations`, and the file of `--junitxml`."""
+
+    kinds: str = ""
+    durations: int | None = None
+    junitxml: Path | None = None
+
+
 @dataclass
 class State:
-    """The global flags, and what a command needs to speak and to be stopped."""
+    """The global flags, and what a command needs to speak and to be stopped. `project`: the folder of the project that
+    the run is about, once that is known; `is_kept`: the run has its file of `--junitxml`."""
 
     command: str = ""
     folder: Path = field(default_factory=Path)
@@ -38,6 +49,9 @@ class State:
     #: Plugins that are wanted, or (`no:NAME`) not.
     plugin: tuple[str, ...] = ()
     stop: Stop = field(default_factory=Stop)
+    wishes: Wishes = Wishes()
+    project: Path | None = None
+    is_kept: bool = False
     #: How much weight what a global flag says has so far, and how often one that counts was counted.
     weights: dict[str, int] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
@@ -63,7 +77,13 @@ class State:
         from gemmalock.cli.page import Page
 
         color, error_color = (wants_color(self.color, os.environ, stream) for stream in (sys.stdout, sys.stderr))
-        return Page(json=self.json, verbosity=self.verbosity, color=color, error_color=error_color)
+        return Page(
+            json=self.json,
+            verbosity=self.verbosity,
+            color=color,
+            error_color=error_color,
+            annotates=is_true(os.environ.get("GITHUB_ACTIONS", "")),
+        )
 
     def reporter(self) -> LineReporter:
         """Who watches the run."""
@@ -98,7 +118,7 @@ class State:
     def within(self, folder: Path) -> State:
         """The same flags for a run in another folder, whatever the environment says of folders."""
         weights = self.weights | {"folder": sys.maxsize}
-        return replace(self, command="", folder=folder, weights=weights, counted=dict(self.counted))
+        return replace(self, command="", folder=folder, weights=weights, counted=dict(self.counted), project=None)
 
 
 def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO | None) -> bool:

@@ -6,7 +6,7 @@ a file, asks a network or knows a lock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from gemmalock import spec
 from gemmalock.codec.manifest_rules import Rules
@@ -67,6 +67,13 @@ def problem_at(text: bytes, path: str, pointer: Sequence[str | int], message: st
             break
         node, place = child, child.place
     return document.page.problem(place, message, hint)
+
+
+def model_places(text: bytes) -> Mapping[str, Place]:
+    """Where the name of each model stands in a manifest, which may have problems; empty where nobody could tell."""
+    tree = read_yaml(text, "").tree
+    models = tree.get("models") if tree is not None else None
+    return models.keys if models is not None else {}
 
 
 def _invalid(path: str, problems: Iterable[Problem]) -> ManifestInvalid:

@@ -59,7 +59,9 @@ class _Story:
 
     @property
     def environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GEMMALOCK_")}
+        # What fails here is meant to: no CI run is annotated with it.
+        strange = ("GEMMALOCK_", "GITHUB_ACTIONS")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
         package = str(Path(__file__).resolve().parents[2])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         return kept | {

@@ -21,6 +21,19 @@ PREFIX = "GEMMALOCK_"
 ADDOPTS = "addopts"
 COLORS = ("auto", "always", "never")
 PROGRESS = ("auto", "bar", "plain", "json", "none")
+#: What `-r` shows at the end of a run.
+SUMMARY_KINDS: Mapping[str, str] = {
+    "f": "failed",
+    "E": "errors of the run",
+    "s": "skipped",
+    "c": "cancelled",
+    "d": "done or to be done",
+    "p": "pruned",
+    "k": "strays that stay",
+    "a": "all but s and d",
+    "A": "all",
+    "N": "none",
+}
 LINK_MODES = ("auto", "reflink", "hardlink", "symlink", "copy")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _AMOUNT = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]i?)?b?(?:/s)?", re.IGNORECASE)
@@ -258,6 +271,14 @@ def _auth(value: object) -> tuple[tuple[str, str], ...]:
     return read_auth(value)
 
 
+def _kinds(value: object) -> str:
+    text = _text(value)
+    if unknown := next((letter for letter in text if letter not in SUMMARY_KINDS), ""):
+        known = ", ".join(f"`{letter}` {what}" for letter, what in SUMMARY_KINDS.items())
+        raise ValueError(f"has no kind `{unknown}`; there are {known}")
+    return text
+
+
 _READERS: Mapping[str, Callable[[object], object]] = {
     "store": _place,
     "jobs": _at_least(1),
@@ -287,11 +308,14 @@ FLAGS: Mapping[str, Callable[[object], object]] = {
     "deselect": _strings,
     "maxfail": _at_least(0),
     "color": _one_of(COLORS),
+    "durations": _at_least(0),
+    "junitxml": _place,
     "max_size": _text,
     "output": _place,
     "older_than": _text,
     "progress": _one_of(PROGRESS),
     "quiet": _at_least(0),
+    "summary": _kinds,
     "upgrade_model": _strings,
     "verbose": _at_least(0),
 }

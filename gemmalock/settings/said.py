@@ -142,5 +142,5 @@ def _parsed(file: SettingsFile) -> dict[str, Any]:
 
 def _from(folder: Path, key: str, value: object) -> object:
     """A value of a file: a relative path in it starts at that file."""
-    here = key == "store" and isinstance(value, str) and value and not value.startswith("~")
+    here = key in ("store", "junitxml") and isinstance(value, str) and value and not value.startswith("~")
     return str(folder / str(value)) if here else value

@@ -62,7 +62,8 @@ def parsed(names: tuple[str, ...], *arguments: str) -> dict[str, Any]:
     with click.Context(program, obj=state) as parent:
         words = WORDS.get(names[0], []) if names else ["list"]
         context = command.make_context(names[-1] if names else "gemmalock", [*arguments, *words], parent=parent)
-    told = {name: getattr(state, name) for name in ("folder", "verbosity", "color", "progress", "json", "plugin")}
+    names_told = ("folder", "verbosity", "color", "progress", "json", "plugin", "wishes")
+    told = {name: getattr(state, name) for name in names_told}
     return context.params | told
 
 
@@ -84,9 +85,8 @@ def value_of(option: click.Option) -> str:
         return "sub"
     if isinstance(option.type, click.Choice):
         return str(option.type.choices[-1])
-    return {"limit_rate": "20M", "older_than": "30d", "max_size": "5G", "upgrade_model": "gemma"}.get(
-        option.name or "", "7"
-    )
+    values = {"limit_rate": "20M", "older_than": "30d", "max_size": "5G", "upgrade_model": "gemma", "summary": "fE"}
+    return values.get(option.name or "", "7")
 
 
 @pytest.mark.parametrize(("names", "option"), OPTIONS)

@@ -95,7 +95,7 @@ def _run(state: State, place: Place, arguments: list[str], *, alone: bool) -> _R
         state.page.passed_on(click.style(escaped(f"# {place.shown}"), fg="cyan"))
     inner = state.within(place.folder)
     page = state.page
-    telling = _Telling(page.json, page.verbosity, page.color, page.error_color)
+    telling = _Telling(page.json, page.verbosity, page.color, page.error_color, page.annotates)
     inner.page = telling
     return _Run(place, ExitCode(ended(inner, arguments)), telling.kept)
 

@@ -10,6 +10,8 @@ from gemmalock.app.locking import LockOptions, run_lock
 from gemmalock.app.session import Choice
 from gemmalock.cli.choosing import choosing, show_collected
 from gemmalock.cli.flags import flag, global_flags, setting
+from gemmalock.cli.opening import open_run
+from gemmalock.cli.reporting import reporting_flags
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
@@ -36,6 +38,7 @@ def _tell_shared_pins(state: State, report: Report) -> None:
       "learned before.")  # fmt: skip
 @flag("--dry-run", "Show what would be locked, and write nothing.")
 @setting("--offline", "Use no network.", is_flag=True)
+@reporting_flags
 @global_flags
 @click.pass_obj
 def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags: Any) -> int:
@@ -50,6 +53,7 @@ def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags
     session = state.begin(selectors, flags, reporter, choice)
     if choice.collect_only:
         return show_collected(state, session, "lock")
+    open_run(state, session)
     with pausing(state.stop), reporter:
         report = timed(lambda: run_lock(session.workshop, session.papers, options, session.selection))
     session.workshop.close()

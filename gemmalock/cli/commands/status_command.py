@@ -8,6 +8,8 @@ from gemmalock.app.inspecting import run_status
 from gemmalock.app.session import Choice
 from gemmalock.cli.choosing import choosing, show_collected
 from gemmalock.cli.flags import global_flags
+from gemmalock.cli.opening import open_run
+from gemmalock.cli.reporting import reporting_flags
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
@@ -15,6 +17,7 @@ from gemmalock.cli.state import State
 
 @click.command("status")
 @choosing
+@reporting_flags
 @global_flags
 @click.pass_obj
 def command(state: State, /, selectors: tuple[str, ...], choice: Choice) -> int:
@@ -22,6 +25,7 @@ def command(state: State, /, selectors: tuple[str, ...], choice: Choice) -> int:
     session = state.begin(selectors, {}, choice=choice)
     if choice.collect_only:
         return show_collected(state, session, "status")
+    open_run(state, session)
     with pausing(state.stop):
         report = timed(lambda: run_status(session.workshop, session.papers, session.selection))
     state.verbosity = max(state.verbosity, 1) if state.verbosity >= 0 else state.verbosity

@@ -11,6 +11,8 @@ from gemmalock.app.session import Choice
 from gemmalock.app.syncing import Sync, SyncOptions
 from gemmalock.cli.choosing import choosing, enduring, show_collected
 from gemmalock.cli.flags import flag, global_flags, sync_settings
+from gemmalock.cli.opening import open_run
+from gemmalock.cli.reporting import reporting_flags
 from gemmalock.cli.running import finish
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
@@ -28,6 +30,7 @@ from gemmalock.cli.state import State
 @flag("--allow-empty", "Let a lock without a file prune a root empty.")
 @enduring
 @sync_settings
+@reporting_flags
 @global_flags
 @click.pass_obj
 def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags: Any) -> int:
@@ -41,6 +44,7 @@ def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags
     session = state.begin(selectors, flags, reporter, choice)
     if choice.collect_only:
         return show_collected(state, session, "sync")
+    open_run(state, session)
     with pausing(state.stop), reporter:
         report = Sync(session.workshop, session.papers, session.selection, options, session.first).run()
     session.workshop.close()
