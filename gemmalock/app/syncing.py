@@ -114,7 +114,10 @@ class Sync:
             self.workshop.plugging.call("gemmalock_collected", folder=self.workshop.project.folder, nodes=nodes)
         if not self.options.acts:
             return self._planned_report(ready, planned, pruning)
-        ending = Ending(self.workshop, self.papers, self._carried_out(planned))
+        return self._ended(ready, Ending(self.workshop, self.papers, self._carried_out(planned)), pruning, changed)
+
+    def _ended(self, ready: Ready, ending: Ending, pruning: Pruning, changed: bool) -> Report:
+        """What is done once the files are where they are, and the report. `changed`: the lock was written before."""
         ending.save()
         self.papers.remember()
         note_outcomes(self.workshop, ending.outcomes)
@@ -136,7 +139,7 @@ class Sync:
             lock=LockChange(LOCK_NAME, changed),
             errors=ending.notes,
             warnings=(
-                *self._warnings(ready, nodes),
+                *self._warnings(ready, self.selection.of(ready.lock.nodes())),
                 *_not_pruned(ending.code, pruning, pruned),
                 *pruning_warnings(pruning),
                 *untidy,
