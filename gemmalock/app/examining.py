@@ -11,6 +11,7 @@ from dataclasses import fields
 
 from gemmalock.app.findings import Finding, Verdict
 from gemmalock.app.papers import Papers
+from gemmalock.app.plugging import plugins_of
 from gemmalock.app.probing import Root, examine_disks
 from gemmalock.app.session import Call
 from gemmalock.app.trusting import examine_way_out
@@ -41,6 +42,7 @@ def run_doctor(call: Call, added: Mapping[str, str]) -> Report:
         *_misspelt(call.environ),
         *examine_disks(workshop, _roots(project, papers, lock) if found is not None else ()),
         *examine_way_out(call.environ, loaded.settings),
+        *_plugins(loaded.settings),
     ]
     return _report(project if found is not None else None, _rows(loaded, added), findings, _wrong(call, loaded))
 
@@ -132,6 +134,19 @@ def _unread(project: Project, call: Call, lock: Lock) -> Iterator[Finding]:
             yield Finding(
                 "not read", place, Verdict.WARNING, "has settings, and is no settings file of this project", hint
             )
+
+
+def _plugins(settings: Settings) -> Iterator[Finding]:
+    """The plugins that are on."""
+    try:
+        plugins = plugins_of(settings)
+    except GemmalockError as error:
+        yield Finding("plugins", "loading", Verdict.BROKEN, error.message, error.hint)
+        return
+    for name in plugins.names if plugins is not None else ():
+        yield Finding("plugins", name, Verdict.OK, "is loaded")
+    if plugins is None:
+        yield Finding("plugins", "installed", Verdict.NO, "there are none, or all are off")
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[Finding]:

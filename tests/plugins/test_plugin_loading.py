@@ -149,3 +149,16 @@ def modules_after(bench: Bench, *arguments: str) -> set[str]:
     done = Gemmalock(bench.project.folder, (sys.executable, "-c"))(script, env=bench.site.environment)
     assert done.code == 0, done.err
     return set(done.out.splitlines()[-1].split())
+
+
+def test_the_doctor_names_those_that_are_on(bench: Bench) -> None:
+    bench.site.install("shelves", SHELF)
+    assert "shelves" in bench("doctor").out.partition("\nplugins\n")[2]
+    assert "there are none" in bench("doctor", "-p", "no:shelves").out.partition("\nplugins\n")[2]
+
+
+def test_the_doctor_finds_one_that_is_crooked(bench: Bench) -> None:
+    bench.site.install("crooked", "raise RuntimeError('not today')")
+    broken = bench("doctor")
+    assert (broken.code, "crooked" in broken.err) == (1, True)
+    assert "Traceback" not in broken.err
