@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +56,12 @@ class Repo:
     gemmalock: Here
 
     def git(self, *arguments: str, env: Mapping[str, str] | None = None, folder: Path | None = None) -> Finished:
-        """Run git, hooks and all; however it ends."""
+        """Run git, hooks and all, which find the `gemmalock` of these tests; however it ends."""
+        here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["git", *_IDENTITY, *arguments],
             cwd=folder or self.folder,
-            env=environment(env),
+            env=environment({"PATH": here, **(env or {})}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

@@ -348,7 +348,8 @@ def test_a_checkout_of_a_stale_lock_says_so_and_writes_none(hooked: Hooked) -> N
 
 def test_hooks_of_many_at_once_do_each_other_no_harm(hooked_monorepo: Hooked) -> None:
     repo = hooked_monorepo.repo
-    checkout = ("run", "--hook-stage", "post-checkout", "--from-ref", "HEAD", "--to-ref", "HEAD")
+    # With `--all-files` pre-commit sets nothing aside: two of it would meet at the lock of git's index.
+    checkout = ("run", "--hook-stage", "post-checkout", "--all-files", "--from-ref", "HEAD", "--to-ref", "HEAD")
     push = ("run", "--hook-stage", "pre-push", "--all-files")
     for name in ("apps/a", "apps/b"):
         shutil.rmtree(repo.folder / name / "models")
