@@ -16,9 +16,12 @@ from gemmalock.job import Crew, Job, refused
 from gemmalock.outbox import Outbox
 from gemmalock.outcome import FileOutcome, Outcome, failed
 from gemmalock.plan import Action, FilePlan, Plan
+from gemmalock.turns import Turns
 
 #: How long a stop waits for threads that do not answer, in seconds.
 GRACE_SECONDS = 2.0
+#: Files of at most so many bytes are worked on in turns.
+IN_TURNS = 4 * 1024 * 1024
 #: How long an outcome may wait to be told, in seconds.
 TELL_SECONDS = 0.05
 
@@ -112,6 +115,8 @@ def _started(
 ) -> list[threading.Thread]:
     """So many threads that work, or as many as are to be had; where there is none, the work is done here and now."""
 
+    turns = Turns()
+
     def work() -> None:
         while not (crew.stop.is_set() or crew.tolerance.is_spent):
             try:
@@ -123,7 +128,8 @@ def _started(
                 if crew.tolerance.is_spent:
                     break
                 try:
-                    outcome = Job(file, crew, learned).run()
+                    with turns.taking() if file.node.file.size <= IN_TURNS else contextlib.nullcontext():
+                        outcome = Job(file, crew, learned).run()
                 except BaseException as error:  # handed to the main thread, which raises it
                     done.put(error)
                     done.hurry()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from gemmalock.errors import Interrupted
+from gemmalock.turns import aside
 
 
 class Stop:
@@ -42,7 +43,9 @@ class Stop:
 
     def wait(self, seconds: float) -> None:
         """Sleep for `seconds`, or raise Interrupted as soon as it is time to stop."""
-        if self._event.wait(seconds):
+        with aside():
+            stopped = self._event.wait(seconds)
+        if stopped:
             raise Interrupted("interrupted")
 
     @contextlib.contextmanager

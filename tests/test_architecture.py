@@ -44,6 +44,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("codec", "durable", "holders"),
     ("ports", "at_once", "outbox"),
     ("stopping",),
+    ("turns",),
     ("outcome", "exporters"),
     ("plan", "drift", "journal", "ledger"),
     ("lockfile", "expressions"),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from gemmalock.errors import ConnectionFailed, RedirectRefused, TimedOut
 from gemmalock.sources.redirects import is_inner_address
 from gemmalock.stopping import Stop
+from gemmalock.turns import aside
 
 #: RFC 8305, 5: the recommended Connection Attempt Delay.
 _HEAD_START = 0.25
@@ -48,9 +49,10 @@ def connect(target: Target, seconds: float, stop: Stop) -> socket.socket:
     that is allowed) and, within a moment of the wish to stop, Interrupted.
     """
     deadline = time.monotonic() + seconds
-    addresses = _allowed(target, _look_up(target, deadline, stop))
-    with _Race(target) as race:
-        return race.run(addresses, deadline, stop)
+    with aside():
+        addresses = _allowed(target, _look_up(target, deadline, stop))
+        with _Race(target) as race:
+            return race.run(addresses, deadline, stop)
 
 
 def _look_up(target: Target, deadline: float, stop: Stop) -> list[_Address]:

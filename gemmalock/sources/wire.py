@@ -26,6 +26,7 @@ from gemmalock.errors import ConnectionFailed
 from gemmalock.sources.bodies import Gauge
 from gemmalock.sources.connecting import Target, connect
 from gemmalock.stopping import Stop
+from gemmalock.turns import aside
 
 #: Read ahead at most: the head of an answer and a small file behind it come in one piece.
 _BUFFER = 64 * 1024
@@ -131,18 +132,21 @@ class Wire(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int | None:
         begun = time.monotonic()
-        if self._may_bulk and self.head_limit is None and len(buffer) > _BUFFER:
-            count = self._bulk(buffer)
-        elif self._is_bulk:
-            count = self._received(buffer)
-        else:
-            count = self._raw.readinto(buffer)
+        with aside():
+            count = self._read(buffer)
         self.received += count or 0
         if self.head_limit is not None and self.received > self.head_limit + _BUFFER:
             raise ConnectionFailed(f"the head of the answer is longer than {self.head_limit} bytes")
         if count:
             self._gauge.note(time.monotonic() - begun, count)
         return count
+
+    def _read(self, buffer: Any) -> int | None:
+        if self._may_bulk and self.head_limit is None and len(buffer) > _BUFFER:
+            return self._bulk(buffer)
+        if self._is_bulk:
+            return self._received(buffer)
+        return self._raw.readinto(buffer)
 
     def _bulk(self, buffer: Any) -> int:
         if not self._is_bulk:

@@ -18,6 +18,7 @@ from pathlib import Path
 from gemmalock.durable import fill_at, open_folder, replace_at, write_file
 from gemmalock.journal import CHUNK, Chunk, Validator, chunk_size
 from gemmalock.stopping import Stop
+from gemmalock.turns import aside
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BUFFER = 1024 * 1024
@@ -126,7 +127,8 @@ def write_sidecar(path: Path, found: os.stat_result, chunks: Iterable[Chunk] = (
         if found.st_size > CHUNK or not _is_new(shelf, name, text):
             replace_at(shelf, name, text)
         else:
-            os.fsync(shelf)
+            with aside():
+                os.fsync(shelf)
 
 
 def _is_new(shelf: int, name: str, text: bytes) -> bool:

@@ -15,6 +15,7 @@ from gemmalock.errors import ReadWriteFailed, UnsafePath, disk_error
 from gemmalock.transfer.blocks import BLOCK, Blocks, Buffers
 from gemmalock.transfer.checks import Hasher
 from gemmalock.transfer.journalfile import datasync
+from gemmalock.turns import aside
 
 PART_NAME = "data.part"
 #: How many blocks stay in memory: as much as the journal and the digest may be behind, and some to be filled.
@@ -101,7 +102,8 @@ class Part:
         try:
             if os.fstat(self._descriptor).st_size != self.size:
                 os.ftruncate(self._descriptor, self.size)
-            os.fsync(self._descriptor)
+            with aside():
+                os.fsync(self._descriptor)
             # Last: whoever finds it read-only takes it for synced.
             os.fchmod(self._descriptor, SEALED)
         except OSError as error:
