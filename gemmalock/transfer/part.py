@@ -5,6 +5,7 @@ What is known of the bytes is in `ranges`. Every OSError becomes a DiskError her
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -17,9 +18,15 @@ from gemmalock.transfer.checks import Hasher
 from gemmalock.transfer.journalfile import datasync
 from gemmalock.turns import aside
 
+#: To write, or to hash, so many bytes takes long enough for others to work meanwhile.
+LONG = 128 * 1024
 PART_NAME = "data.part"
 #: How many blocks stay in memory: as much as the journal and the digest may be behind, and some to be filled.
 _BLOCKS = 10
+
+
+def _aside_for(count: int) -> contextlib.AbstractContextManager[None]:
+    return aside() if count >= LONG else contextlib.nullcontext()
 
 
 class Part:
@@ -46,7 +53,8 @@ class Part:
             raise ReadWriteFailed(f"cannot write `{self.path}`: bytes {offset} to {offset + len(block)} of {self.size}")
         try:
             while block:
-                count = os.pwrite(self._descriptor, block, offset)
+                with _aside_for(len(block)):
+                    count = os.pwrite(self._descriptor, block, offset)
                 if count == 0:
                     raise OSError(errno.EIO, "nothing was written")
                 block, offset = block[count:], offset + count
@@ -77,7 +85,8 @@ class Part:
                 count = self._read(buffer[: end - offset], offset)
                 if count == 0:
                     return False
-                hasher.update(buffer[:count])
+                with _aside_for(count):
+                    hasher.update(buffer[:count])
                 offset += count
             return True
         finally:
