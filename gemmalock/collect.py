@@ -123,13 +123,17 @@ def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selec
     """
     if not selectors:
         meant = _meant(folder, "", str(folder))
-        return meant.project, Selection(within=meant.prefix)
+        # In a folder with nothing below it whose nearest manifest is the root's, a run is about the whole workspace.
+        return meant.project, Selection(within="" if meant.prefix == MANIFEST_NAME else meant.prefix)
     home = _home(folder)
     found = [_named(folder, home, selector) for selector in selectors]
     projects = {each.project.folder: each.project for each in found}
     if len(projects) > 1:
         listed = ", ".join(sorted(f"`{_shown(place, folder)}`" for place in projects))
-        raise UsageError(f"these belong to different locks: {listed}", hint="run gemmalock once for each")
+        raise UsageError(
+            f"these belong to different locks: {listed}",
+            hint="run gemmalock once for each; `gemmalock each` does it for all of a repository",
+        )
     # What means everything leaves nothing out, whatever else was named.
     prefixes = () if any(not each.prefix for each in found) else tuple(each.prefix for each in found)
     return found[0].project, Selection(prefixes, named=True)
@@ -208,10 +212,11 @@ def _found_at(path: Path, selector: str) -> _Meant:
     below = [_project_of(absolute(place)) for place in manifests_below(path)]
     if not below:
         project = _above(path)
-        return _Meant(project, project.manifest if "/" in project.manifest else "")
+        return _Meant(project, project.manifest if _is_one_of_many(project) else "")
     if len({project.folder for project in below}) > 1:
         listed = ", ".join(f"`{_shown(project.manifest_path, path)}`" for project in below[:10])
-        raise UsageError(f"there is more than one manifest below `{selector}`: {listed}", hint="name one of them")
+        hint = "name one of them, declare a workspace above them, or use `gemmalock each`"
+        raise UsageError(f"there is more than one manifest below `{selector}`: {listed}", hint=hint)
     # No one of them is nearer than the others; what is for one manifest alone is for the root's.
     return _within(below[0] if len(below) == 1 else replace(below[0], manifest=MANIFEST_NAME), path)
 
@@ -250,11 +255,14 @@ def _shown(folder: Path, base: Path) -> str:
 
 
 def _project_of(folder: Path) -> Project:
-    """The project of a folder that has a manifest or a lock: its own, or that of the workspace above."""
-    above = workspace_above(folder) if (folder / MANIFEST_NAME).exists() else None
-    if above is None:
+    """The project of a folder that has a manifest or a lock: its own, or that of the workspace above, also where the
+    folder was reached through a link."""
+    if not (folder / MANIFEST_NAME).exists():
         return Project(folder)
-    return Project(above, joined(folder.relative_to(above).as_posix(), MANIFEST_NAME))
+    for place in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
+        if (above := workspace_above(place)) is not None:
+            return Project(above, joined(place.relative_to(above).as_posix(), MANIFEST_NAME))
+    return Project(folder)
 
 
 def _is_one_of_many(project: Project) -> bool:
@@ -268,7 +276,6 @@ def _is_one_of_many(project: Project) -> bool:
 
 
 def _within(project: Project, path: Path) -> _Meant:
-    """What a folder means: everything of the project that is below it."""
-    here = absolute(path)
-    inside = project.folder in here.parents
-    return _Meant(project, here.relative_to(project.folder).as_posix() if inside else "")
+    """What a folder means: everything of the project that is below it. No member is behind a link."""
+    here, base = Path(os.path.realpath(path)), Path(os.path.realpath(project.folder))
+    return _Meant(project, here.relative_to(base).as_posix() if base in here.parents else "")

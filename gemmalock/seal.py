@@ -34,10 +34,12 @@ MANIFEST = "gemmalock.yaml"
 LEDGER = "ledger.json"
 SETTINGS = ("pyproject.toml", "gemmalock.toml")
 PREFIX = "GEMMALOCK_"
+#: What makes a folder that of a member, or somebody else's: a virtual environment, a root.
+_MARKS = (MANIFEST, "pyvenv.cfg", OWN)
 #: No paper that people write, and no seal, is larger; reading stops there.
 MOST_BYTES = 256 * 1024 * 1024
 #: Counts up with the form of a seal: another one is none.
-_HEAD = f"gemmalock seal 3 {VERSION}"
+_HEAD = f"gemmalock seal 4 {VERSION}"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -173,10 +175,7 @@ def _digest(
         feed(text)
     _refuse_manifests_above(folder)
     for searched in scope.searched:
-        feed(_children(folder, searched, scope.members))
-    for member in scope.members if scope.searched else ():
-        # A glob passes over a folder that is somebody else's by now.
-        feed(b"%d" % any(os.path.lexists(f"{folder}/{member}/{own}") for own in ("pyvenv.cfg", OWN)))
+        feed(_children(folder, searched))
     for root in scope.roots:
         feed(_ledger(f"{folder}/{root}"))
     folders = {path: one for each in found for path, one in each.items()}
@@ -223,16 +222,15 @@ def _refuse_manifests_above(folder: str) -> None:
             return
 
 
-def _children(folder: str, searched: str, members: Sequence[str]) -> bytes:
-    """The folders in a folder that was searched for members, less the members: none of them may have become one."""
-    known = set(members)
+def _children(folder: str, searched: str) -> bytes:
+    """The folders in a folder that was searched for members, each with what makes it one, or no place to look into."""
     names = []
     with os.scandir(f"{folder}/{searched}" if searched else folder) as entries:
         for entry in entries:
-            name = f"{searched}/{entry.name}" if searched else entry.name
-            if name not in known and entry.is_dir(follow_symlinks=False):
-                has_one = os.path.lexists(f"{folder}/{name}/{MANIFEST}")
-                names.append(f"{entry.name}/{MANIFEST}" if has_one else entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                place = f"{folder}/{searched}/{entry.name}" if searched else f"{folder}/{entry.name}"
+                marks = "".join(mark for mark in _MARKS if os.path.lexists(f"{place}/{mark}"))
+                names.append(f"{entry.name}/{marks}")
     return "\n".join(sorted(names)).encode("utf-8", "surrogateescape")
 
 

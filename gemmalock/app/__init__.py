@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gemmalock.app.registering import File, meant, named
 from gemmalock.app.registering import TaskRegistry as TaskRegistry
 from gemmalock.app.session import Call, Session, begin, settings_of, split_options
-from gemmalock.errors import NotFound
+from gemmalock.errors import NotFound, UsageError
 from gemmalock.plan import ResumeStatus
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ def path(name: str, folder: Folder = ".", **settings: object) -> Path:
     another FileError where the disk would not say."""
     from gemmalock.app.inspecting import find_path
 
+    if not isinstance(name, str):
+        raise UsageError(
+            f"`path` needs the name of a model or a file, not {name!r}", hint="as `MODEL` or `MODEL::FILE`"
+        )
     session = _session(folder, (), settings_of("path", settings), None)
     found = find_path(session.workshop, session.papers, name)
     if found.missing is not None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from gemmalock.app.outputs import check_output
 from gemmalock.app.papers import Papers
 from gemmalock.collect import Selection
 from gemmalock.errors import UsageError, disk_error
@@ -43,7 +44,8 @@ def run_export(papers: Papers, selection: Selection, format: str) -> tuple[bytes
 
 
 def write_export(place: Path, data: bytes) -> None:
-    """Write it to a file, whole or not at all. Raises DiskError."""
+    """Write it to a file, whole or not at all. Raises DiskError, and UsageError for a place that has another use."""
+    check_output(place, "--output")
     from gemmalock.durable import write_file
 
     try:

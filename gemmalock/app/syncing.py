@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gemmalock.app.affording import affordable
@@ -26,6 +26,7 @@ from gemmalock.memo import remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
 from gemmalock.ports import PruneResult
+from gemmalock.resolver import Resolution
 from gemmalock.stopping import Tolerance
 
 
@@ -288,7 +289,7 @@ class Sync:
             self.workshop.store.remember_root(root.folder, Tenant(self.workshop.lock_path, path))
 
     def _warnings(self, ready: Ready, nodes: tuple[Node, ...]) -> tuple[str, ...]:
-        told = ready.resolution.warnings if ready.resolution is not None else ()
+        told = (*ready.resolution.warnings, *_left(ready.resolution)) if ready.resolution is not None else ()
         if not (self.options.locked or self.options.frozen):
             return told
         nameless = [node.id for node in nodes if node.file.sha256 is None]
@@ -316,6 +317,16 @@ def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
     if offline and file.node.file.needs_network and file.action in FETCHING:
         return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
     return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
+
+
+def _left(resolution: Resolution) -> Iterator[str]:
+    """The members that are in the lock no more, a sentence each."""
+    if resolution.old is None or resolution.lock is None:
+        return
+    for manifest in resolution.old.manifests:
+        if resolution.lock.manifest(manifest.path) is None:
+            count = sum(len(model.files) for model in manifest.models)
+            yield f"`{manifest.path}` is no member any more: its {count} file(s) left the lock"
 
 
 def _not_pruned(code: ExitCode, pruning: Pruning, result: PruneResult) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gemmalock.app.outputs import check_output
 from gemmalock.cli.state import State
 from gemmalock.collect import absolute
 from gemmalock.errors import UsageError
@@ -57,6 +58,7 @@ def _place(state: State, name: str) -> Path:
     place = absolute(state.folder / path)
     if place.is_dir():
         raise UsageError(f"`--junitxml` must be a file, and `{place}` is a folder", hint="name a file in it")
+    check_output(place, "--junitxml")
     return place
 
 

@@ -241,6 +241,8 @@ def _rate(value: object) -> int:
 def _place(value: object) -> str:
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise ValueError(f"must be a path, not {value!r}")
+    if "\0" in os.fsdecode(value):
+        raise ValueError("must be a path, and has a null character")
     return os.fsdecode(value)
 
 

@@ -207,6 +207,30 @@ def test_what_another_manifest_still_owns_is_never_pruned(monorepo: Desk, how: s
     assert gemmalock.sync(monorepo.project.folder / "apps/search").summary.skipped == 2
 
 
+def test_who_left_the_lock_is_told(monorepo: Desk) -> None:
+    monorepo.sync()
+    shutil.rmtree(monorepo.project.folder / "apps/search")
+    said = ("`apps/search/gemmalock.yaml` is no member any more: its 2 file(s) left the lock",)
+    assert monorepo.sync().warnings == said
+    assert monorepo.sync().warnings == ()
+
+
+def test_a_folder_without_manifests_means_the_nearest_one(monorepo: Desk) -> None:
+    (monorepo.project.folder / "docs/deep").mkdir(parents=True)
+    assert len(gemmalock.sync(monorepo.project.folder / "docs/deep").files) == 6
+    with pytest.raises(NothingCollected, match=r"nothing fits `gemmalock\.yaml`"):
+        gemmalock.sync(monorepo.project.folder, select="docs/deep")
+
+
+def test_a_member_behind_a_link_is_that_member(monorepo: Desk) -> None:
+    monorepo.sync()
+    link = monorepo.project.folder / "lnk"
+    link.symlink_to("apps/search")
+    for report in (gemmalock.sync(link), gemmalock.sync(monorepo.project.folder, select="lnk")):
+        assert {file.id.split("::")[0] for file in report.files} == {"apps/search/gemmalock.yaml"}
+    assert list(monorepo.project.folder.rglob("gemmalock.lock")) == [monorepo.project.lock]
+
+
 def test_a_leftover_root_is_pruned_also_where_the_lock_was_made_before(monorepo: Desk) -> None:
     monorepo.sync()
     (monorepo.project.folder / "apps/search/gemmalock.yaml").unlink()

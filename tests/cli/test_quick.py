@@ -172,6 +172,7 @@ MUTATIONS: dict[str, Callable[[Path], object]] = {
     "a folder above a root that is a link": lambda folder: _behind_a_link(folder, "apps/a"),
     "a folder above members that is a link": lambda folder: _behind_a_link(folder, "apps"),
     "a member that is a virtual environment by now": lambda folder: _new(folder, "apps/a/pyvenv.cfg"),
+    "a folder beside members that is a virtual environment": lambda folder: _new(folder, "apps/none/pyvenv.cfg"),
     "a root that is gone": lambda folder: shutil.rmtree(folder / "apps/b/models"),
     "ledger gone": lambda folder: (folder / "apps/b/models/.gemmalock/ledger.json").unlink(),
     "ledger written": lambda folder: os.utime(folder / "apps/b/models/.gemmalock/ledger.json", ns=(1, 1)),
