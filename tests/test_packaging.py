@@ -114,7 +114,11 @@ def test_the_wheel_has_its_licence_and_says_that_it_is_typed(wheel: Path) -> Non
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0].partition("-")[0] for name in names_in(wheel)}
     assert tops == {"gemmalock"}
-    assert [name for name in names_in(wheel) if "test" in Path(name).name.lower() or name.endswith(".pyc")] == []
+    assert [
+        name
+        for name in names_in(wheel)
+        if Path(name).name.lower().startswith(("test", "conftest")) or name.endswith(".pyc")
+    ] == []
 
 
 def test_the_sdist_has_what_it_takes_to_build_and_to_test(sdist: Path) -> None:
