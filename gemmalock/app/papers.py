@@ -54,7 +54,7 @@ class Papers:
         self.project = project
         self.settings = settings
         self.settings_texts = settings_texts
-        self._edited = edited or {}
+        self._texts = dict(edited or {})
         self._lock: _LockText | None = None
         self._learned: dict[bytes, Manifest] = {}
 
@@ -98,12 +98,8 @@ class Papers:
     def text(self, path: str) -> bytes:
         """A manifest as it stands. Raises NothingCollected, ManifestInvalid."""
         if path not in self._texts:
-            self._texts[path] = self._edited[path] if path in self._edited else self._read(path)
+            self._texts[path] = self._read(path)
         return self._texts[path]
-
-    @cached_property
-    def _texts(self) -> dict[str, bytes]:
-        return {}
 
     def _read(self, path: str) -> bytes:
         try:

@@ -11,6 +11,7 @@ from gemmalock.app.affording import affordable
 from gemmalock.app.ending import Ending
 from gemmalock.app.entering import enter_roots, leave_roots
 from gemmalock.app.failing import note_outcomes
+from gemmalock.app.leftover import leftover_roots
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
 from gemmalock.app.papers import Papers, memo_root
 from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
@@ -162,8 +163,6 @@ class Sync:
             return False
         if ready.known or (pruning.wanted and not self.selection.within):
             return True
-        from gemmalock.app.leftover import leftover_roots
-
         return not leftover_roots(self.workshop)
 
     @property
@@ -181,8 +180,6 @@ class Sync:
         """The roots of manifests that left the workspace; looked for until a run has seen that there are none."""
         if ready.known or self.selection.within:
             return ()
-        from gemmalock.app.leftover import leftover_roots
-
         return leftover_roots(self.workshop)
 
     def _pruning(self, ready: Ready) -> Pruning:
