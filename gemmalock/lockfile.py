@@ -25,6 +25,8 @@ _STRONG = re.compile('"[!\x23-\x7e\x80-\xff]*"')
 TASK_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: A whole commit of git, SHA-1.
 COMMIT = re.compile(r"[0-9a-f]{40}")
+#: The schemes whose sources are repositories: one question tells all that is in them, at a revision that stays.
+REPOSITORIES = frozenset({"hf", "github"})
 #: The URL of a file: of (source, revision, name in the source). None: that cannot be told, or not without a revision.
 UrlRule = Callable[[str, str | None, str], str | None]
 
@@ -191,6 +193,19 @@ def source_url(source: str, revision: str | None, name: str) -> str | None:
         repository = source.partition("://")[2].partition("@")[0]
         return f"https://huggingface.co/{repository}/resolve/{revision}/{quoted(name)}"
     return None
+
+
+def in_repository(source: str) -> bool:
+    """Whether a source is a repository, which is listed at a revision as a whole."""
+    return scheme_of(source) in REPOSITORIES
+
+
+def at_revision(source: str, revision: str | None) -> str:
+    """The source at a revision of it, where its scheme has a way to say so and `revision` is known."""
+    if revision is None or not in_repository(source):
+        return source
+    scheme, _, place = source.partition("://")
+    return f"{scheme}://{place.partition('@')[0]}@{revision}"
 
 
 def below(source: str, revision: str | None, name: str) -> str:

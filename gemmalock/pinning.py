@@ -51,7 +51,8 @@ class Asker(Protocol):
         """The URL of a file of a source, as lockfile.UrlRule has it, also for schemes of plugins. Asks no source."""
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
-        """Fetch the file, into the store where that can be, and hash it."""
+        """Fetch the file, into the store where that can be, and hash it. Raises DigestMismatch where it is not the blob
+        that `probe` tells of."""
 
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
@@ -73,8 +74,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:
-    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay; `before` the
-    same, also where it is to be asked for anew; `source` is the one that it is a name in, if it has no `spec`."""
+    """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay; `before` what it
+    has of this URL, else of this name in the model, whether or not that is to be asked for anew; `source` is the one
+    that it is a name in, if it has no `spec`; `told`: what a listing of that source says of it."""
 
     id: str
     name: str
@@ -85,6 +87,7 @@ class Unlocked:
     mirrors: tuple[str, ...] = ()
     before: LockedFile | None = None
     source: str | None = None
+    told: Probe | None = None
 
     @property
     def manifest(self) -> str:
@@ -126,17 +129,19 @@ def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
 
 
 def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
-    probe = asker.probe(file)
+    probe = file.told or asker.probe(file)
     warnings = tuple(_contradictions(file, probe))
-    size, sha256, etag = probe.size, probe.sha256, probe.etag
+    size, sha256, etag = probe.size, probe.sha256 or _digest_before(file, probe), probe.etag
     if file.spec is not None:
         size = file.spec.size if file.spec.size is not None else size
         sha256 = file.spec.sha256 or sha256
-    if size is None or (sha256 is None and (size < SMALL or wish.hash_all)):
+    # What a repository has as a blob is checked by that: a file that it does not hold for large is never so.
+    if size is None or (sha256 is None and (size < SMALL or wish.hash_all or probe.blob is not None)):
         learned = asker.learn(file, replace(probe, size=size))
         _check_declared(file, learned)
         warnings += tuple(_doubts(file, learned))
-        size, etag = learned.size, learned.etag
+        # What names a blob in its repository is no server's word of the moment.
+        size, etag = learned.size, learned.etag if probe.blob is None else etag
         sha256 = sha256 or learned.sha256
     locked = LockedFile.pin(
         name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=sha256, mirrors=file.mirrors
@@ -145,6 +150,14 @@ def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
         # The very bytes whose digest was learned before: asking again is no reason to forget it.
         locked = replace(locked, sha256=file.before.sha256)
     return Pinned(file, locked, asked=True, warnings=warnings)
+
+
+def _digest_before(file: Unlocked, probe: Probe) -> str | None:
+    """The digest that the old lock has of these very bytes: the same blob, at whatever revision."""
+    before = file.before
+    if before is None or probe.blob is None or probe.etag is None:
+        return None
+    return before.sha256 if (before.size, before.etag) == (probe.size, probe.etag) else None
 
 
 def _hashed(file: Unlocked, pinned: LockedFile, asker: Asker) -> LockedFile:

@@ -4,7 +4,7 @@ implementation, the in-memory twins of the tests too, passes the conformance sui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -22,19 +22,27 @@ from gemmalock.stopping import Stop
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a source says of a file without sending it. `size` is None when it will not tell."""
+    """What a source says of a file without sending it. `size` is None when it will not tell. `blob`: the SHA-1 that git
+    has of it (gitglossary, "blob object"), where the source is a repository and has no better digest."""
 
     size: int | None
     etag: str | None
     sha256: str | None
+    blob: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is in a source: every name (with `/`), and the revision they were listed at, where there is one."""
+    """What is in a source: every name (with `/`), and the revision they were listed at, where there is one.
+
+    `license`: what the source says of its licence. `probes`: what it says of its files, by name; one that is not among
+    them is asked for by itself.
+    """
 
     names: tuple[str, ...]
     revision: str | None = None
+    license: str | None = None
+    probes: Mapping[str, Probe] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Ask:
 
     `etag` is the locked one. `validator` and `validator_origin` are those of the bytes that are here already: the
     source sends a strong one as If-Range to that origin only. `proven`: the lock has a digest, so that bytes may be
-    continued without a validator.
+    continued without a validator. `accept`: the media types that are wanted (RFC 9110, 12.5.1).
     """
 
     url: str
@@ -54,6 +62,7 @@ class Ask:
     validator: str | None = None
     validator_origin: str | None = None
     proven: bool = False
+    accept: str = "*/*"
 
 
 class Restarted(Enum):

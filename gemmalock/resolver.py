@@ -6,20 +6,16 @@ for, unless an upgrade is wanted. A file that fails does not stop the others, bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from gemmalock.drift import entry_drift
-from gemmalock.errors import (
-    FileError,
-    NotFound,
-    PolicyRefused,
-)
-from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel
-from gemmalock.paths import clashes, matches
+from gemmalock.errors import PolicyRefused
+from gemmalock.lockfile import Lock, LockedManifest, LockedModel
+from gemmalock.paths import clashes
 from gemmalock.pinning import Asker, Pinned, Unlocked, Wish
-from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local
+from gemmalock.spec import Manifest, is_local
+from gemmalock.wanted import Wanted, wanted_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +41,11 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
     is; all failures are in the resolution, none is raised.
     """
     wish = _of_all_who_share(manifests, wish)
-    wanted = {path: _wanted(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
+    wanted = {path: wanted_of(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
     if split := _at_many_revisions(wanted):
         # A source that had to be listed has moved since it was pinned: all who share it move along.
         wish = replace(wish, upgrade_models=wish.upgrade_models | split)
-        wanted = {path: _wanted(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
+        wanted = {path: wanted_of(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
     # The files of all models at once: many small models take no longer than one large one.
     answers = iter(asker.map([file for models in wanted.values() for model in models for file in model.files]))
     pins: list[Pinned] = []
@@ -75,7 +71,7 @@ def _of_all_who_share(manifests: Mapping[str, Manifest], wish: Wish) -> Wish:
     return replace(wish, upgrade_models=wish.upgrade_models | more)
 
 
-def _at_many_revisions(wanted: Mapping[str, list[_Wanted]]) -> frozenset[str]:
+def _at_many_revisions(wanted: Mapping[str, list[Wanted]]) -> frozenset[str]:
     """The node IDs of the models whose source is at one revision for them and at another for others."""
     sources: dict[str, dict[str, str | None]] = {}
     for path, models in wanted.items():
@@ -98,163 +94,6 @@ def _one_each(pins: Iterable[Pinned]) -> tuple[Pinned, ...]:
         if before is None or (before.error is None and pinned.error is not None):
             told[pinned.file.id] = pinned
     return tuple(told.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A model with the files that are to be pinned, and what failed before they could be asked for."""
-
-    spec: ModelSpec
-    revision: str | None
-    files: tuple[Unlocked, ...]
-    failures: tuple[Pinned, ...]
-
-    def locked(self, pins: Iterable[Pinned]) -> LockedModel:
-        """The model with those files that could be pinned."""
-        locked = (pin.locked for pin in pins if pin.locked is not None)
-        return LockedModel(
-            name=self.spec.name,
-            files=tuple(sorted(locked, key=lambda file: file.path)),
-            source=self.spec.source,
-            revision=self.revision,
-            license=self.spec.license,
-            tags=tuple(sorted(self.spec.tags)),
-        )
-
-
-def _wanted(path: str, manifest: Manifest, old: Lock | None, wish: Wish, asker: Asker) -> list[_Wanted]:
-    """The models of the manifest at `path`; their sources are asked for what their globs match."""
-    before = old.manifest(path) if old is not None else None
-    is_as_declared = before is not None and before.declared == manifest.declared
-    others = tuple(each for each in old.manifests if each is not before) if old is not None else ()
-    return [_Model(path, model, before, others, wish, asker, is_as_declared).wanted() for model in manifest.models]
-
-
-@dataclass
-class _Model:
-    path: str
-    model: ModelSpec
-    before: LockedManifest | None
-    #: What the old lock has of other manifests.
-    others: tuple[LockedManifest, ...]
-    wish: Wish
-    asker: Asker
-    #: Whether the manifest says what it said when the old lock was made.
-    is_as_declared: bool
-    failures: list[Pinned] = field(default_factory=list)
-    #: What the source was at when it was listed.
-    revision: str | None = None
-
-    def wanted(self) -> _Wanted:
-        old = self.before.model(self.model.name) if self.before is not None else None
-        keeps = old is not None and old.source == self.model.source and not self.wish.renews(self._id)
-        self.revision = self._revision_before(old if keeps else None)
-        listed = self._listed_before(old) if keeps and old is not None and self.is_as_declared else ()
-        names = self._names(listed)
-        files = [self._unlocked(name, self._url_of(name), None) for name in names]
-        files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
-        return _Wanted(self.model, self.revision, tuple(files), tuple(self.failures))
-
-    def _revision_before(self, old: LockedModel | None) -> str | None:
-        """The commit that the source was pinned to: of this model, else of another one with the same source."""
-        if self.wish.renews(self._id) or self.model.source is None:
-            return None
-        before = (*self.others, *((self.before,) if self.before is not None else ()))
-        shared = (model for manifest in before for model in manifest.models if model.source == self.model.source)
-        return next((model.revision for model in (old, *shared) if model is not None and model.revision), None)
-
-    def _listed_before(self, old: LockedModel) -> tuple[str, ...]:
-        """The names that the globs selected when the source was last asked: what has come or gone there since is
-        upstream's move, and that is followed only when it is asked for. What a merge or an edit brought into the lock,
-        and no glob selects, is not among them."""
-        mapped = {spec.path for spec in self.model.files}
-        names = (file.name for file in old.files if file.name not in mapped)
-        return tuple(name for name in names if self._selects(self.model.globs, name))
-
-    def _names(self, listed: tuple[str, ...]) -> tuple[str, ...]:
-        """The names inside the source that the patterns select. A glob that selects some of those that were `listed`
-        before means these; for the others the source is asked."""
-        model = self.model
-        names = {name for name in (*model.names, *listed) if not matches(name, model.exclude)}
-        unlisted = [glob for glob in model.globs if not any(self._selects((glob,), name) for name in listed)]
-        if not unlisted and not self._lacks_revision(names):
-            return tuple(sorted(names))
-        assert model.source is not None
-        try:
-            listing = self.asker.list(self._id, model.source)
-        except FileError as error:
-            # Where only names were to be placed, it is these files that cannot be had.
-            for name in ("",) if unlisted else sorted(names):
-                self._fail(f"{self._id}::{name}".removesuffix("::"), model.source, error)
-            return ()
-        self.revision = listing.revision or self.revision
-        for glob in unlisted:
-            matched = {name for name in listing.names if self._selects((glob,), name)}
-            if not matched:
-                self._fail(f"{self._id}::{glob}", glob, _matches_nothing(glob, model.source, listing.names))
-            names |= matched
-        return tuple(sorted(names))
-
-    def _lacks_revision(self, names: set[str]) -> bool:
-        """Whether the URLs of these names cannot be told before the source has said what it is at."""
-        source, rule = self.model.source, self.asker.source_url
-        if source is None or self.revision is not None:
-            return False
-        return any(rule(source, None, name) is None for name in names)
-
-    def _url_of(self, name: str) -> str:
-        """The URL of a file of the source; for a scheme that has no rule, the source itself."""
-        source = self.model.source
-        assert source is not None
-        return self.asker.source_url(source, self.revision, name) or source
-
-    def _selects(self, patterns: tuple[str, ...], name: str) -> bool:
-        return matches(name, patterns) and not matches(name, self.model.exclude)
-
-    def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
-        path = self.model.place(name)
-        mirrors = spec.mirrors if spec is not None else ()
-        before = self._pinned(name, path, url, spec)
-        pinned = None if self.wish.renews(self._id) else before
-        source = self.model.source if spec is None else None
-        return Unlocked(f"{self._id}::{name}", name, path, url, spec, pinned, mirrors, before, source)
-
-    def _pinned(self, name: str, path: str, url: str, spec: FileSpec | None) -> LockedFile | None:
-        """What the old lock has of this URL, if digest and size are still the declared ones."""
-        mirrors = spec.mirrors if spec is not None else ()
-        same = [(model, file) for model, file in self._locked_before(url) if file.url == url]
-        # Its own entry first: two entries of one URL may be declared with different sizes and digests.
-        for model, file in sorted(same, key=lambda pair: (pair[0].name, pair[1].name) != (self.model.name, name)):
-            moved = replace(file, name=name, path=path, mirrors=mirrors)
-            if not entry_drift("", self.model, model.revision, moved, self.asker.source_url):
-                return moved
-        return None
-
-    def _locked_before(self, url: str) -> Iterator[tuple[LockedModel, LockedFile]]:
-        """What the old lock has in which this URL may mean the same: a relative one is its own manifest's."""
-        if self.before is not None:
-            yield from self.before.files()
-        for other in self.others if not is_local(url) else ():
-            yield from other.files()
-
-    def _fail(self, id: str, name: str, error: FileError) -> None:
-        nameless = Unlocked(id, name, "", name, None, None)
-        self.failures.append(Pinned(nameless, None, asked=True, error=error))
-
-    @property
-    def _id(self) -> str:
-        return f"{self.path}::{self.model.name}"
-
-
-def _matches_nothing(glob: str, source: str, names: tuple[str, ...]) -> NotFound:
-    shown = ", ".join(f"`{name}`" for name in names[:20])
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    there = f"there is {shown}{more}" if names else "it is empty"
-    message = f"`{glob}` matches nothing in `{source}`; {there}"
-    hint = "change `files` or `exclude` in the manifest"
-    if is_local(source):
-        hint = f"{hint}; symbolic links that lead out of the folder are left out"
-    return NotFound(message, hint=hint)
 
 
 def _clashing(path: str, models: list[LockedModel]) -> Iterable[Pinned]:

@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("workspace",),
     ("settings",),
     ("resolver", "executor"),
+    ("wanted",),
     ("pinning", "job"),
     ("looking",),
     ("plugins",),
@@ -71,7 +72,7 @@ PURE = frozenset(
     }
 )
 #: They see the world through `ports` alone; which adapter is behind a port is picked by `app`.
-SEES_PORTS_ONLY = frozenset({"resolver", "pinning", "executor", "job", "looking"})
+SEES_PORTS_ONLY = frozenset({"resolver", "wanted", "pinning", "executor", "job", "looking"})
 ADAPTERS = frozenset({"sources", "transfer", "roots", "store", "registry", "links", "codec"})
 #: What a pure room may import of the standard library, and nothing else.
 PURE_LIBRARY = frozenset(

@@ -555,9 +555,10 @@ class Hub(World):
     commit = OLD
 
     def list(self, id: str, source: str) -> Listing:
-        """What there is, and the commit."""
+        """What there is, and the commit: the one that is named, else the one where `main` is."""
         self.asked.append(source)
-        return Listing(("a.gguf", "b.json"), self.commit)
+        ref = source.partition("@")[2]
+        return Listing(("a.gguf", "b.json"), self.commit if ref == "main" else ref)
 
     def probe(self, file: Unlocked) -> Probe:
         """Every file is there at every commit."""
@@ -600,7 +601,7 @@ def test_two_models_of_one_manifest_share_a_commit_too() -> None:
     first = lock_of(hub.resolve(Manifest(models=(early,))))
     hub.commit = NEW
     found = revisions_of(lock_of(hub.resolve(Manifest(models=(early, late)), first)))
-    assert found["early"] == found["late"] == {NEW}
+    assert found["early"] == found["late"] == {OLD}
 
 
 def test_a_name_in_a_source_that_others_have_takes_their_commit() -> None:
@@ -609,3 +610,99 @@ def test_a_name_in_a_source_that_others_have_takes_their_commit() -> None:
     hub.commit = NEW
     manifests = {"apps/a/gemmalock.yaml": shared("early", "*.gguf"), "apps/b/gemmalock.yaml": shared("late", "b.json")}
     assert revisions_of(lock_of(resolve(manifests, first, Wish(), hub))) == {"early": {OLD}, "late": {OLD}}
+
+
+# --- repositories ------------------------------------------------------------------------------------------
+
+BLOB = "b" * 40
+
+
+@dataclass
+class Repository(World):
+    """A source that tells of all of its files at once, at a commit; nothing of it has to be probed."""
+
+    commit: str = OLD
+    license: str | None = "gemma"
+    told: dict[str, Probe] = field(default_factory=dict)
+
+    def list(self, id: str, source: str) -> Listing:
+        """Everything, at the commit that is named, else at the one where `main` is."""
+        self.asked.append(source)
+        ref = source.partition("@")[2]
+        return Listing(tuple(self.told), self.commit if ref == "main" else ref, self.license, self.told)
+
+    def learn(self, file: Unlocked, probe: Probe) -> Learned:
+        """Fetch it."""
+        self.learned.append(file.url)
+        assert probe.size is not None
+        return Learned(probe.size, sha256(file.name.encode()), 'W/"of a CDN"')
+
+
+@pytest.fixture
+def repository() -> Repository:
+    """A large file with its digest, and a small one with its blob."""
+    large = Probe(5 * SMALL, f'"{DIGEST}"', DIGEST)
+    small = Probe(12, f'"{BLOB}"', None, BLOB)
+    return Repository({}, told={"a.gguf": large, "deep/b.json": small})
+
+
+def test_what_a_listing_tells_of_is_not_asked_for_again(repository: Repository) -> None:
+    lock = lock_of(repository.resolve(Manifest(models=shared("early", "*.gguf", "deep/b.json").models)))
+    assert repository.asked == [HUB]
+    assert repository.learned == [f"https://huggingface.co/owner/repo/resolve/{OLD}/deep/b.json"]
+    large, small = (file for _, file in lock.manifests[0].files())
+    assert (large.size, large.etag, large.sha256) == (5 * SMALL, f'"{DIGEST}"', DIGEST)
+    # The name of the blob, whatever tag it came with.
+    assert (small.size, small.etag, small.sha256) == (12, f'"{BLOB}"', sha256(b"deep/b.json"))
+
+
+@pytest.mark.parametrize(("declared", "locked"), [(None, "gemma"), ("apache-2.0", "apache-2.0")])
+def test_the_licence_is_the_manifests_else_the_sources(
+    repository: Repository, declared: str | None, locked: str
+) -> None:
+    model = ModelSpec("m", "m", source=HUB, patterns=("a.gguf",), license=declared)
+    first = lock_of(repository.resolve(Manifest(models=(model,))))
+    repository.license = "changed since"
+    again = lock_of(repository.resolve(Manifest(models=(model,)), first))
+    assert [lock.manifests[0].models[0].license for lock in (first, again)] == [locked, locked]
+
+
+def test_a_new_name_is_looked_for_at_the_commit_that_is_pinned(repository: Repository) -> None:
+    first = lock_of(repository.resolve(Manifest(models=shared("early", "a.gguf").models)))
+    repository.commit = NEW
+    repository.asked.clear()
+    second = lock_of(repository.resolve(Manifest(models=shared("early", "a.gguf", "deep/b.json").models), first))
+    assert repository.asked == [f"hf://owner/repo@{OLD}"]
+    assert revisions_of(second) == {"early": {OLD}}
+
+
+def test_a_blob_that_stayed_is_not_fetched_again_at_another_commit(repository: Repository) -> None:
+    manifest = Manifest(models=shared("early", "**/*.json").models)
+    first = lock_of(repository.resolve(manifest))
+    repository.commit = NEW
+    repository.learned.clear()
+    second = lock_of(repository.resolve(manifest, first, Wish(upgrade=True)))
+    assert repository.learned == []
+    assert revisions_of(second) == {"early": {NEW}}
+    assert [file.sha256 for _, file in second.manifests[0].files()] == [sha256(b"deep/b.json")]
+
+
+def test_a_blob_is_learned_however_large_it_is(repository: Repository) -> None:
+    repository.told["tokenizer.json"] = Probe(9 * SMALL, f'"{BLOB}"', None, BLOB)
+    lock = lock_of(repository.resolve(Manifest(models=shared("early", "tokenizer.json").models)))
+    assert [file.sha256 for _, file in lock.manifests[0].files()] == [sha256(b"tokenizer.json")]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a.ggfu", "did you mean `a.gguf`?"),
+        ("b.json", "did you mean `deep/b.json`?"),
+        ("nothing like it", "there is `a.gguf`, `deep/b.json`"),
+    ],
+)
+def test_a_name_that_a_repository_has_not_is_told_with_near_ones(repository: Repository, name: str, hint: str) -> None:
+    (failure,) = repository.resolve(Manifest(models=shared("early", name, "a.gguf").models)).failures
+    assert failure.file.id == f"gemmalock.yaml::early::{name}"
+    assert isinstance(failure.error, NotFound)
+    assert (failure.error.message, failure.error.hint) == (f"`{name}` is not in `{HUB}`", hint)

@@ -17,7 +17,7 @@ from gemmalock.app.plugging import rule_of
 from gemmalock.app.wiring import Workshop
 from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
-from gemmalock.errors import Busy, FileError, UnsafePath, disk_error
+from gemmalock.errors import Busy, DigestMismatch, FileError, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
 from gemmalock.memo import forget
@@ -67,7 +67,7 @@ class Questions:
         """Fetch the file into the store and hash it: once, however many entries it has. A large one of known size is a
         task, and can be resumed."""
         question = (*self._place(file.manifest, file.url), probe.size, probe.etag)
-        return self._learned.answer(question, lambda: self._learn(file, probe))
+        return self._learned.answer(question, lambda: self._checked(file, probe))
 
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
@@ -109,6 +109,15 @@ class Questions:
         answer = with_retries(call, workshop.backoff, workshop.stop, again)
         workshop.budget.earn()
         return answer
+
+    def _checked(self, file: Unlocked, probe: Probe) -> Learned:
+        learned = self._learn(file, probe)
+        if probe.blob is not None:
+            blob = _git_blob(self.workshop.store.object_path(learned.sha256), learned.size)
+            if blob != probe.blob:
+                message = f"`{file.url}` has other bytes than its repository says: blob `{blob}`, not `{probe.blob}`"
+                raise DigestMismatch(message, hint="try again later, or ask the publisher; nothing of it was locked")
+        return learned
 
     def _learn(self, file: Unlocked, probe: Probe) -> Learned:
         if probe.size is not None and probe.size >= SMALL:
@@ -196,6 +205,18 @@ def _written(answer: Answer, staged: Path) -> tuple[str, int]:
     except OSError as error:
         raise disk_error(error, f"write `{staged}`") from error
     return digest.hexdigest(), size
+
+
+def _git_blob(path: Path, size: int) -> str:
+    """The SHA-1 that git has of a file as a blob: over its kind, its size and its bytes (gitformat-loose)."""
+    digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_BUFFER):
+                digest.update(piece)
+    except OSError as error:
+        raise disk_error(error, f"read `{path}`") from error
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

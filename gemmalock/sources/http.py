@@ -246,7 +246,7 @@ def _origin(url: str) -> str:
 def _headers(ask: Ask, origin: str) -> dict[str, str]:
     """Everything that a request to `origin` carries."""
     return {
-        "Accept": "*/*",
+        "Accept": ask.accept,
         "Accept-Encoding": "identity",
         "User-Agent": f"gemmalock/{VERSION}",
         **ranges.range_headers(ask, origin),
