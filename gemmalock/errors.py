@@ -178,10 +178,15 @@ class SourceError(FileError):
     """A source would not, or could not, give what was asked for.
 
     `after_seconds` is how long the server asked to be left alone, or None. `may_have_expired`: a redirect led to what
-    refused, and such a link may be good for a while only.
+    refused, and such a link may be good for a while only. Of an answer: its `status`, the word and the sentence that
+    the service has for what is wrong (`told`, `said`), and the name of the `credential` that was sent.
     """
 
     code = "connection"
+    status: int | None = None
+    told: str | None = None
+    said: str | None = None
+    credential: str | None = None
 
     def __init__(
         self,

@@ -25,6 +25,10 @@ _STRONG = re.compile('"[!\x23-\x7e\x80-\xff]*"')
 TASK_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: A whole commit of git, SHA-1.
 COMMIT = re.compile(r"[0-9a-f]{40}")
+#: Where the hub is, whatever `HF_ENDPOINT` says.
+HUB = "https://huggingface.co"
+#: `hf://owner/name`, `hf://datasets/owner/name`, each with or without `@ref`.
+HUB_SOURCE = re.compile(r"hf://(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/@]+(?:/[^/@]+)?)(?:@(?P<ref>[^@]+))?")
 #: The schemes whose sources are repositories: one question tells all that is in them, at a revision that stays.
 REPOSITORIES = frozenset({"hf", "github"})
 #: The URL of a file: of (source, revision, name in the source). None: that cannot be told, or not without a revision.
@@ -191,7 +195,7 @@ def source_url(source: str, revision: str | None, name: str) -> str | None:
         if revision is None or not COMMIT.fullmatch(revision):
             return None
         repository = source.partition("://")[2].partition("@")[0]
-        return f"https://huggingface.co/{repository}/resolve/{revision}/{quoted(name)}"
+        return f"{HUB}/{repository}/resolve/{revision}/{quoted(name)}"
     return None
 
 

@@ -123,7 +123,7 @@ class Plugging:
         plugins = plugins_of(self.settings)
         if plugins is None or scheme not in plugins.schemes:
             known = "it is not available in this version" if scheme in SCHEMES else "it is unknown"
-            there = sorted({"file", "http", "https"} | (plugins.schemes.keys() if plugins is not None else set()))
+            there = sorted({"file", "hf", "http", "https"} | (plugins.schemes.keys() if plugins is not None else set()))
             raise PolicyRefused(
                 f"no source for `{scheme}://`: {known}", hint=f"this version has {', '.join(there)}; {_OTHERS}"
             )

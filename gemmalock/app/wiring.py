@@ -16,7 +16,7 @@ from gemmalock.app.affording import affordable, affordable_connections, cores
 from gemmalock.app.plugging import Plugging
 from gemmalock.collect import Project
 from gemmalock.errors import disk_error
-from gemmalock.lockfile import Lock, LockedManifest, Node
+from gemmalock.lockfile import HUB, Lock, LockedManifest, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
 from gemmalock.settings import Settings
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from gemmalock.outcome import FileOutcome
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
+    from gemmalock.sources.http import HttpSource
     from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
     from gemmalock.transfer.attempts import RunBudget
     from gemmalock.transfer.work import Terms
 
 _Made = TypeVar("_Made")
-_ANYWHERE = Path()
 
 
 class Silence:
@@ -187,15 +187,21 @@ class Workshop:
         return Backoff(attempts=self.settings.retries + 1)
 
     def adapter(self, scheme: str, folder: Path) -> Source:
-        """The one source of a scheme; of `file` and of plugins' schemes, that of a folder. Raises PolicyRefused for a
-        scheme that has none."""
+        """The one source of a scheme, for manifests in a folder. Raises PolicyRefused for a scheme that has none."""
+        if scheme in ("http", "https"):
+            return self.web
         make = ADAPTERS.get(scheme)
-        key = ("http" if scheme == "https" else scheme, _ANYWHERE if scheme in ("http", "https") else folder)
+        key = (scheme, folder)
         with self._making:
             if key not in self._sources:
                 made = make(self, folder) if make is not None else self.plugging.source(scheme, folder)
                 self._sources[key] = made
             return self._sources[key]
+
+    @property
+    def web(self) -> HttpSource:
+        """Whatever is asked over http and https."""
+        return self._once("web", lambda: _web(self))
 
     @property
     def budget(self) -> RunBudget:
@@ -231,7 +237,7 @@ class Workshop:
 
     def close(self) -> None:
         """Let go of all connections."""
-        for source in self._sources.values():
+        for source in (*self._sources.values(), *filter(None, (self._made.get("web"),))):
             source.close()
 
 
@@ -268,24 +274,38 @@ class _ByScheme:
         """The workshop closes its sources."""
 
     def _source(self, url: str) -> Source:
-        return self.workshop.adapter(scheme_of(url), self.folder)
+        return self.workshop.adapter(_kind_of(url), self.folder)
 
 
-def _http(workshop: Workshop, folder: Path) -> Source:
+def _kind_of(url: str) -> str:
+    """The scheme whose source knows a URL best: what a service has at its web address is that service's to explain."""
+    return "hf" if url.startswith(f"{HUB}/") else scheme_of(url)
+
+
+def _web(workshop: Workshop) -> HttpSource:
     from gemmalock.sources.certificates import certificate_variable
+    from gemmalock.sources.endpoints import moved
     from gemmalock.sources.http import HttpLimits, HttpSource, Policy
     from gemmalock.sources.proxies import no_proxy_from, proxies_from
-    from gemmalock.sources.rewriting import Rewrites
+    from gemmalock.sources.rewriting import Rewrites, Rule
 
     settings = workshop.settings
+    # What the settings say in so many words comes first.
+    rules = [*(Rule(prefix, target) for prefix, target in settings.rewrite), *moved(workshop.environ)]
     return HttpSource(
         HttpLimits(read_seconds=settings.timeout),
         Policy(settings.allow_http, settings.offline, frozenset(settings.allowed_hosts)),
         proxies=proxies_from(workshop.environ),
         no_proxy=no_proxy_from(workshop.environ),
         ca_file=None if (named := certificate_variable(workshop.environ)) is None else workshop.environ[named],
-        rewrites=Rewrites(settings.rewrite, allow_http=settings.allow_http, told=workshop.trace),
+        rewrites=Rewrites(rules, allow_http=settings.allow_http, told=workshop.trace),
     )
+
+
+def _hub(workshop: Workshop, folder: Path) -> Source:
+    from gemmalock.sources.hub import HubSource
+
+    return HubSource(workshop.web)
 
 
 def _file(workshop: Workshop, folder: Path) -> Source:
@@ -294,5 +314,5 @@ def _file(workshop: Workshop, folder: Path) -> Source:
     return FileSource(folder)
 
 
-#: Scheme → how its source is made.
-ADAPTERS: Mapping[str, Callable[[Workshop, Path], Source]] = {"http": _http, "https": _http, "file": _file}
+#: Kind → how its source is made.
+ADAPTERS: Mapping[str, Callable[[Workshop, Path], Source]] = {"hf": _hub, "file": _file}

@@ -46,7 +46,12 @@ def status_error(status: int, url: str, headers: Mapping[str, str], now: datetim
     kind = STATUS_ERRORS.get(status, ServerError if status >= 500 or status < 200 else SourceError)
     after = parse_retry_after(headers["retry-after"], now) if "retry-after" in headers else None
     asked = "" if after is None else f", and asks to be left alone for {after:.0f} s"
-    return kind(f"`{shown_url(url)}` answered {status}{asked}", hint=_STATUS_HINTS.get(status), after_seconds=after)
+    error = kind(f"`{shown_url(url)}` answered {status}{asked}", hint=_STATUS_HINTS.get(status), after_seconds=after)
+    error.status = status
+    # The hub has words of its own for what is wrong.
+    error.told = headers.get("x-error-code")
+    error.said = quoted(headers["x-error-message"]) if "x-error-message" in headers else None
+    return error
 
 
 def parse_retry_after(text: str, now: datetime) -> float | None:

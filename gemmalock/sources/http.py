@@ -102,6 +102,17 @@ class HttpSource:
                 _discard(reply)
                 raise
 
+    def head(self, url: str, stop: Stop) -> tuple[int, Mapping[str, str]]:
+        """The status and the fields that a URL itself answers to HEAD, a redirect too: it is not followed. Raises
+        SourceError for a refusal."""
+        route = Route(url, self._rewrites)
+        with route.named():
+            reply = self._once("HEAD", Ask(url), route, stop)
+            _discard(reply)
+            if reply.status >= 400:
+                raise status_error(reply.status, url, reply.headers, datetime.now(UTC))
+            return reply.status, reply.headers
+
     def close(self) -> None:
         """As ports.Source has it."""
         self._channel.close()
@@ -129,15 +140,11 @@ class HttpSource:
         are made anew for its origin."""
         public_only = False
         for hops in range(self._limits.hops + 1):
-            url = route.url
-            origin = _origin(url)
-            self._policy.check(url)
             # A mirror that the settings name may be in a private network, whoever redirects to what it stands for.
-            guarded = public_only and not route.is_rewritten
-            reply = self._channel.send(method, url, _headers(ask, origin), stop, public_only=guarded)
+            reply = self._once(method, ask, route, stop, public_only=public_only and not route.is_rewritten)
             if reply.status not in REDIRECTS:
                 break
-            inner = _is_inner(reply.peer, url)
+            url, inner = route.url, _is_inner(reply.peer, route.url)
             public_only = public_only or not inner
             _discard(reply)
             route.go_on(
@@ -152,6 +159,11 @@ class HttpSource:
                 )
             )
         return reply
+
+    def _once(self, method: str, ask: Ask, route: Route, stop: Stop, *, public_only: bool = False) -> Reply:
+        """One hop of a route, with headers of its own."""
+        self._policy.check(route.url)
+        return self._channel.send(method, route.url, _headers(ask, _origin(route.url)), stop, public_only=public_only)
 
     def _check_proof(self, ask: Ask) -> None:
         """Plain http proves nothing of who answers: what is locked without a digest is not fetched that way, except
@@ -174,6 +186,7 @@ class HttpAnswer:
         self.etag = accepted.etag
         self.restarted = accepted.restarted
         self.origin = origin
+        self.headers = reply.headers
         self._url = ask.url
         self._left = None if accepted.end is None else accepted.end - accepted.start
         self.delimited = self._left is not None or reply.body.delimited

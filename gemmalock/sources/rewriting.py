@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gemmalock.errors import FileError, PolicyRefused
@@ -15,22 +16,31 @@ from gemmalock.sources.fields import origin_of, shown_url
 from gemmalock.spec import is_loopback, scheme_of
 
 
+class Rule(NamedTuple):
+    """A URL prefix, the one that is asked instead, and who says so."""
+
+    prefix: str
+    target: str
+    by: str = "rewrite"
+
+
 class Rewrites:
     """Rules for where URLs are asked; each URL that is led elsewhere is `told`, once.
 
     A prefix ends where a part of a URL does: `https://a.example/m` means `/m`, `/m/x` and `/m?x` of that scheme, host
-    and port, and not `/model`. Whether it ends in a slash makes no difference.
+    and port, and not `/model`. Whether it ends in a slash makes no difference. Of two rules for one prefix the first
+    counts.
     """
 
     def __init__(
         self,
-        rules: Iterable[tuple[str, str]] = (),
+        rules: Iterable[tuple[str, ...]] = (),
         *,
         allow_http: bool = False,
         told: Callable[[str], None] = lambda text: None,
     ) -> None:
-        longest_first = sorted(rules, key=lambda rule: len(_path(rule[0])), reverse=True)
-        self._rules = [(origin_of(prefix), _path(prefix), target.rstrip("/")) for prefix, target in longest_first]
+        longest_first = sorted((Rule(*rule) for rule in rules), key=lambda rule: len(_path(rule.prefix)), reverse=True)
+        self._rules = [(origin_of(rule.prefix), _path(rule.prefix), rule) for rule in longest_first]
         self._allow_http = allow_http
         self._told = told
         self._seen: set[str] = set()
@@ -38,10 +48,11 @@ class Rewrites:
     def of(self, url: str) -> str:
         """The URL that is asked for `url`: by the longest prefix that fits, else itself. Raises PolicyRefused where
         that leads out of https into plain http to another machine."""
-        new = self._rewritten(url)
-        if new is None:
+        rule, rest = self._fitting(url)
+        if rule is None:
             return url
-        step = f"`{shown_url(url)}` is asked for at `{shown_url(new)}`, as `rewrite` says"
+        new = rule.target.rstrip("/") + rest
+        step = f"`{shown_url(url)}` is asked for at `{shown_url(new)}`, as `{rule.by}` says"
         out_of_https = scheme_of(url) == "https" and scheme_of(new) == "http"
         if out_of_https and not self._allow_http and not is_loopback(new):
             raise PolicyRefused(f"{step}, which is plain http", hint="rewrite it to `https://`, or set `allow-http`")
@@ -50,19 +61,25 @@ class Rewrites:
             self._told(step)
         return new
 
-    def _rewritten(self, url: str) -> str | None:
+    def who(self, url: str) -> str:
+        """Who says that another URL is asked for `url`."""
+        rule, _ = self._fitting(url)
+        return "" if rule is None else rule.by
+
+    def _fitting(self, url: str) -> tuple[Rule | None, str]:
+        """The rule for a URL, and what follows the prefix there."""
         if not self._rules:
-            return None
+            return None, ""
         try:
             origin = origin_of(url)
         except ValueError:
-            return None
+            return None, ""
         rest = url.partition("://")[2]
         rest = rest[len(urlsplit(url).netloc) :]
-        for from_origin, path, target in self._rules:
+        for from_origin, path, rule in self._rules:
             if origin == from_origin and rest.startswith(path) and rest[len(path) : len(path) + 1] in ("", "/", "?"):
-                return target + rest[len(path) :]
-        return None
+                return rule, rest[len(path) :]
+        return None, ""
 
 
 class Route:
@@ -85,12 +102,13 @@ class Route:
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
-        """Errors say that `rewrite` had a hand in them."""
+        """Errors say that a rule had a hand in them."""
         try:
             yield
         except FileError as error:
             if self.is_rewritten:
-                error.message += f"; `rewrite` leads to `{shown_url(self.url)}` from `{shown_url(self.given)}`"
+                by, asked, given = self._rewrites.who(self.given), shown_url(self.url), shown_url(self.given)
+                error.message += f"; `{by}` leads to `{asked}` from `{given}`"
             raise
 
 

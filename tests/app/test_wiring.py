@@ -54,7 +54,7 @@ def test_what_many_ask_for_at_once_is_made_once(tmp_path: Path, part: Callable[[
         assert len({id(made) for made in at_once(touch, range(THREADS), THREADS, Stop())}) == 1
 
 
-@pytest.mark.parametrize("url", ["hf://org/repo", "s3://bucket/x", "gopher://example.org/x"])
+@pytest.mark.parametrize("url", ["oci://org/repo", "s3://bucket/x", "gopher://example.org/x"])
 def test_a_scheme_without_a_source_is_refused_for_that_file(tmp_path: Path, url: str) -> None:
     source = Workshop(Project(tmp_path), Settings()).source("gemmalock.yaml")
     for call in (

@@ -1,0 +1,172 @@
+"""The hub: `hf://` sources, and whatever stands at `https://huggingface.co`, over a web source (ports.Source).
+
+What the API says is `hub_papers`' to read. Here is what is asked, in which order, and what a refusal means: the hub
+tells that in fields of its own. Where the hub is asked is the web source's: `HF_ENDPOINT` is a rewrite there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from gemmalock.errors import Forbidden, Gated, NotFound, PolicyRefused, SourceError, Unauthorized
+from gemmalock.lockfile import COMMIT, HUB
+from gemmalock.ports import Answer, Ask, Listing, Probe
+from gemmalock.sources.documents import Document, read_document
+from gemmalock.sources.http import HttpSource
+from gemmalock.sources.hub_papers import (
+    Info,
+    Repository,
+    file_of,
+    probe_of,
+    read_commits,
+    read_info,
+    read_refs,
+    read_tree,
+    repository_of,
+)
+from gemmalock.stopping import Stop
+
+_Asked = TypeVar("_Asked")
+#: How many pages of one thing are read: a thousand entries each.
+_MOST_PAGES = 1000
+
+
+class HubSource:
+    """Repositories of the hub. `newest`: a branch or tag means its newest commit that is not younger."""
+
+    def __init__(self, web: HttpSource, newest: datetime | None = None) -> None:
+        self._web = web
+        self._newest = newest
+
+    def probe(self, url: str, stop: Stop) -> Probe:
+        """As ports.Source has it: the hub says of a large file where it is, how large, and its digest."""
+        file = file_of(url)
+        if file is None:
+            return self._web.probe(url, stop)
+        if file.is_page:
+            raise NotFound(
+                f"`{url}` is the page about a file, not the file",
+                hint=f"write `/resolve/` for `/blob/`, or give the model `source: {file.repository}`",
+            )
+        status, headers = self._judged(file.repository, file.revision, lambda: self._web.head(url, stop))
+        return probe_of(status, headers) or self._judged(
+            file.repository, file.revision, lambda: self._web.probe(url, stop)
+        )
+
+    def list(self, source: str, stop: Stop) -> Listing:
+        """As ports.Source has it: everything in a repository, at the commit that its ref is at. Raises Gated where its
+        licence was not accepted."""
+        repository, ref = repository_of(source)
+        commit = self._settled(repository, ref, stop)
+        info = self._info(repository, commit, stop)
+        probes: dict[str, Probe] = {}
+        for page in self._pages(repository.tree_url(info.commit), repository, ref, stop):
+            probes.update(read_tree(page.body, page.url))
+        if info.gated and probes:
+            self._check_access(repository, info.commit, probes, stop)
+        return Listing(tuple(sorted(probes)), info.commit, info.license, probes)
+
+    def open(self, ask: Ask, stop: Stop) -> Answer:
+        """As ports.Source has it."""
+        file = file_of(ask.url)
+        if file is None:
+            return self._web.open(ask, stop)
+        return self._judged(file.repository, file.revision, lambda: self._web.open(ask, stop))
+
+    def close(self) -> None:
+        """The web source is closed by who made it."""
+
+    # --- what is asked -------------------------------------------------------------------------------------
+
+    def _info(self, repository: Repository, ref: str, stop: Stop) -> Info:
+        url = repository.info_url(ref)
+        return read_info(self._document(url, repository, ref, stop).body, url)
+
+    def _settled(self, repository: Repository, ref: str, stop: Stop) -> str:
+        """The ref, or that of its commits which is the newest that is old enough. A commit is its user's own word."""
+        if self._newest is None or COMMIT.fullmatch(ref):
+            return ref
+        for page in self._pages(repository.commits_url(ref), repository, ref, stop):
+            for commit, moment in read_commits(page.body, page.url):
+                if moment <= self._newest:
+                    return commit
+        raise PolicyRefused(
+            f"`{repository}@{ref}` has no commit up to {self._newest.isoformat()}",
+            hint="`exclude-newer` and `minimum-age` say how old it has to be; name a commit to have it all the same",
+        )
+
+    def _pages(self, url: str, repository: Repository, ref: str, stop: Stop) -> Iterator[Document]:
+        following: str | None = url
+        for _ in range(_MOST_PAGES):
+            if following is None:
+                return
+            page = self._document(following, repository, ref, stop)
+            yield page
+            following = page.next_url
+        raise SourceError(f"`{url}` has more than {_MOST_PAGES} pages")
+
+    def _document(self, url: str, repository: Repository, ref: str, stop: Stop) -> Document:
+        try:
+            return self._judged(repository, ref, lambda: read_document(self._web, url, stop))
+        except _RevisionNotFound as error:
+            raise self._no_such_ref(repository, ref, error, stop) from error
+
+    def _check_access(self, repository: Repository, commit: str, probes: Mapping[str, Probe], stop: Stop) -> None:
+        """Raise Gated where the files of a gated repository are refused; its tree is for all to see."""
+        name = next((name for name in probes if probes[name].sha256 is not None), next(iter(probes)))
+        self._judged(repository, commit, lambda: self._web.head(repository.file_url(commit, name), stop))
+
+    def _no_such_ref(self, repository: Repository, ref: str, error: SourceError, stop: Stop) -> SourceError:
+        """The error of a ref that is not there, with near ones that are."""
+        try:
+            refs = read_refs(read_document(self._web, repository.refs_url, stop).body, repository.refs_url)
+        except SourceError:
+            refs = ()
+        near = difflib.get_close_matches(ref, refs, n=3) or list(refs[:10])
+        shown = ", ".join(f"`{each}`" for each in near)
+        return NotFound(error.message, hint=f"there is {shown}" if shown else error.hint)
+
+    # --- what a refusal means ------------------------------------------------------------------------------
+
+    def _judged(self, repository: Repository, ref: str, call: Callable[[], _Asked]) -> _Asked:
+        """What `call` returns; what it raises says what the hub means by it."""
+        try:
+            return call()
+        except SourceError as error:
+            meant = refusal(error, repository, ref)
+            if meant is None:
+                raise
+            raise meant from error
+
+
+class _RevisionNotFound(NotFound):
+    """There is no such branch, tag or commit."""
+
+
+def refusal(error: SourceError, repository: Repository, ref: str) -> SourceError | None:
+    """What an answer of the hub means, by its `X-Error-Code` (SourceError.told); None where it says no more than its
+    status does."""
+    sent = f"`{error.credential}` was sent" if error.credential else "no token was sent"
+    if error.told == "GatedRepo":
+        who = f"as the account of `{error.credential}`" if error.credential else "and set `HF_TOKEN`"
+        return Gated(
+            f"`{repository}` is gated: its licence has to be accepted, and {sent}",
+            hint=f"accept it on {repository.page} {who}; access may have to be granted first",
+        )
+    if error.told == "RepoNotFound":
+        cure = "it does not see it" if error.credential else "`HF_TOKEN` is what a private one needs"
+        return NotFound(f"there is no `{repository}` on the hub, or it is private, and {sent}", hint=cure)
+    if error.told == "RevisionNotFound":
+        return _RevisionNotFound(f"`{repository}` has no branch, tag or commit `{ref}`", hint="check what follows `@`")
+    if error.told == "EntryNotFound":
+        return NotFound(f"{error.message}: `{repository}` has no such file at `{ref}`", hint=f"see {repository.page}")
+    if isinstance(error, Unauthorized) and error.credential:
+        return Unauthorized(
+            f"the hub does not accept the token of `{error.credential}`", hint=f"see {HUB}/settings/tokens"
+        )
+    if isinstance(error, Forbidden) and error.said:
+        return Forbidden(f"{error.message}: {error.said}", hint=f"{sent}; {error.hint}")
+    return None
