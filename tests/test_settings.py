@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from gemmalock.errors import SettingInvalid
 from gemmalock.settings import PREFIX, Settings, addopts_in, flags_in, load, load_settings, read_amount
 from gemmalock.settings.said import said_in_files
+from gemmalock.settings.times import read_moment, read_span
 
 #: Every setting with a value as a file, the environment and a flag may give it, and what it then is.
 VALUES: Mapping[str, tuple[str, str, object, object]] = {
@@ -37,6 +40,9 @@ VALUES: Mapping[str, tuple[str, str, object, object]] = {
     "auth": ('{"https://A.example:443/" = "A_TOKEN"}', "https://a.example=A_TOKEN", {"https://a.example": "A_TOKEN"},
              (("https://a.example", "A_TOKEN"),)),
     "plugin": ('["no:a", "b"]', "no:a b", ("no:a", "b"), ("no:a", "b")),
+    "exclude_newer": ("2026-11-01", "2026-11-01", "2026-11-01T23:59:59.999999Z",
+                      datetime(2026, 11, 1, 23, 59, 59, 999999, UTC)),
+    "minimum_age": ('"2w"', "14d", "336h", 14 * 86400),
 }  # fmt: skip
 NAMES = sorted(VALUES)
 
@@ -171,6 +177,19 @@ BAD = [
     ("auth", {"https://me:s3cret@a.example": "TOKEN"}, "has credentials in it"),
     ("auth", {"https://a.example": "A", "https://A.example/": "B"}, "has `https://a.example` twice"),
     ("plugin", "no:", "`no:NAME`"),
+    ("exclude_newer", "yesterday", "must be a date such as `2026-11-01`"),
+    ("exclude_newer", "2026-11", "must be a date such as `2026-11-01`"),
+    ("exclude_newer", "2026-11-01T12:00:00", "must be a date such as `2026-11-01`"),
+    ("exclude_newer", "2026-02-30", "must be a date that there is"),
+    ("exclude_newer", "2026-02-28T25:00:00Z", "must be a date that there is"),
+    ("exclude_newer", "0001-01-01T00:00:00+12:00", "must be a date that there is"),
+    ("exclude_newer", datetime(2026, 11, 1), "must say its offset from UTC, as `2026-11-01T00:00:00Z`"),
+    ("exclude_newer", 20261101, "must be a date such as `2026-11-01`"),
+    ("minimum_age", "7", "must be a span of time such as `7d`"),
+    ("minimum_age", "-7d", "must be a span of time such as `7d`"),
+    ("minimum_age", "1.5d", "must be a span of time such as `7d`"),
+    ("minimum_age", "9999999d", "must be a span of time such as `7d`"),
+    ("minimum_age", 7, "must be a span of time such as `7d`"),
 ]
 
 
@@ -414,3 +433,67 @@ def test_any_flags_are_settings_or_a_setting_error(flags: Mapping[str, object]) 
     else:
         assert loaded.jobs >= 1
         assert loaded.timeout >= 1
+
+
+# --- how new what is locked may be -------------------------------------------------------------------------
+
+END_OF_DAY = datetime(2026, 11, 1, 23, 59, 59, 999999, UTC)
+MOMENTS: list[tuple[object, datetime]] = [
+    ("2026-11-01", END_OF_DAY),
+    (" 2026-11-01 ", END_OF_DAY),
+    (date(2026, 11, 1), END_OF_DAY),
+    ("2026-11-01T12:30:00Z", datetime(2026, 11, 1, 12, 30, tzinfo=UTC)),
+    ("2026-11-01t12:30:00z", datetime(2026, 11, 1, 12, 30, tzinfo=UTC)),
+    ("2026-11-01 12:30:00+02:00", datetime(2026, 11, 1, 10, 30, tzinfo=UTC)),
+    ("2026-11-01T23:30:00-05:00", datetime(2026, 11, 2, 4, 30, tzinfo=UTC)),
+    ("2026-11-01T12:30:00.123456789Z", datetime(2026, 11, 1, 12, 30, 0, 123456, UTC)),
+    (datetime(2026, 11, 1, 12, 30, tzinfo=UTC), datetime(2026, 11, 1, 12, 30, tzinfo=UTC)),
+]
+
+
+@pytest.mark.parametrize(("value", "moment"), MOMENTS)
+def test_a_date_is_all_of_that_day_in_utc_and_a_time_is_that_time(
+    value: object, moment: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        assert read_moment(value) == moment
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+
+def test_a_toml_file_may_have_a_date_or_a_time_of_its_own(tmp_path: Path) -> None:
+    for text, moment in (
+        ("2026-11-01", END_OF_DAY),
+        ("2026-11-01T12:30:00+02:00", datetime(2026, 11, 1, 10, 30, tzinfo=UTC)),
+    ):
+        (tmp_path / "gemmalock.toml").write_text(f"exclude-newer = {text}\n")
+        assert load_settings(tmp_path, {}, {}).exclude_newer == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0d", 0), ("90s", 90), ("5m", 300), ("36h", 129600), ("7d", 604800), ("2 W", 1209600)]
+)
+def test_an_age_is_a_number_with_its_unit(text: str, seconds: int) -> None:
+    assert read_span(text) == seconds
+
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("until", "age", "newest"),
+    [
+        (None, None, None),
+        (END_OF_DAY, None, END_OF_DAY),
+        (None, 86400, NOW - timedelta(days=1)),
+        (None, 0, NOW),
+        (END_OF_DAY, 86400, END_OF_DAY),
+        (END_OF_DAY, 30 * 86400, NOW - timedelta(days=30)),
+        (END_OF_DAY, 999_999 * 604_800, datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+def test_the_earlier_of_both_limits_counts(until: datetime | None, age: int | None, newest: datetime | None) -> None:
+    assert Settings(exclude_newer=until, minimum_age=age).newest(NOW) == newest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 
@@ -14,8 +13,6 @@ from gemmalock.collect import Selection
 from gemmalock.errors import FileError, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME
 from gemmalock.outcome import ErrorNote, ExitCode, LockChange, Report, exit_code_after
-
-_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,9 @@ def run_cache_prune(workshop: Workshop, options: CachePruneOptions) -> Report:
 
 def read_span(text: str) -> float:
     """A span of time in seconds, as `30d` or `12h`. Raises UsageError."""
-    match = re.fullmatch(r"(\d{1,6})\s*([smhdw])", text.strip().lower())
-    if match is None:
-        raise UsageError(f"`{text}` is not a span of time", hint="write it as `30d` or `12h`")
-    return float(int(match[1]) * _SPANS[match[2]])
+    from gemmalock.settings import times
+
+    try:
+        return float(times.read_span(text))
+    except ValueError:
+        raise UsageError(f"`{text}` is not a span of time", hint="write it as `30d` or `12h`") from None

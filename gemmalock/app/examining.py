@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from datetime import datetime
 
 from gemmalock.app.findings import Finding, Verdict
 from gemmalock.app.papers import Papers
@@ -110,6 +111,8 @@ def _clean(value: object) -> object:
         if value and all(isinstance(each, tuple) for each in value):
             return dict(value)
         return [_clean(each) for each in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
     return redacted(value) if isinstance(value, str) else value
 
 

@@ -40,6 +40,20 @@ def global_flags(function: _Function) -> _Function:
     return function
 
 
+AGE_SETTINGS = (
+    setting("--exclude-newer", "Follow a source to what it had at that time at the latest: 2026-11-01 (all of it, UTC) "
+            "or 2026-11-01T12:00:00Z.", metavar="DATE"),
+    setting("--minimum-age", "Follow a source to what it has had for so long, as 7d, 36h or 2w.", metavar="AGE"),
+)  # fmt: skip
+
+
+def age_settings(function: _Function) -> _Function:
+    """The settings that say how new what is locked may be."""
+    for option in reversed(AGE_SETTINGS):
+        function = option(function)
+    return function
+
+
 SYNC_SETTINGS = (
     click.option("-j", "--jobs", default=None, metavar="N", help="Files at once.  [env: GEMMALOCK_JOBS]"),
     setting(
@@ -48,6 +62,7 @@ SYNC_SETTINGS = (
     setting("--limit-rate", "A cap over all files and connections, as 20M (bytes a second).", metavar="RATE"),
     setting("--link-mode", "How files come out of the store.", type=click.Choice(LINK_MODES)),
     setting("--offline", "Use no network.", is_flag=True),
+    *AGE_SETTINGS,
 )
 
 

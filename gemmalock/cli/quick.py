@@ -24,7 +24,8 @@ _FLAGS = {
 }
 #: The settings of the environment that change nothing in such an answer. The seal has their values all the same.
 _SETTINGS = frozenset({"GEMMALOCK_STORE", "GEMMALOCK_JOBS", "GEMMALOCK_CONNECTIONS", "GEMMALOCK_LIMIT_RATE",
-                       "GEMMALOCK_LINK_MODE", "GEMMALOCK_OFFLINE", "GEMMALOCK_PROGRESS"})  # fmt: skip
+                       "GEMMALOCK_LINK_MODE", "GEMMALOCK_OFFLINE", "GEMMALOCK_PROGRESS", "GEMMALOCK_EXCLUDE_NEWER",
+                       "GEMMALOCK_MINIMUM_AGE"})  # fmt: skip
 _GREEN, _PLAIN = ("\x1b[32m\x1b[1m", "\x1b[0m")
 
 

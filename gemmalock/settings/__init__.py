@@ -12,9 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gemmalock.errors import Problem, SettingInvalid
 from gemmalock.settings.said import Flaws, From, Said, said_in_files
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 PREFIX = "GEMMALOCK_"
 #: The setting that puts flags before those that are typed.
@@ -42,7 +46,7 @@ _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting with its default. Sizes and rates in bytes and bytes a second."""
+    """Every setting with its default. Sizes and rates in bytes and bytes a second, ages in seconds."""
 
     store: str | None = None
     jobs: int = 8
@@ -61,6 +65,17 @@ class Settings:
     rewrite: tuple[tuple[str, str], ...] = ()
     auth: tuple[tuple[str, str], ...] = ()
     plugin: tuple[str, ...] = ()
+    exclude_newer: datetime | None = None
+    minimum_age: int | None = None
+
+    def newest(self, now: datetime) -> datetime | None:
+        """The moment after which nothing that a source published is taken: the earlier of `exclude_newer` and of
+        `minimum_age` before `now`, which is in UTC; None where there is neither."""
+        if self.exclude_newer is None and self.minimum_age is None:
+            return None
+        from gemmalock.settings.times import earliest
+
+        return earliest(self.exclude_newer, self.minimum_age, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +288,18 @@ def _auth(value: object) -> tuple[tuple[str, str], ...]:
     return read_auth(value)
 
 
+def _moment(value: object) -> datetime:
+    from gemmalock.settings.times import read_moment
+
+    return read_moment(value)
+
+
+def _span(value: object) -> int:
+    from gemmalock.settings.times import read_span
+
+    return read_span(value)
+
+
 def _kinds(value: object) -> str:
     text = _text(value)
     if unknown := next((letter for letter in text if letter not in SUMMARY_KINDS), ""):
@@ -299,6 +326,8 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "rewrite": _rewrite,
     "auth": _auth,
     "plugin": _plugins,
+    "exclude_newer": _moment,
+    "minimum_age": _span,
 }
 
 #: Flags of the command line that are no settings of a run, and have a home in a settings file all the same.

@@ -50,6 +50,12 @@ def rows(facts: dict[str, Any]) -> dict[str, tuple[object, str, list[str]]]:
 # --- settings ----------------------------------------------------------------------------------------------
 
 
+def test_a_time_is_shown_as_it_was_understood(here: Here) -> None:
+    shown = rows(examined(here, "--exclude-newer", "2026-11-01", "--minimum-age", "7d"))
+    assert shown["exclude-newer"] == ("2026-11-01T23:59:59.999999+00:00", "flag --exclude-newer", [])
+    assert shown["minimum-age"] == (604800, "flag --minimum-age", [])
+
+
 def test_every_setting_is_shown_with_where_it_comes_from(
     here: Here, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

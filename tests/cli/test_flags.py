@@ -86,6 +86,7 @@ def value_of(option: click.Option) -> str:
     if isinstance(option.type, click.Choice):
         return str(option.type.choices[-1])
     values = {"limit_rate": "20M", "older_than": "30d", "max_size": "5G", "upgrade_model": "gemma", "summary": "fE"}
+    values |= {"exclude_newer": "2026-11-01", "minimum_age": "7d"}
     return values.get(option.name or "", "7")
 
 

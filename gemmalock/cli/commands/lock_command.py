@@ -9,7 +9,7 @@ import click
 from gemmalock.app.locking import LockOptions, run_lock
 from gemmalock.app.session import Choice
 from gemmalock.cli.choosing import choosing, show_collected
-from gemmalock.cli.flags import flag, global_flags, setting
+from gemmalock.cli.flags import age_settings, flag, global_flags, setting
 from gemmalock.cli.opening import open_run
 from gemmalock.cli.reporting import reporting_flags
 from gemmalock.cli.running import finish, timed
@@ -38,6 +38,7 @@ def _tell_shared_pins(state: State, report: Report) -> None:
       "learned before.")  # fmt: skip
 @flag("--dry-run", "Show what would be locked, and write nothing.")
 @setting("--offline", "Use no network.", is_flag=True)
+@age_settings
 @reporting_flags
 @global_flags
 @click.pass_obj
