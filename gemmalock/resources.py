@@ -21,3 +21,8 @@ def data_folder() -> Path:
 def schema_text(name: str) -> str:
     """The text of a schema, by its file name, as `lock.v1.schema.json`."""
     return (data_folder() / "schemas" / name).read_text(encoding="utf-8")
+
+
+def catalogue_folder() -> Path:
+    """The folder of the catalogue: ready manifests, each called as its entry, with `.yaml`."""
+    return data_folder() / "manifest" / "catalogue"

@@ -187,6 +187,18 @@ def test_the_main_job_is_done_by_what_is_installed(
     assert (project.folder / "models" / "tiny" / "tiny.gguf").read_bytes() == BODY
 
 
+def test_the_catalogue_is_installed_and_begins_a_project(installed: Path, project: Project) -> None:
+    gemmalock = installed_gemmalock(installed, project)
+    listed = gemmalock("list", "--catalogue", "--json")
+    assert listed.code == 0, listed.err
+    shipped = {path.stem for path in (CHECKOUT / "manifest/catalogue").glob("*.yaml")}
+    assert {row["name"] for row in listed.json()["facts"]["catalogue"]} == shipped
+    begun = gemmalock("init", "--from", "gemma-3-270m-it")
+    assert begun.code == 0, begun.err
+    ready = CHECKOUT / "manifest/catalogue/gemma-3-270m-it.yaml"
+    assert project.manifest.read_bytes() == ready.read_bytes()
+
+
 def test_the_demo_runs_from_the_wheel(installed: Path, project: Project) -> None:
     done = installed_gemmalock(installed, project)("demo")
     assert done.code == 0, done.err

@@ -22,22 +22,22 @@ models: {}
 """
 
 
-def write_start(folder: Path) -> tuple[str, ...]:
-    """Write a manifest and the .gitignore line into `folder`. What was done, a sentence each.
+def write_start(folder: Path, text: str = STARTING_MANIFEST, root: str = DEFAULT_ROOT) -> tuple[str, ...]:
+    """Write a manifest and the .gitignore line for its root into `folder`. What was done, a sentence each.
 
     Raises UsageError where there is a manifest already, DiskError.
     """
     manifest = folder / MANIFEST_NAME
     try:
         with manifest.open("x", encoding="utf-8") as file:
-            file.write(STARTING_MANIFEST)
+            file.write(text)
     except FileExistsError:
         raise UsageError(f"there is a `{MANIFEST_NAME}` already", hint="edit it, then run `gemmalock lock`") from None
     except OSError as error:
         raise disk_error(error, f"write `{MANIFEST_NAME}`") from error
     done = [f"wrote `{MANIFEST_NAME}`"]
-    if _ignore(folder / ".gitignore", f"/{DEFAULT_ROOT}/"):
-        done.append(f"added `/{DEFAULT_ROOT}/` to `.gitignore`")
+    if _ignore(folder / ".gitignore", f"/{root}/"):
+        done.append(f"added `/{root}/` to `.gitignore`")
     return tuple(done)
 
 

@@ -332,10 +332,12 @@ _READERS: Mapping[str, Callable[[object], object]] = {
 
 #: Flags of the command line that are no settings of a run, and have a home in a settings file all the same.
 FLAGS: Mapping[str, Callable[[object], object]] = {
-    **dict.fromkeys(("adopt", "allow_empty", "check", "dry_run", "frozen", "hash", "json", "locked"), _flag),
+    **dict.fromkeys(
+        ("adopt", "allow_empty", "catalogue", "check", "dry_run", "frozen", "hash", "json", "locked"), _flag
+    ),
     **dict.fromkeys(("no_prune", "staged", "upgrade", "verify"), _flag),
     **dict.fromkeys(("collect_only", "exitfirst", "failed_first", "last_failed"), _flag),
-    **dict.fromkeys(("keyword", "tags"), _text),
+    **dict.fromkeys(("from", "keyword", "tags"), _text),
     "deselect": _strings,
     "maxfail": _at_least(0),
     "color": _one_of(COLORS),

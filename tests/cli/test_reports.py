@@ -130,6 +130,7 @@ def rotten_store(shop: Shop) -> None:
 
 SUCCESSES: list[tuple[str, Arrange]] = [
     ("init", no_manifest),
+    ("init --from gemma-3-270m-it", no_manifest),
     ("add second {origin}/tokenizer.json", locked),
     ("remove gemma", locked),
     ("lock", nothing),
@@ -162,6 +163,8 @@ SUCCESSES: list[tuple[str, Arrange]] = [
     ("doctor", no_manifest),
     ("doctor", synced),
     ("list", locked),
+    ("list --catalogue", no_manifest),
+    ("list --catalogue -k gemma -m mobile", locked),
     ("tree", locked),
     ("path gemma", synced),
     ("path gemma::model.gguf", synced),
@@ -224,6 +227,10 @@ FAILURES: list[tuple[str, Arrange, int, set[str]]] = [
     ("tasks claer", nothing, 4, {"usage"}),
     ("path", nothing, 4, {"usage"}),
     ("init", nothing, 4, {"usage"}),
+    ("init --from whisper-tiny", nothing, 4, {"usage"}),
+    ("init --from nothing", no_manifest, 4, {"usage"}),
+    ("list --catalogue gemma", no_manifest, 4, {"usage"}),
+    ("list --catalogue -k nothing", no_manifest, 5, {"nothing_collected"}),
     ("add gemma {origin}/tokenizer.json", locked, 4, {"usage"}),
     ("add ../x {origin}/tokenizer.json", locked, 4, {"usage"}),
     ("remove nothing", locked, 4, {"usage"}),

@@ -12,13 +12,27 @@ from gemmalock.outcome import ExitCode, Report
 
 
 @click.command("init")
+@click.option("--from", metavar="NAME", envvar="GEMMALOCK_FROM",
+              help="Begin with a ready manifest: `gemmalock list --catalogue` has them.")  # fmt: skip
 @global_flags
 @click.pass_obj
-def command(state: State, /) -> int:
+def command(state: State, /, **told: str | None) -> int:
     """Write a starting manifest, and the .gitignore line for its root."""
-    done = write_start(state.folder)
+    # `from` is a word of Python, and no parameter can be called so.
+    name = told["from"]
+    pages: tuple[str, ...] = ()
+    if name is None:
+        done = write_start(state.folder)
+    else:
+        from gemmalock.app.catalogue import entry_of
+
+        entry = entry_of(name)
+        done = write_start(state.folder, entry.text, entry.manifest.root)
+        pages = entry.licence_pages
     if not state.json:
         for sentence in done:
             state.page.line(sentence)
-    report = Report("init", ExitCode.OK, facts=(("done", list(done)),))
-    return finish(state, report, summary=False)
+        for page in pages:
+            state.page.line(f"gated: before `gemmalock lock`, accept the licence at {page} and set `HF_TOKEN`")
+    facts: tuple[tuple[str, object], ...] = (("done", list(done)), ("licence_pages", list(pages)))
+    return finish(state, Report("init", ExitCode.OK, facts=facts), summary=False)
