@@ -14,6 +14,7 @@ from gemmalock.lockfile import (
     LockedModel,
     UrlRule,
     follows,
+    is_declared,
     source_url,
     task_id,
 )
@@ -160,7 +161,7 @@ def _model_drift(where: str, model: ModelSpec, pinned: LockedModel, rule: UrlRul
 
 
 def _declared_drift(where: str, spec: FileSpec, file: LockedFile) -> Iterator[Drift]:
-    if spec.url != file.url:
+    if not is_declared(file.url, spec.url):
         yield Drift(DriftKind.URL, where, f"url is `{spec.url}`, and `{file.url}` in the lock")
     if spec.mirrors != file.mirrors:
         yield Drift(DriftKind.MIRRORS, where, "its mirrors changed")

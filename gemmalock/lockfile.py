@@ -29,6 +29,9 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB = "https://huggingface.co"
 #: `hf://owner/name`, `hf://datasets/owner/name`, each with or without `@ref`.
 HUB_SOURCE = re.compile(r"hf://(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/@]+(?:/[^/@]+)?)(?:@(?P<ref>[^@]+))?")
+#: One file of those, with its path after the ref; a ref with slashes is one of `refs/…/…`.
+_HUB_FILE = re.compile(r"(hf://(?:(?:datasets|spaces)/)?[^/@]+/[^/@]+(?:@(?:refs/[^/@]+/[^/@]+|[^/@]+))?)/(.+)")
+_RESOLVED = re.compile(r"/resolve/([0-9a-f]{40})/")
 #: The schemes whose sources are repositories: one question tells all that is in them, at a revision that stays.
 REPOSITORIES = frozenset({"hf", "github"})
 #: The URL of a file: of (source, revision, name in the source). None: that cannot be told, or not without a revision.
@@ -210,6 +213,28 @@ def at_revision(source: str, revision: str | None) -> str:
         return source
     scheme, _, place = source.partition("://")
     return f"{scheme}://{place.partition('@')[0]}@{revision}"
+
+
+def file_in_repository(url: str) -> tuple[str, str] | None:
+    """The source and the name in it of a file that is declared as `hf://owner/name@ref/path`; None for other URLs."""
+    found = _HUB_FILE.fullmatch(url)
+    return (found[1], found[2]) if found is not None else None
+
+
+def commit_of(url: str) -> str | None:
+    """The commit in the URL of a hub's file."""
+    found = _RESOLVED.search(url) if url.startswith(f"{HUB}/") else None
+    return found[1] if found is not None else None
+
+
+def is_declared(url: str, declared: str) -> bool:
+    """Whether `url` is where a file is that a manifest declares by the URL `declared`: the same, or its pin."""
+    place = file_in_repository(declared)
+    if place is None:
+        return url == declared
+    source, name = place
+    ref, commit = source.partition("@")[2], commit_of(url)
+    return url == source_url(source, commit, name) and (commit == ref or not COMMIT.fullmatch(ref))
 
 
 def below(source: str, revision: str | None, name: str) -> str:

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field, replace
 
 from gemmalock.drift import entry_drift
 from gemmalock.errors import FileError, NotFound
-from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel, at_revision, in_repository
+from gemmalock.lockfile import (
+    Lock,
+    LockedFile,
+    LockedManifest,
+    LockedModel,
+    at_revision,
+    file_in_repository,
+    in_repository,
+    is_declared,
+)
 from gemmalock.paths import matches
 from gemmalock.pinning import Asker, Pinned, Unlocked, Wish
 from gemmalock.ports import Listing, Probe
@@ -74,7 +83,7 @@ class _Wanting:
         listed = self._listed_before(kept) if kept is not None and self.is_as_declared else ()
         names = self._names(listed)
         files = [self._unlocked(name, self._url_of(name), None) for name in names]
-        files += [self._unlocked(spec.path, spec.url, spec) for spec in self.model.files]
+        files += [file for spec in self.model.files if (file := self._declared(spec)) is not None]
         license = self.model.license or self.license
         return Wanted(self.model, self.revision, license, tuple(files), tuple(self.failures))
 
@@ -161,6 +170,27 @@ class _Wanting:
 
     def _selects(self, patterns: tuple[str, ...], name: str) -> bool:
         return matches(name, patterns) and not matches(name, self.model.exclude)
+
+    def _declared(self, spec: FileSpec) -> Unlocked | None:
+        """A file that is declared by its URL, at the commit that is pinned where that is in a repository, else at the
+        one that its ref is at. None where it is not there."""
+        place = file_in_repository(spec.url)
+        if place is None:
+            return self._unlocked(spec.path, spec.url, spec)
+        source, name = place
+        before = self._namesake(spec.path)
+        stays = before is not None and is_declared(before.url, spec.url) and not self.wish.renews(self._id)
+        if before is not None and stays and self._pinned(spec.path, before.url, spec) is not None:
+            return self._unlocked(spec.path, before.url, spec)
+        try:
+            listing = self.asker.list(self._id, source)
+            if name not in listing.names:
+                raise _is_not_there(name, source, listing.names)
+        except FileError as error:
+            self._fail(spec.path, spec.url, error)
+            return None
+        url = self.asker.source_url(source, listing.revision, name) or spec.url
+        return replace(self._unlocked(spec.path, url, spec), told=listing.probes.get(name))
 
     def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
         before = self._pinned(name, url, spec)

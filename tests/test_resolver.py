@@ -706,3 +706,36 @@ def test_a_name_that_a_repository_has_not_is_told_with_near_ones(repository: Rep
     assert failure.file.id == f"gemmalock.yaml::early::{name}"
     assert isinstance(failure.error, NotFound)
     assert (failure.error.message, failure.error.hint) == (f"`{name}` is not in `{HUB}`", hint)
+
+
+def declared_by_url(ref: str = "main", **keys: str) -> Manifest:
+    """A manifest with one file that is declared by its place in a repository."""
+    file = FileSpec(f"hf://owner/repo@{ref}/deep/b.json", "b.json", **keys)  # type: ignore[arg-type]
+    return Manifest(models=(ModelSpec("m", "m", files=(file,)),))
+
+
+def test_a_file_by_its_place_in_a_repository_is_pinned_to_a_commit(repository: Repository) -> None:
+    manifest = declared_by_url()
+    first = lock_of(repository.resolve(manifest))
+    (file,) = (file for _, file in first.manifests[0].files())
+    assert (file.url, file.name) == (f"https://huggingface.co/owner/repo/resolve/{OLD}/deep/b.json", "b.json")
+    assert drift("gemmalock.yaml", manifest, first.manifests[0]) == ()
+    repository.commit = NEW
+    repository.asked.clear()
+    assert lock_of(repository.resolve(manifest, first)) == first
+    assert repository.asked == []
+    upgraded = lock_of(repository.resolve(manifest, first, Wish(upgrade=True)))
+    assert [file.url.split("/")[6] for _, file in upgraded.manifests[0].files()] == [NEW]
+
+
+@pytest.mark.parametrize("manifest", [declared_by_url(NEW), declared_by_url(sha256="e" * 64)])
+def test_a_file_of_a_repository_that_is_declared_otherwise_is_drift(repository: Repository, manifest: Manifest) -> None:
+    first = lock_of(repository.resolve(declared_by_url()))
+    assert drift("gemmalock.yaml", manifest, first.manifests[0])
+
+
+def test_a_file_that_its_repository_has_not_is_told_by_its_path(repository: Repository) -> None:
+    del repository.told["deep/b.json"]
+    (failure,) = repository.resolve(declared_by_url()).failures
+    assert failure.file.id == "gemmalock.yaml::m::b.json"
+    assert isinstance(failure.error, NotFound)

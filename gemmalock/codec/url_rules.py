@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gemmalock.escaping import is_secret_key, shown
+from gemmalock.lockfile import HUB_SOURCE, file_in_repository
 from gemmalock.spec import is_local, is_loopback, scheme_of
 
 MAX_URL = 4000
@@ -81,6 +82,21 @@ def _form_wrong(url: str, schemes: Collection[str] | None) -> Wrong | None:
         place = url.partition("://")[2]
         return None if place.strip("/") else Wrong("the URL names no file", f"write it as `{scheme}://folder/name`")
     return _web_wrong(url)
+
+
+def hub_wrong(url: str, *, is_file: bool) -> Wrong | None:
+    """Why an `hf://` URL names no repository, or, where it is to name a file, none in a repository."""
+    if scheme_of(url) != "hf":
+        return None
+    if is_file and file_in_repository(url) is None:
+        return Wrong(f"`{shown(url)}` names no file on the hub", "write it as `hf://owner/name@ref/path`")
+    if not is_file and not HUB_SOURCE.fullmatch(url):
+        inside = file_in_repository(url)
+        hint = "write it as `hf://owner/name@ref`"
+        if inside is not None:
+            hint = f"write `{shown(inside[0])}`, and `{shown(inside[1])}` among its `files`"
+        return Wrong(f"`{shown(url)}` names no repository of the hub", hint)
+    return None
 
 
 def _web_wrong(url: str) -> Wrong | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
+from urllib.parse import quote
 
 from gemmalock.errors import Forbidden, Gated, NotFound, PolicyRefused, SourceError, Unauthorized
-from gemmalock.lockfile import COMMIT, HUB
+from gemmalock.lockfile import COMMIT, HUB, file_in_repository
 from gemmalock.ports import Answer, Ask, Listing, Probe
 from gemmalock.sources.documents import Document, read_document
 from gemmalock.sources.http import HttpSource
@@ -71,6 +73,11 @@ class HubSource:
 
     def open(self, ask: Ask, stop: Stop) -> Answer:
         """As ports.Source has it."""
+        place = file_in_repository(ask.url)
+        if place is not None:
+            # As a mirror: at whatever commit its ref is; the lock's digest says whether it is the file.
+            repository, ref = repository_of(place[0])
+            ask = replace(ask, url=repository.file_url(quote(ref, safe=""), place[1]))
         file = file_of(ask.url)
         if file is None:
             return self._web.open(ask, stop)
