@@ -5,14 +5,18 @@ FACTS are those lists, as rows: nothing of them is forgotten, and nothing is in 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from gemmalock.app.catalogue import GATED, chosen_entries, entry_of
+from gemmalock.codec.lock_json import read_lock
 from gemmalock.codec.manifest import read_manifest
 from gemmalock.errors import NothingCollected, UsageError
 from gemmalock.lockfile import source_url
@@ -20,6 +24,8 @@ from gemmalock.paths import is_glob
 from gemmalock.resources import catalogue_folder
 from gemmalock.spec import DEFAULT_ROOT, MODEL_NAME, Manifest, ModelSpec
 from tests.guard import CHECKOUT
+from tests.running import Gemmalock, Project
+from tests.servers.fileserver import FileServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 KINDS = {"llm", "vision", "embedding", "asr", "tts"}
@@ -205,6 +211,53 @@ def test_files_of_all_entries_fit_into_one_manifest_shared_basenames_too() -> No
     basenames = Counter(place.rpartition("/")[2] for place in places)
     assert basenames["sentencepiece.model"] == 7
     assert basenames["tokenizer.json"] == 7
+
+
+def papers_of(repository: str, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """What a hub has of a repository whose files these are: by path, what the API says and the files."""
+    api = f"/api/models/{repository}"
+    info = {"sha": COMMIT, "gated": repository in GATED_REPOSITORIES, "cardData": {"license": "its-own"}}
+    pinned = {"sha": MATCHA_PIN, "gated": False}
+    yield f"{api}/revision/main", json.dumps(info).encode()
+    yield f"{api}/revision/{MATCHA_PIN}", json.dumps(pinned).encode()
+    bodies = {name: f"{repository} {name}".encode() for name in names}
+    tree = [
+        {"type": "file", "path": name, "size": len(body), "oid": "", "lfs": {"oid": sha256(body), "size": len(body)}}
+        for name, body in bodies.items()
+    ]
+    for commit in (COMMIT, MATCHA_PIN):
+        yield f"{api}/tree/{commit}", json.dumps(tree).encode()
+        yield from ((f"/{repository}/resolve/{commit}/{name}", body) for name, body in bodies.items())
+
+
+def sha256(body: bytes) -> str:
+    """A digest, in hexadecimal."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def test_all_entries_in_one_manifest_lock_and_sync(
+    project: Project, gemmalock: Gemmalock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has: dict[str, set[str]] = {}
+    for place, names in FACTS.items():
+        has.setdefault(place.partition("@")[0], set()).update(names.replace("*.json", "config.json").split())
+    files = dict(chain.from_iterable(papers_of(repository, names) for repository, names in has.items()))
+    texts = (path.read_text("utf-8").partition("\nmodels:\n")[2] for path in PLACES)
+    project.write_manifest("version: 1\nmodels:\n" + "".join(texts))
+    with FileServer(files) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.origin)
+        for words in (["lock"], ["sync", "--locked"], ["lock", "--check"]):
+            done = gemmalock(*words)
+            assert done.code == 0, (done.out, done.err)
+        assert server.failures == []
+    (locked,) = read_lock(project.lock.read_bytes(), "gemmalock.lock").manifests
+    assert {model.name: len(model.files) for model in locked.models} == {
+        model.name: len(model.patterns) for model in MODELS
+    }
+    assert {model.revision for model in locked.models} == {COMMIT, MATCHA_PIN}
+    assert all(file.sha256 is not None for model in locked.models for file in model.files)
+    whisper = project.folder / "models" / "whisper-tiny-int8" / "tokenizer.json"
+    assert whisper.read_bytes() == b"openai/whisper-tiny tokenizer.json"
 
 
 def test_only_the_repository_that_is_listed_without_files_has_a_glob() -> None:

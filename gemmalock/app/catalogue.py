@@ -11,6 +11,7 @@ from gemmalock.errors import NothingCollected, UsageError, disk_error
 from gemmalock.expressions import Expression
 from gemmalock.outcome import ExitCode, Report
 from gemmalock.resources import catalogue_folder
+from gemmalock.sources.hub_papers import repository_of
 from gemmalock.spec import Manifest, ModelSpec
 
 #: The tag of models whose licence has to be accepted, by a person, before anybody gives their files.
@@ -39,7 +40,8 @@ class Entry:
     @property
     def licence_pages(self) -> tuple[str, ...]:
         """Where licences have to be accepted first: the pages of its gated models."""
-        return tuple(dict.fromkeys(_page(model) for model in self.manifest.models if GATED in model.tags))
+        sources = (model.source for model in self.manifest.models if GATED in model.tags)
+        return tuple(dict.fromkeys(repository_of(source)[0].page for source in sources if source is not None))
 
     def is_named(self, word: str) -> bool:
         """Whether `word` is somewhere in its name, its title or a name of its models and files, whatever the case."""
@@ -91,11 +93,6 @@ def catalogue_report(entries: Iterable[Entry]) -> Report:
 
 def _row(model: ModelSpec) -> dict[str, object]:
     return {"name": model.name, "source": model.source, "files": list(model.patterns), "tags": list(model.tags)}
-
-
-def _page(model: ModelSpec) -> str:
-    repository = (model.source or "").partition("://")[2].partition("@")[0]
-    return f"https://huggingface.co/{repository}"
 
 
 def _places() -> list[Path]:
