@@ -59,6 +59,7 @@ class Job:
         began = time.monotonic()
         self.bytes_kept = self.file.kept
         try:
+            self._take_what_is_here()
             self._refuse_what_cannot_end_well()
             step = self.file
             acts = 0
@@ -77,6 +78,16 @@ class Job:
             self.notes.extend(error.notes)
             return failed(self.file, error, **self._figures(began))
         return self._outcome(Outcome.DONE, began, verb=self.verb)
+
+    def _take_what_is_here(self) -> None:
+        """What another program has on this machine is not fetched; the loop finds it in the store."""
+        file, store = self.file.node.file, self.crew.machine.store
+        if self.file.action not in FETCHING or file.sha256 is None or store.has(file.sha256, file.size):
+            return
+        if (told := self.crew.machine.adopt(file)) is not None:
+            self.notes.append(told)
+            self.verb = "ADOPTED"
+            self.learned = file.sha256
 
     def _refuse_what_cannot_end_well(self) -> None:
         """Before anything is moved: offline, a modified file stays where it is unless the store can replace it."""

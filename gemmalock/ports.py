@@ -337,6 +337,10 @@ class Machine(Protocol):
     def root(self, manifest_path: str) -> Root:
         """The root of the manifest at that path."""
 
+    def adopt(self, file: LockedFile) -> str | None:
+        """Take a file into the store that another program has on this machine, where its bytes have the locked digest.
+        A sentence that tells of it, or None. Raises Interrupted."""
+
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
         """Bring a file's bytes to the claim's folder. Raises FileError and Interrupted; what came is kept."""
 

@@ -107,6 +107,9 @@ class Bank:
     def root(self, manifest_path: str) -> MemoryRoot:
         return self.memory
 
+    def adopt(self, file: LockedFile) -> str | None:
+        return None
+
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
         terms = Terms(delay=lambda attempt, error: 0.0 if error.transient and attempt < 3 else None)
         return fetch(node.file, claim, self.source, terms, self.stop, watch)

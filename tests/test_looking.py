@@ -72,6 +72,9 @@ class LookedAt:
     def root(self, manifest_path: str) -> MemoryRoot:
         return self.the_root
 
+    def adopt(self, file: LockedFile) -> str | None:
+        raise AssertionError("a look takes nothing")
+
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
         raise AssertionError("a look fetches nothing")
 

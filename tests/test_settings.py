@@ -26,6 +26,7 @@ VALUES: Mapping[str, tuple[str, str, object, object]] = {
     "limit_rate": ('"20M"', "20M", "20M", 20_000_000),
     "link_mode": ('"copy"', "copy", "copy", "copy"),
     "offline": ("true", "1", True, True),
+    "no_adopt_caches": ("true", "1", True, True),
     "require_digests": ("true", "yes", True, True),
     "allow_http": ("true", "on", True, True),
     "allowed_hosts": ('["a.example", "b.example"]', "a.example,b.example", ["a.example", "b.example"],

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gemmalock.app.adopting import blobs_here
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import NoSpace, disk_error
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan
@@ -50,7 +51,9 @@ def _to_fetch(workshop: Workshop, planned: Plan) -> Iterable[FilePlan]:
         sha256 = file.node.file.sha256
         if workshop.settings.offline and file.node.file.needs_network:
             continue
-        if file.action in FETCHING and not (sha256 is not None and workshop.store.holds(sha256)):
+        is_here = sha256 is not None and workshop.store.holds(sha256)
+        # What is to be adopted is linked, where that can be.
+        if file.action in FETCHING and not is_here and next(blobs_here(workshop, file.node.file), None) is None:
             yield file
 
 

@@ -16,7 +16,7 @@ from gemmalock.app.affording import affordable, affordable_connections, cores
 from gemmalock.app.plugging import Plugging
 from gemmalock.collect import Project
 from gemmalock.errors import disk_error
-from gemmalock.lockfile import HUB, Lock, LockedManifest, Node
+from gemmalock.lockfile import HUB, Lock, LockedFile, LockedManifest, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
 from gemmalock.settings import Settings
@@ -156,6 +156,12 @@ class Workshop:
         """Every source in one: each URL goes to the adapter of its scheme. `file://` is relative to the manifest's
         folder."""
         return _ByScheme(self, self.project.folder / manifest_path.rpartition("/")[0])
+
+    def adopt(self, file: LockedFile) -> str | None:
+        """Take a file into the store that another program has on this machine."""
+        from gemmalock.app.adopting import adopted
+
+        return adopted(self, file)
 
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
         """Bring a file's bytes to the claim's folder, with the hooks of plugins around it."""

@@ -62,6 +62,7 @@ SYNC_SETTINGS = (
     setting("--limit-rate", "A cap over all files and connections, as 20M (bytes a second).", metavar="RATE"),
     setting("--link-mode", "How files come out of the store.", type=click.Choice(LINK_MODES)),
     setting("--offline", "Use no network.", is_flag=True),
+    setting("--no-adopt-caches", "Download also what the hub client's cache has.", is_flag=True),
     *AGE_SETTINGS,
 )
 

@@ -54,6 +54,7 @@ class Settings:
     limit_rate: int | None = None
     link_mode: str = "auto"
     offline: bool = False
+    no_adopt_caches: bool = False
     require_digests: bool = False
     allow_http: bool = False
     allowed_hosts: tuple[str, ...] = ()
@@ -315,6 +316,7 @@ _READERS: Mapping[str, Callable[[object], object]] = {
     "limit_rate": _rate,
     "link_mode": _one_of(LINK_MODES),
     "offline": _flag,
+    "no_adopt_caches": _flag,
     "require_digests": _flag,
     "allow_http": _flag,
     "allowed_hosts": _hosts,

@@ -1,0 +1,73 @@
+"""Files that another program has on this machine already: hashed, and taken into the store instead of downloaded.
+
+What is there stays as it is for whoever it belongs to. Bytes that are not the locked ones are left alone and said
+nothing of: then the file is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from gemmalock.app.wiring import Workshop
+from gemmalock.errors import FileError
+from gemmalock.lockfile import HUB, LockedFile
+
+
+def adopted(workshop: Workshop, file: LockedFile) -> str | None:
+    """Take the file's bytes from the cache of the hub's client into the store. A sentence that tells of it; None where
+    they are not there, or not those. Raises Interrupted."""
+    for blob in blobs_here(workshop, file):
+        with suppress(OSError, FileError):
+            if _take(workshop, blob, file):
+                return f"not downloaded: the hub client's cache has it, in `{blob.parent.parent.name}`"
+    return None
+
+
+def blobs_here(workshop: Workshop, file: LockedFile) -> Iterator[Path]:
+    """The files in that cache that may be it, by their names and sizes."""
+    if workshop.settings.no_adopt_caches or file.sha256 is None or not file.url.startswith(f"{HUB}/"):
+        return
+    from gemmalock.sources.hub_cache import blobs_of
+
+    for blob in blobs_of(file, workshop.environ):
+        with suppress(OSError):
+            found = os.lstat(blob)
+            if stat.S_ISREG(found.st_mode) and found.st_size == file.size:
+                yield blob
+
+
+def _take(workshop: Workshop, blob: Path, file: LockedFile) -> bool:
+    """Give the bytes of `blob` a name in the store's staging folder, read them there, and enter them if they are the
+    file's: what is read is what is entered, whatever becomes of the name in the cache."""
+    from gemmalock.durable import open_folder
+    from gemmalock.links import LinkMode, link
+    from gemmalock.roots.digest import digest_at
+
+    assert file.sha256 is not None
+    staged = workshop.store.staging()
+    staged.unlink()
+    try:
+        with open_folder(staged.parent, follow=False) as folder:
+            link(blob, folder, staged.name, LinkMode.AUTO, stop=workshop.stop)
+            sha256, found = digest_at(folder, staged.name, workshop.stop)
+            if (sha256, found.st_size) != (file.sha256, file.size):
+                return False
+            _sync(folder, staged.name)
+        workshop.store.enter(staged, sha256, file.size)
+        return True
+    finally:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+
+
+def _sync(folder: int, name: str) -> None:
+    """Make the bytes outlive a power cut: their first owner may not have."""
+    opened = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
