@@ -1,10 +1,10 @@
-"""In what a lock does not follow from its manifests, and in what two locks differ. Pure: the two are all it needs."""
+"""In what a lock does not follow from its manifests. Pure: the two are all it needs."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gemmalock.lockfile import (
     COMMIT,
@@ -173,26 +173,3 @@ def _declared_drift(where: str, spec: FileSpec, file: LockedFile) -> Iterator[Dr
 
 def _shown(value: str | None) -> str:
     return "none" if value is None else f"`{value}`"
-
-
-@dataclass(frozen=True, slots=True)
-class LockDifference:
-    """What a new lock has that an old one has not, by node ID."""
-
-    added: tuple[str, ...] = field(default=())
-    removed: tuple[str, ...] = field(default=())
-    changed: tuple[str, ...] = field(default=())
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
-
-
-def difference(old: Lock, new: Lock) -> LockDifference:
-    """In which files two locks differ."""
-    before = {node.id: node.file for node in old.nodes()}
-    after = {node.id: node.file for node in new.nodes()}
-    return LockDifference(
-        added=tuple(sorted(after.keys() - before.keys())),
-        removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(sorted(name for name in after.keys() & before.keys() if after[name] != before[name])),
-    )

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from gemmalock.differing import LockDifference
 from gemmalock.errors import FileError, GemmalockError, InputError, Interrupted, NotFound, Problem
 from gemmalock.lockfile import Node, follows
 from gemmalock.plan import Action, FilePlan, ResumeStatus
@@ -176,7 +177,8 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a command did. `errors` are those of the run as a whole; `facts` are a command's own figures."""
+    """What a command did. `errors` are those of the run as a whole; `facts` are a command's own figures; `difference`,
+    of the two locks that it is about: the one before and the one after, where it is about two."""
 
     command: str
     exit_code: ExitCode
@@ -188,6 +190,7 @@ class Report:
     errors: tuple[ErrorNote, ...] = ()
     warnings: tuple[str, ...] = ()
     facts: tuple[tuple[str, object], ...] = field(default=())
+    difference: LockDifference | None = None
 
     def count(self, outcome: Outcome) -> int:
         """How many files ended so."""

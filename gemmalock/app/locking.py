@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.drift import Drift, difference, shared_pins
+from gemmalock.differing import Change, LockDifference, difference, file_sentences
+from gemmalock.drift import Drift, shared_pins
 from gemmalock.errors import FileError, GemmalockError, LockOutdated, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedFile, Node
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
@@ -17,16 +18,6 @@ from gemmalock.pinning import Pinned, Wish
 from gemmalock.resolver import Resolution, resolve
 from gemmalock.spec import MANIFEST_NAME
 
-#: What is to be told of a pin that is not the one before: (name of a field, what people call it).
-_TOLD = (
-    ("path", "path"),
-    ("url", "URL"),
-    ("size", "size"),
-    ("etag", "ETag"),
-    ("sha256", "sha256"),
-)
-#: How many characters of a long digest or ETag are shown.
-_SHOWN = 12
 #: The verb of what was done → that of what would be.
 _WOULD = {"LOCKED": "WOULD LOCK", "UPDATED": "WOULD UPDATE", "REMOVED": "WOULD REMOVE"}
 
@@ -215,9 +206,10 @@ def lock_report(
 ) -> Report:
     """The report of a resolution: `changed`, the lock was written; `planned`, it is not to be."""
     facts: tuple[tuple[str, object], ...] = ()
+    found = None
     if resolution.lock is not None:
         found = difference(resolution.old or Lock(), resolution.lock)
-        facts = (("added", list(found.added)), ("changed", list(found.changed)), ("removed", list(found.removed)))
+        facts = changed_ids(found)
         shared = [{"source": source, "models": ids} for source, ids in shared_pins(resolution.lock)]
         facts += (("shared", shared),) if shared else ()
     return Report(
@@ -227,7 +219,13 @@ def lock_report(
         lock=LockChange(LOCK_NAME, changed),
         warnings=(*resolution.warnings, *papers.unused_locks()),
         facts=facts,
+        difference=found,
     )
+
+
+def changed_ids(found: LockDifference) -> tuple[tuple[str, object], ...]:
+    """The node IDs of what is new, otherwise and gone, as facts of a report."""
+    return tuple((change.value, list(found.ids(change))) for change in (Change.ADDED, Change.CHANGED, Change.REMOVED))
 
 
 def outcomes_of(resolution: Resolution, roots: Mapping[str, str], *, planned: bool = False) -> tuple[FileOutcome, ...]:
@@ -254,7 +252,7 @@ def _outcome(pin: Pinned, before: Node | None, root: str) -> FileOutcome:
         outcome, verb, reason = Outcome.SKIPPED, "UNCHANGED", why
     else:
         outcome, verb, reason = Outcome.DONE, "UPDATED", "it is pinned otherwise than before"
-        notes = tuple(_changes(before.file, locked)) if locked is not None else ()
+        notes = file_sentences(before.file, locked) if locked is not None else ()
     return FileOutcome(
         id=pin.file.id,
         model=pin.file.model,
@@ -279,24 +277,6 @@ def _note(pin: Pinned, error: FileError) -> ErrorNote:
     return ErrorNote.of_pin(error, pin.file.model, in_source=kept)
 
 
-def _changes(old: LockedFile, new: LockedFile) -> Iterable[str]:
-    """In what two pins of one file differ, a sentence each."""
-    for name, words in _TOLD:
-        was, now = getattr(old, name), getattr(new, name)
-        if was != now:
-            # A digest is told by its beginning, unless that is what two have in common.
-            cut = name in ("etag", "sha256") and str(was)[:_SHOWN] != str(now)[:_SHOWN]
-            yield f"its {words} was {_shown(was, cut)}, and is {_shown(now, cut)}"
-    if old.mirrors != new.mirrors:
-        yield "its mirrors changed"
-
-
-def _shown(value: object, cut: bool) -> str:
-    if not isinstance(value, str):
-        return "none" if value is None else str(value)
-    return f"`{value[:_SHOWN]}…`" if cut and len(value) > 2 * _SHOWN else f"`{value}`"
-
-
 def _removed(node: Node) -> FileOutcome:
     reason = "it is no longer among the files of the manifest and its sources"
     return FileOutcome.of_node(node, Outcome.DONE, reason=reason, verb="REMOVED")
@@ -319,10 +299,10 @@ def _not_locked(outcome: FileOutcome) -> FileOutcome:
 
 def _stale(papers: Papers, lock: Lock) -> tuple[ErrorNote, ...]:
     """In what else than its files the lock is not the one that was resolved: `--check` has to say it."""
-    if papers.old_lock is None or papers.old_lock == lock or difference(papers.old_lock, lock):
+    if papers.old_lock is None or papers.old_lock == lock or (found := difference(papers.old_lock, lock)).files:
         return ()
     drifts = [str(drifted) for drifted in papers.drifts()]
-    said = drifts or [f"`{LOCK_NAME}` has another revision, licence or declaration than the sources say"]
+    said = drifts or list(found.sentences) or [f"`{LOCK_NAME}` is not written as it would be"]
     return tuple(ErrorNote("lock_outdated", each, "run `gemmalock lock --upgrade`") for each in said)
 
 

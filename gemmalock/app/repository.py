@@ -1,4 +1,4 @@
-"""A git repository as the `git` program tells of it: what its index has, and the bytes of that.
+"""A git repository as the `git` program tells of it: what its index or a commit has, and the bytes of that.
 
 Nothing is decided here. What is asked for is the index of the commit in progress, where there is one: during
 `git commit -a` and `git commit FILE` that is another file than the repository's own (githooks(5)).
@@ -79,6 +79,28 @@ class Repository:
             return bool(_git(self.top, self.environment, "rev-parse", "--verify", "--quiet", "HEAD"))
         except RunRefused:
             return False
+
+    def commit(self, revision: str) -> str | None:
+        """The commit that a revision names (gitrevisions(7)), or None where it names none. What begins with a dash is
+        no revision, and never reaches git."""
+        if not revision or revision.startswith("-") or "\0" in revision:
+            return None
+        try:
+            said = _git(self.top, self.environment, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        except RunRefused:
+            return None
+        return said.decode("ascii").strip()
+
+    def file_at(self, commit: str, path: str) -> bytes | None:
+        """The bytes of the file that a commit has at a path from the top; None where it has none, or no file. Raises
+        RunRefused where they are not here."""
+        listed = tuple(self._listed("ls-tree", "--full-tree", commit, "--", path))
+        for line in listed:
+            fields, _, name = line.partition("\t")
+            mode, _, blob = fields.split(" ")
+            if name == path and mode in _FILE_MODES:
+                return _git(self.top, self.environment, "cat-file", "blob", blob)
+        return None
 
     def folds_case(self) -> bool:
         """Whether the file system of the working tree takes `A` for `a`, as git found when it made the repository."""

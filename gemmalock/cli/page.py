@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import click
 
 from gemmalock.cli.closing import short_summary, slowest, troubles
+from gemmalock.cli.differences import COLORS, rows_of
 from gemmalock.cli.render import file_line, letter, pruned_line, stray_line, summary_line, verb_color
+from gemmalock.differing import LockDifference
 from gemmalock.errors import GemmalockError, InputError, Problem
 from gemmalock.escaping import escaped
 from gemmalock.outcome import ErrorNote, FileOutcome, Outcome, Report
@@ -72,6 +74,15 @@ class Page:
 
     def _coloured(self, verb: str, rest: str, color: str) -> None:
         self.passed_on(f"{click.style(verb, fg=color, bold=True)}  {escaped(rest)}")
+
+    def table(self, found: LockDifference) -> None:
+        """In what two locks differ."""
+        for row in rows_of(found) if self.verbosity >= 0 else ():
+            if row.verb:
+                verb = click.style(row.indented, fg=COLORS[row.verb], bold=True)
+                self.passed_on(f"{verb}  {escaped(row.rest)}")
+            else:
+                self.line(row.rest)
 
     def report(self, report: Report) -> None:
         """The report's end: what was pruned, warnings, and with --json the report itself."""

@@ -16,6 +16,8 @@ COMMANDS = {
     "add": "Declare a model, then lock.",
     "remove": "Take a model out of the manifest, then lock.",
     "lock": "Resolve the manifest into gemmalock.lock.",
+    "outdated": "Show what upstream has that the lock has not.",
+    "diff": "Show in what two locks differ.",
     "sync": "Make every root what the lock says, then prune.",
     "status": "Show what sync would do, and why.",
     "verify": "Hash what is in place against the lock.",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
+from gemmalock.cli.differences import verb_of
+from gemmalock.differing import LockDifference
 from gemmalock.errors import Interrupted
 from gemmalock.outcome import FileOutcome, Outcome, Pruned, Report, StrayKept
 from gemmalock.sizes import shown_size
@@ -23,6 +26,8 @@ _LETTERS = {
     Outcome.FAILED: "F",
     Outcome.CANCELLED: "c",
 }
+#: Command → what it says where there is nothing to say.
+_NOTHING = {"diff": "no difference"}
 
 
 def verb_color(outcome: FileOutcome) -> str:
@@ -88,6 +93,8 @@ def is_plan(report: Report) -> bool:
 def summary_line(report: Report) -> str:
     """The one line that ends a run, as `== 1 resumed, 3 up to date, 1 pruned in 2.41s ==`."""
     counts = Counter(outcome.verb.lower() for outcome in report.files)
+    if report.command == "diff" and report.difference is not None:
+        counts = Counter(verb_of(file).lower() for file in report.difference.files)
     order = sorted(counts, key=lambda verb: (verb in ("failed", "cancelled"), verb == "up to date"))
     parts = [f"{counts[verb]} {verb}" for verb in order]
     if report.pruned:
@@ -96,4 +103,15 @@ def summary_line(report: Report) -> str:
         parts.append(f"{errors} error{'s' if errors > 1 else ''}")
     if report.lock is not None and report.lock.changed:
         parts.append("lock written")
-    return f"== {', '.join(parts) or 'nothing to do'} in {report.seconds:.2f}s =="
+    if report.command in ("diff", "outdated"):
+        parts += _besides_files(report.difference)
+    return f"== {', '.join(parts) or _NOTHING.get(report.command, 'nothing to do')} in {report.seconds:.2f}s =="
+
+
+def _besides_files(found: LockDifference | None) -> Iterator[str]:
+    """What two locks differ in where no file tells of it; or that they do not."""
+    if found is None or found.files:
+        return
+    for count, what in ((len(found.models), "model"), (len(found.manifests), "manifest")):
+        if count:
+            yield f"{count} {what}{'' if count == 1 else 's'} changed"

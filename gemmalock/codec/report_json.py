@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from gemmalock.differing import LockDifference
 from gemmalock.escaping import shown_json
 from gemmalock.outcome import REPORT_VERSION, ErrorNote, FileOutcome, LockChange, Report
 
@@ -36,7 +37,7 @@ def _report(report: Report) -> dict[str, object]:
         "lock": _lock(report.lock),
         "errors": [_note(error) | {"place": error.place} for error in report.errors],
         "warnings": list(report.warnings),
-        "facts": dict(report.facts),
+        "facts": dict(report.facts) | _difference(report.difference),
         "summary": _summary(report),
     }
 
@@ -58,6 +59,14 @@ def _file(file: FileOutcome) -> dict[str, object]:
         "seconds": _seconds(file.seconds),
         "error": _note(file.error) if file.error is not None else None,
     }
+
+
+def _difference(found: LockDifference | None) -> dict[str, object]:
+    if found is None:
+        return {}
+    from gemmalock.codec.difference_json import difference_value
+
+    return {"difference": difference_value(found)}
 
 
 def _note(note: ErrorNote) -> dict[str, str]:

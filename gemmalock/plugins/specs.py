@@ -96,8 +96,8 @@ def gemmalock_reporter(folder: Path) -> Reporter | None:
 def gemmalock_before_resolve(folder: Path, manifests: Mapping[str, Manifest]) -> None:
     """Sources are about to be asked for what is in these manifests, by their paths from `folder`.
 
-    Called from the main thread: by `lock`, `add`, `remove`, and by `sync` where the lock is missing or stale. What it
-    raises ends the run, before anything is asked or written.
+    Called from the main thread: by `lock`, `outdated`, `add`, `remove`, and by `sync` where the lock is missing or
+    stale. What it raises ends the run, before anything is asked or written.
     """
 
 
@@ -105,8 +105,8 @@ def gemmalock_before_resolve(folder: Path, manifests: Mapping[str, Manifest]) ->
 def gemmalock_resolved(folder: Path, old: Lock | None, lock: Lock) -> None:
     """A lock was resolved, and is not written yet; `old` is the one before, None where there was none.
 
-    Called from the main thread, after `gemmalock_before_resolve`, where every file could be pinned. What it raises ends
-    the run: the lock on disk stays as it is.
+    Called from the main thread, after `gemmalock_before_resolve`, where every file could be pinned; not by `outdated`,
+    which writes none. What it raises ends the run: the lock on disk stays as it is.
     """
 
 

@@ -103,6 +103,13 @@ def repository(shop: Shop) -> None:
         subprocess.run(["git", *arguments], cwd=shop.project.folder, check=True)
 
 
+def committed(shop: Shop) -> None:
+    """Locked, and committed."""
+    repository(shop)
+    who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run(["git", *who, "commit", "-qm", "one"], cwd=shop.project.folder, check=True)
+
+
 def foreign_root(shop: Shop) -> None:
     """Locked, and a root with files and no ledger."""
     locked(shop)
@@ -140,6 +147,10 @@ SUCCESSES: list[tuple[str, Arrange]] = [
     ("lock --upgrade", locked),
     ("lock --upgrade-model gemma", locked),
     ("lock --check", locked),
+    ("outdated", locked),
+    ("outdated --check gemmalock.yaml::gemma", locked),
+    ("diff --check gemmalock.lock gemmalock.lock", locked),
+    ("diff", committed),
     ("sync", nothing),
     ("sync", locked),
     ("sync", synced),
@@ -235,6 +246,15 @@ FAILURES: list[tuple[str, Arrange, int, set[str]]] = [
     ("add ../x {origin}/tokenizer.json", locked, 4, {"usage"}),
     ("remove nothing", locked, 4, {"usage"}),
     ("lock --upgrade-model nothing", locked, 4, {"usage"}),
+    ("outdated", nothing, 1, {"lock_missing"}),
+    ("outdated --exclude-newer soon", locked, 4, {"setting"}),
+    ("outdated --minimum-age 7", locked, 4, {"setting"}),
+    ("outdated gemmalock.yaml::nothing", locked, 5, {"nothing_collected"}),
+    ("outdated", gone_upstream, 1, {"not_found"}),
+    ("outdated", broken_lock, 4, {"lock"}),
+    ("diff", locked, 4, {"usage"}),
+    ("diff nowhere", repository, 4, {"usage"}),
+    ("diff gemmalock.lock gemmalock.lock", broken_lock, 4, {"lock"}),
     ("lock gemmalock.yaml::gemma", locked, 4, {"usage"}),
     ("sync", broken_manifest, 4, {"manifest"}),
     ("lock", broken_manifest, 4, {"manifest"}),

@@ -59,4 +59,9 @@ def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags
         report = timed(lambda: run_lock(session.workshop, session.papers, options, session.selection))
     session.workshop.close()
     _tell_shared_pins(state, report)
-    return finish(state, report)
+    if state.verbosity or report.difference is None or not (options.upgrade or options.upgrade_model):
+        return finish(state, report)
+    # Of an upgrade the table says what moved; with `-v` there is a line a file, with all there is to say of it.
+    state.page.table(report.difference)
+    moved = {file.id for file in report.difference.files}
+    return finish(state, report, told=moved)
