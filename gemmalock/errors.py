@@ -21,7 +21,8 @@
         ├── PolicyRefused
         └── PluginFailed    a plugin raised what no contract of its hooks has, or broke one
 
-Every error keeps its operands in its message and its cure in `hint`. Nothing here prints or exits.
+Every error keeps its operands in its message and its cure in `hint`, and no secret in either. Nothing here prints or
+exits.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
+
+from gemmalock.escaping import redacted_message
 
 
 class GemmalockError(Exception):
@@ -44,12 +47,34 @@ class GemmalockError(Exception):
     default_hint: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(redacted_message(message))
         self.message = message
         self.hint = self.default_hint if hint is None else hint
 
     def __str__(self) -> str:
         return self.message
+
+    @property
+    def message(self) -> str:
+        """What went wrong, with the operands."""
+        return self._message
+
+    @message.setter
+    def message(self, text: str) -> None:
+        self._message = redacted_message(text)
+
+    @property
+    def hint(self) -> str:
+        """What to do about it, or empty."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        self._hint = redacted_message(text)
+
+    def add_note(self, note: str, /) -> None:
+        """As PEP 678 has it, without secrets."""
+        super().add_note(redacted_message(note))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -178,8 +203,9 @@ class SourceError(FileError):
     """A source would not, or could not, give what was asked for.
 
     `after_seconds` is how long the server asked to be left alone, or None. `may_have_expired`: a redirect led to what
-    refused, and such a link may be good for a while only. Of an answer: its `status`, the word and the sentence that
-    the service has for what is wrong (`told`, `said`), and the name of the `credential` that was sent.
+    refused, and such a link may be good for a while only. Of an answer: its `status`; `told`, the word for programs in
+    its `X-Error-Code`; `said`, the one for people in its `X-Error-Message`, fit to be shown; and `credential`, by name
+    the one that was sent: to the origin that answered, else to the first one asked. None where there was none.
     """
 
     code = "connection"
@@ -199,6 +225,10 @@ class SourceError(FileError):
         super().__init__(message, hint=hint)
         self.after_seconds = after_seconds
         self.may_have_expired = may_have_expired
+        self.status: int | None = None
+        self.told: str | None = None
+        self.said: str | None = None
+        self.credential: str | None = None
 
 
 class NotFound(SourceError):

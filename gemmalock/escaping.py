@@ -1,13 +1,16 @@
 """Making text that others wrote safe to show. Pure.
 
 Names, URLs and answers may hold characters that drive a terminal or turn the direction of the text around them
-(CWE-150, Unicode TR36); URLs may hold secrets. Whoever shows such text passes it through here first.
+(CWE-150, Unicode TR36); URLs may hold secrets, and an answer may repeat what was sent. Whoever shows such text passes
+it through here first, and whatever passes has lost the secrets that `gemmalock.secret` knows.
 """
 
 from __future__ import annotations
 
 import json
 import re
+
+from gemmalock.secret import redacted_secrets
 
 #: C0, DEL and C1 controls, line and paragraph separators, invisible and bidirectional characters, surrogates, tags; and
 #: the bracket of `##[`, which drives a CI runner wherever in a line it stands.
@@ -55,24 +58,34 @@ _LONGEST = 4000
 
 def escaped(text: str) -> str:
     """`text` on one line, with everything that is not plainly visible as `\\u….` (beyond the BMP `\\U….`)."""
-    return _UNSHOWABLE.sub(_escape, text)
+    return _UNSHOWABLE.sub(_escape, redacted_secrets(text))
 
 
 def shown_json(value: object, indent: int | None = None) -> str:
     """A value as JSON that drives nothing: in ASCII, and without a control character or a runner's command."""
-    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f").replace("##[", "##\\u005b")
+    text = redacted_secrets(json.dumps(value, indent=indent))
+    return text.replace("\x7f", "\\u007f").replace("##[", "##\\u005b")
 
 
 def redacted(text: str) -> str:
-    """`text` with the secrets of the URLs in it starred out, each character by one `*`, so that columns hold."""
+    """`text` without the secrets that are known, and with those of the URLs in it starred out, each character by one
+    `*`, so that columns hold. What is long is cut first, except by `redacted_message`."""
+    text = redacted_secrets(text)
     shown, rest = text[:_LONGEST], text[_LONGEST:]
     shown = _USERINFO.sub(_star_userinfo, shown)
     return _QUERY_VALUE.sub(_star, shown) + "*" * len(rest)
 
 
+def redacted_message(text: str) -> str:
+    """A sentence of ours without secrets. Its operands were cut when it was made: a long one is a list of many, and
+    keeps its end."""
+    return redacted(text) if len(text) <= _LONGEST else redacted_secrets(text)
+
+
 def shown(text: str, limit: int = 100) -> str:
     """`text` as an operand of a message: redacted, escaped, and cut in its middle beyond `limit` characters (at its
     end where it is so long that its end is not searched for secrets)."""
+    text = redacted_secrets(text)
     if len(text) > _LONGEST:
         return escaped(redacted(text[:_LONGEST])[: limit - 1]) + "…"
     text = redacted(text)

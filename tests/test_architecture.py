@@ -50,8 +50,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("plan", "drift", "differing", "journal", "ledger"),
     ("lockfile", "expressions"),
     ("spec",),
-    ("paths", "escaping", "sizes"),
-    ("errors", "resources", "version"),
+    ("paths", "sizes"),
+    ("errors",),
+    ("escaping",),
+    ("secret", "resources", "version"),
 )
 #: The rules live here: no file is opened, no clock is read, nothing of the environment is known.
 PURE = frozenset(
@@ -67,9 +69,10 @@ PURE = frozenset(
         "expressions",
         "spec",
         "paths",
-        "escaping",
         "sizes",
         "errors",
+        "escaping",
+        "secret",
     }
 )
 #: They see the world through `ports` alone; which adapter is behind a port is picked by `app`.
@@ -79,7 +82,7 @@ ADAPTERS = frozenset({"sources", "transfer", "roots", "store", "registry", "link
 PURE_LIBRARY = frozenset(
     {
         "__future__", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib", "dataclasses",
-        "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq", "itertools", "json", "math",
+        "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math",
         "operator", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata", "urllib.parse", "uuid",
         "zlib",
     }
@@ -91,6 +94,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
     "urllib3": frozenset({"sources"}),
+    "keyring": frozenset({"sources"}),
     "yaml": frozenset({"codec"}),
     "jsonschema": frozenset({"codec"}),
     "referencing": frozenset({"codec"}),
@@ -101,10 +105,12 @@ HOMES: Mapping[str, frozenset[str]] = {
 }
 #: Whoever loads the home of such a package has brought it: it is at home there, and no dependency.
 GUESTS = frozenset({"pytest"})
+#: What only some people need has an extra of its name, and is no dependency.
+EXTRAS = frozenset({"keyring"})
 #: What the distribution is called that brings a package, where it is called otherwise.
 DISTRIBUTIONS: Mapping[str, str] = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
 #: What nobody imports while it only decides that there is nothing to do.
-HEAVY = ("urllib3", "jsonschema", "referencing", "yaml", "ruamel", "rich", "pluggy")
+HEAVY = ("urllib3", "jsonschema", "referencing", "yaml", "ruamel", "rich", "pluggy", "keyring")
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 
 
@@ -255,7 +261,9 @@ def test_every_home_has_its_dependency_and_every_dependency_is_declared() -> Non
     assert {(package, room) for package, rooms in HOMES.items() for room in rooms} - found == set()
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in project["dependencies"]}
-    assert {DISTRIBUTIONS.get(package, package) for package in HOMES.keys() - GUESTS} == declared
+    assert {DISTRIBUTIONS.get(package, package) for package in HOMES.keys() - GUESTS - EXTRAS} == declared
+    for package in EXTRAS:
+        assert any(line.startswith(package) for line in project["optional-dependencies"][package])
 
 
 def test_the_guide_and_the_project_say_what_is_so() -> None:

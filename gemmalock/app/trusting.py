@@ -1,7 +1,7 @@
 """Looks at what `doctor` says of the way out: certificates, proxies, credentials. Connects to nothing.
 
-A secret is never looked at for more than whether it is there: no value of a variable or of a file that has one gets
-into a finding, not even in the words of an error.
+What would go where is asked of `sources.credentials`, which also a request asks. No value of a variable or of a file
+that has a secret gets into a finding, not even in the words of an error.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from gemmalock.app.findings import Finding, Verdict
 from gemmalock.errors import TlsFailed
 from gemmalock.settings import Settings
 from gemmalock.sources.certificates import certificate_variable, tls_context
+from gemmalock.sources.credentials import Credentials
 from gemmalock.sources.fields import origin_of
+from gemmalock.sources.keepers import Keyring, Netrc, SecretFile, TokenFile, Variable
 from gemmalock.sources.proxies import no_proxy_variable, proxies_from, proxy_variable
-
-HUB = "https://huggingface.co"
-_GITHUB = "https://github.com"
 
 
 def examine_way_out(environ: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
@@ -75,87 +74,75 @@ def _proxy(environ: Mapping[str, str], scheme: str) -> Finding:
 
 
 def _credentials(environ: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
-    hub = _hub(environ)
-    yield _variable(environ, "HF_TOKEN", hub)
-    yield _token_file(environ, hub)
-    yield _variable(environ, "GITHUB_TOKEN", _GITHUB)
-    yield _netrc(environ)
-    for origin, name in settings.auth:
-        found = _variable(environ, name, origin)
-        if not environ.get(name, "").strip():
-            hint = f"set `{name}`, or take `{origin}` out of `auth`"
-            found = Finding(found.topic, name, Verdict.WARNING, found.says, hint)
-        yield found
-    yield Finding("credentials", "sent", Verdict.NO, "none: this version sends no credential yet")
+    """What each place of credentials has, and what would go to each origin: by name, as a request finds it."""
+    credentials = Credentials(environ, settings.auth)
+    named = {name for _, name in settings.auth}
+    for keeper in credentials.keepers:
+        if isinstance(keeper, Variable):
+            yield _variable(keeper, is_named=keeper.name in named)
+        elif isinstance(keeper, TokenFile):
+            yield _secret_file("token file", keeper.file, f"for {_listed(keeper.whom)}, where `HF_TOKEN` is not set")
+        elif isinstance(keeper, Netrc):
+            yield _netrc(keeper)
+        elif isinstance(keeper, Keyring):
+            yield _keyring(keeper)
+    sendings = credentials.sendings()
+    for each in sendings:
+        if each.flaw is not None:
+            hint = f"until then, nothing can be asked of `{each.origin}`"
+            yield Finding("credentials", each.origin, Verdict.WARNING, each.flaw, hint)
+        else:
+            over = f", over {', '.join(f'`{name}`' for name in each.names[1:])}" if each.names[1:] else ""
+            yield Finding("credentials", each.origin, Verdict.OK, f"is sent `{each.names[0]}`{over}")
+    if not sendings:
+        yield Finding("credentials", "sent", Verdict.NO, "none: there is none for any origin")
 
 
-def _hub(environ: Mapping[str, str]) -> str:
-    endpoint = environ.get("HF_ENDPOINT") or HUB
-    try:
-        return origin_of(endpoint) if urlsplit(endpoint).hostname else HUB
-    except ValueError:
-        return HUB
+def _variable(keeper: Variable, *, is_named: bool) -> Finding:
+    meant = f"for {_listed(keeper.whom)}"
+    if not keeper.environ.get(keeper.name, "").strip():
+        hint = f"set `{keeper.name}`, or take {_listed(keeper.whom)} out of `auth`" if is_named else ""
+        verdict = Verdict.WARNING if is_named else Verdict.NO
+        return Finding("credentials", keeper.name, verdict, f"not set, {meant}", hint)
+    return Finding("credentials", keeper.name, Verdict.OK, f"set, {meant}")
 
 
-def _variable(environ: Mapping[str, str], name: str, origin: str) -> Finding:
-    value = environ.get(name, "")
-    if not value.strip():
-        return Finding("credentials", name, Verdict.NO, f"not set, for {origin}")
-    if any(character.isspace() for character in value):
-        hint = "take the white space out: no header can carry it"
-        return Finding("credentials", name, Verdict.WARNING, f"set with white space in it, for {origin}", hint)
-    return Finding("credentials", name, Verdict.OK, f"set, for {origin}")
+def _keyring(keeper: Keyring) -> Finding:
+    import importlib.util
+
+    if not keeper.origins():
+        return Finding("credentials", keeper.name, Verdict.NO, "is not asked in CI")
+    if importlib.util.find_spec("keyring") is None:
+        hint = "install `gemmalock[keyring]`"
+        return Finding("credentials", keeper.name, Verdict.WARNING, "is named in `auth`, and not installed", hint)
+    return Finding("credentials", keeper.name, Verdict.OK, f"would be asked, for {_listed(keeper.whom)}")
 
 
-def _token_file(environ: Mapping[str, str], hub: str) -> Finding:
-    variable = "HF_TOKEN_PATH"
-    if environ.get(variable):
-        # Not shown: who puts the token itself there finds no file of that name.
-        return _secret_file("token file", Path(environ[variable]), f"the file that `{variable}` names", f"for {hub}")
-    cache = Path(environ.get("XDG_CACHE_HOME") or _home(environ) / ".cache")
-    place = Path(environ.get("HF_HOME") or cache / "huggingface") / "token"
-    return _secret_file("token file", place, f"{place}", f"for {hub}, where `HF_TOKEN` is not set")
-
-
-def _netrc(environ: Mapping[str, str]) -> Finding:
-    given = environ.get("NETRC")
-    place = Path(given) if given else _home(environ) / ".netrc"
-    found = _secret_file("netrc", place, "the file that `NETRC` names" if given else f"{place}", "")
+def _netrc(keeper: Netrc) -> Finding:
+    found = _secret_file("netrc", keeper.file, "")
     if found.verdict not in (Verdict.OK, Verdict.WARNING):
         return found
-    hosts = _netrc_hosts(place)
-    if hosts is None:
+    if keeper.hosts is None:
         return Finding("credentials", "netrc", Verdict.WARNING, f"{found.says} cannot be understood", "see netrc(5)")
-    return Finding(
-        "credentials", "netrc", found.verdict, f"{found.says}, for {', '.join(hosts) or 'no host'}", found.hint
-    )
+    hosts = ", ".join(sorted(keeper.hosts)) or "no host"
+    return Finding("credentials", "netrc", found.verdict, f"{found.says}, for {hosts}", found.hint)
 
 
-def _netrc_hosts(place: Path) -> list[str] | None:
-    import netrc
-
+def _secret_file(what: str, file: SecretFile, meant: str) -> Finding:
+    told = " ".join(filter(None, (file.shown, meant)))
     try:
-        return sorted(netrc.netrc(str(place.expanduser())).hosts)
-    except (netrc.NetrcParseError, OSError, ValueError):
-        # Its message may hold a word of the file, and any word may be a password.
-        return None
-
-
-def _secret_file(what: str, place: Path, shown: str, meant: str) -> Finding:
-    told = " ".join(filter(None, (shown, meant)))
-    try:
-        found = place.expanduser().stat()
+        found = file.path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return Finding("credentials", what, Verdict.NO, f"not there: {told}")
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         return Finding("credentials", what, Verdict.WARNING, f"cannot be looked at: {told}")
-    if not stat.S_ISREG(found.st_mode) or not os.access(place.expanduser(), os.R_OK):
+    if not stat.S_ISREG(found.st_mode) or not os.access(file.path, os.R_OK):
         return Finding("credentials", what, Verdict.WARNING, f"cannot be read: {told}")
-    if found.st_mode & 0o077:
+    if file.is_open_to_others:
         hint = "take the permissions of others away: `chmod 600` on it"
         return Finding("credentials", what, Verdict.WARNING, f"others may read it: {told}", hint)
     return Finding("credentials", what, Verdict.OK, f"there: {told}")
 
 
-def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("HOME") or Path.home())
+def _listed(origins: frozenset[str]) -> str:
+    return ", ".join(sorted(origins)) or "no server"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gemmalock.outcome import FileOutcome
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
+    from gemmalock.sources.credentials import Credentials
     from gemmalock.sources.http import HttpSource
     from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
@@ -176,7 +177,18 @@ class Workshop:
     def warnings(self) -> tuple[str, ...]:
         """What the transfers of this run found out that concerns more than one file, a sentence each."""
         terms: Terms | None = self._made.get("terms")
-        return () if terms is None else terms.mistrusted.warnings
+        credentials: Credentials | None = self._made.get("credentials")
+        return (
+            *(() if credentials is None else credentials.warnings),
+            *(() if terms is None else terms.mistrusted.warnings),
+        )
+
+    @property
+    def credentials(self) -> Credentials:
+        """Which credential goes where; nothing is read before a request is made."""
+        from gemmalock.sources.credentials import Credentials
+
+        return self._once("credentials", lambda: Credentials(self.environ, self.settings.auth))
 
     @property
     def reading(self) -> Reading:
@@ -305,6 +317,7 @@ def _web(workshop: Workshop) -> HttpSource:
         no_proxy=no_proxy_from(workshop.environ),
         ca_file=None if (named := certificate_variable(workshop.environ)) is None else workshop.environ[named],
         rewrites=Rewrites(rules, allow_http=settings.allow_http, told=workshop.trace),
+        credentials=workshop.credentials,
     )
 
 

@@ -13,12 +13,13 @@ from gemmalock.codec.url_rules import url_wrongs
 from gemmalock.escaping import shown
 from gemmalock.settings.said import Flaw, Flaws
 from gemmalock.sources.fields import origin_of
+from gemmalock.sources.keepers import KEYRING
 from gemmalock.spec import is_loopback
 
 _WEB = frozenset({"http", "https"})
 #: In capitals, so that a token that somebody put in the place of its variable's name is seen for what it is.
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-_NO_NAME = "must be the name of an environment variable, in capitals"
+_NO_NAME = f"must be the name of an environment variable, in capitals, or `{KEYRING}`"
 
 
 def read_rewrite(value: object) -> tuple[tuple[str, str], ...]:
@@ -37,7 +38,8 @@ def read_rewrite(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def read_auth(value: object) -> tuple[tuple[str, str], ...]:
-    """Origins, normal in form, each with the name of the variable that has its credential. Raises Flaws, ValueError."""
+    """Origins, normal in form, each with the name of the variable that has its credential, or `keyring`. Raises Flaws,
+    ValueError."""
     table = _table(value, r"(\S+)=(\S+)", "`ORIGIN=VARIABLE`")
     flaws = [Flaw(key, message, hint) for key, name in table for message, hint in _auth_flaws(key, name)]
     origins = [] if flaws else [origin_of(key) for key, _ in table]
@@ -80,7 +82,7 @@ def _auth_flaws(key: str, name: object) -> Iterator[tuple[str, str]]:
         yield f"has an origin that cannot be: {wrong.message}", wrong.hint
     if not wrongs:
         yield from _origin_flaws(key)
-    if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+    if not isinstance(name, str) or not (name == KEYRING or _VARIABLE.fullmatch(name)):
         where = f" for `{shown(key)}`" if not wrongs else ""
         yield f"{_NO_NAME}{where}", "a credential itself never stands in a file: set a variable to it, and name that"
 

@@ -18,13 +18,14 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 
 from gemmalock.errors import ConnectionFailed
+from gemmalock.secret import redacted_secrets
 from gemmalock.sources.bodies import Body, Chunked, Counted, UntilClose
 from gemmalock.sources.certificates import tls_context
-from gemmalock.sources.failures import FOREIGN, is_silence, source_error
+from gemmalock.sources.failures import FOREIGN, is_silence, source_error, told_cause
 from gemmalock.sources.fields import quoted, shown_url
 from gemmalock.sources.ranges import content_length
 from gemmalock.sources.wire import Call, HttpLimits, Pool, Response, SecurePool, shut_down
-from gemmalock.spec import scheme_of
+from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
 
 _KEPT_CONNECTIONS = 64
@@ -46,15 +47,24 @@ class Routes:
             return None
         return proxy
 
+    def is_overheard(self, url: str) -> bool:
+        """Whether a proxy on another machine reads what is sent: it sees plain http, and of https only where it
+        goes."""
+        proxy = self.proxy_for(url)
+        return proxy is not None and scheme_of(url) == "http" and not is_loopback(proxy)
+
 
 class Reply:
     """An answer whose head was read. `headers` have lower-case names, several of one name are joined by `, `;
-    `locations` has every Location."""
+    `locations` has every Location. A secret that a server repeats is starred out of the fields: they are shown, and
+    some are written down."""
 
     def __init__(self, response: urllib3.BaseHTTPResponse, call: Call, *, proxied: bool) -> None:
         wire = call.answered
         self.status = response.status
-        self.headers: Mapping[str, str] = {name.lower(): response.headers[name] for name in response.headers}
+        self.headers: Mapping[str, str] = {
+            name.lower(): redacted_secrets(response.headers[name]) for name in response.headers
+        }
         self.locations: tuple[str, ...] = tuple(response.headers.getlist("location"))
         self._call = call
         self._proxied = proxied
@@ -101,7 +111,7 @@ class Channel:
 
     def __init__(self, limits: HttpLimits, routes: Routes) -> None:
         self._limits = limits
-        self._routes = routes
+        self.routes = routes
         self._managers: dict[tuple[str, str | None, bool], urllib3.PoolManager] = {}
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
@@ -111,7 +121,7 @@ class Channel:
 
         `public_only`: do not connect to an address of this machine or of a private network.
         """
-        proxy = self._routes.proxy_for(url)
+        proxy = self.routes.proxy_for(url)
         while True:
             call = Call(self._limits, stop, public_only and proxy is None)
             try:
@@ -131,7 +141,7 @@ class Channel:
                 if call.is_stale and not is_silence(error):
                     # The server had closed a kept connection before this request came (RFC 9112, 9.3.1).
                     continue
-                raise source_error(error, url) from error
+                raise source_error(error, url) from told_cause(error)
             return _checked(Reply(response, call, proxied=proxy is not None), url)
 
     def close(self) -> None:
@@ -169,7 +179,7 @@ class Channel:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = tls_context(self._routes.ca_file)
+            self._tls = tls_context(self.routes.ca_file)
         return self._tls
 
 

@@ -9,6 +9,7 @@ import ssl
 import urllib3.exceptions as urllib3_errors
 
 from gemmalock.errors import ConnectionFailed, GemmalockError, SourceError, TimedOut, TlsFailed, Unauthorized
+from gemmalock.secret import holds_secret
 from gemmalock.sources.fields import quoted, shown_url
 
 #: Everything that a request, or reading its body, may raise and that is not a bug of ours. `UnicodeError` is raised
@@ -52,6 +53,11 @@ def causes(error: BaseException) -> list[BaseException]:
         inner = [each for each in current.args if isinstance(each, BaseException)]
         current = inner[-1] if inner else current.__cause__
     return found
+
+
+def told_cause(error: BaseException) -> BaseException | None:
+    """What an error of ours may be said to come from: the foreign one, unless that repeats a secret in a traceback."""
+    return None if any(holds_secret(str(each)) for each in causes(error)) else error
 
 
 def is_silence(error: BaseException) -> bool:

@@ -12,10 +12,16 @@ from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
 from gemmalock.errors import Forbidden, NotFound, RateLimited, ServerError, SourceError, Unauthorized
+from gemmalock.secret import redacted_secrets
 
 _SECONDS = re.compile(r"[+-]?\d{1,18}")
 #: A member of a structured field dictionary that is a byte sequence (RFC 8941, 3.2 and 3.3.5).
 _DIGEST_MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)?")
+#: An item of a RateLimit field: the name of a quota, and its parameters (draft-ietf-httpapi-ratelimit-headers-10, 4).
+_QUOTA = re.compile(
+    r"""\s*(?:"[^"\\]*"|[A-Za-z*][\w.:/*-]*)((?:;\s*[a-z*][a-z0-9_.*-]*(?:=(?:"[^"\\]*"|[^;,\s"]*))?)*)\s*"""
+)
+_PARAMETER = re.compile(r";\s*([a-z*][a-z0-9_.*-]*)=(\d{1,15})(?=$|[;\s])")
 _SHOWN = 200
 
 #: What an answer that has no file in it means. Every other status is `SourceError`, which is not tried again.
@@ -42,14 +48,17 @@ _STATUS_HINTS: Mapping[int, str] = MappingProxyType(
 
 
 def status_error(status: int, url: str, headers: Mapping[str, str], now: datetime) -> SourceError:
-    """The error of an answer that is neither a success nor a redirect; `now` is for a Retry-After that is a date."""
+    """The error of an answer that is neither a success nor a redirect, with what it says of itself; `now` is for a
+    Retry-After that is a date."""
     kind = STATUS_ERRORS.get(status, ServerError if status >= 500 or status < 200 else SourceError)
     after = parse_retry_after(headers["retry-after"], now) if "retry-after" in headers else None
+    if after is None and status == 429:
+        after = parse_rate_limit(headers.get("ratelimit", ""))
     asked = "" if after is None else f", and asks to be left alone for {after:.0f} s"
     error = kind(f"`{shown_url(url)}` answered {status}{asked}", hint=_STATUS_HINTS.get(status), after_seconds=after)
     error.status = status
     # The hub has words of its own for what is wrong.
-    error.told = headers.get("x-error-code")
+    error.told = quoted(headers["x-error-code"]) if "x-error-code" in headers else None
     error.said = quoted(headers["x-error-message"]) if "x-error-message" in headers else None
     return error
 
@@ -66,6 +75,26 @@ def parse_retry_after(text: str, now: datetime) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
+
+
+def parse_rate_limit(text: str) -> float | None:
+    """Seconds until every quota of a RateLimit field that is used up (`r=0`) is renewed (`t`), or None where none is,
+    or the field cannot be read (draft-ietf-httpapi-ratelimit-headers-10, 4)."""
+    waits: list[float] = []
+    place = 0
+    while place < len(text):
+        item = _QUOTA.match(text, place)
+        if item is None:
+            return None
+        parameters = dict(_PARAMETER.findall(item[1]))
+        if parameters.get("r", "").strip("0") == "" and "r" in parameters and "t" in parameters:
+            waits.append(float(parameters["t"]))
+        place = item.end()
+        if place < len(text):
+            if text[place] != "," or place + 1 == len(text):
+                return None
+            place += 1
+    return max(waits, default=None)
 
 
 def parse_repr_digest(text: str) -> str | None:
@@ -110,7 +139,8 @@ def shown_url(url: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text from elsewhere, fit to be shown: controls escaped, cut when long."""
+    """Text from elsewhere, fit to be shown: without known secrets, controls escaped, cut when long."""
+    text = redacted_secrets(text)
     clean = "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[: _SHOWN + 1]
     )

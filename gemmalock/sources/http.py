@@ -1,7 +1,8 @@
 """Files behind http and https URLs: `ports.Source` over `channel`, by the rules of `ranges` and `redirects`.
 
 What an answer means is decided there; what travels, here. No environment is read, nothing is retried except over a
-kept connection that turned out to be closed, and no credential is sent.
+kept connection that turned out to be closed. Which credential a request carries is decided in `credentials`, anew at
+each hop.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from gemmalock.errors import (
     ConnectionFailed,
     FileError,
     PolicyRefused,
+    RedirectRefused,
     ServerError,
     SizeMismatch,
     SourceError,
     TimedOut,
 )
 from gemmalock.ports import Ask, Listing, Probe
+from gemmalock.secret import holds_secret
 from gemmalock.sources import ranges
 from gemmalock.sources.channel import Channel, Reply, Routes
-from gemmalock.sources.failures import FOREIGN, source_error
+from gemmalock.sources.credentials import Credentials
+from gemmalock.sources.failures import FOREIGN, source_error, told_cause
 from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
 from gemmalock.sources.policy import Policy
 from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
@@ -56,22 +60,24 @@ class HttpSource:
         no_proxy: Callable[[str], bool] | None = None,
         ca_file: str | None = None,
         rewrites: Rewrites | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._limits = limits or HttpLimits()
         self._policy = policy or Policy()
         self._rewrites = rewrites or Rewrites()
+        self._credentials = credentials
         self._channel = Channel(self._limits, Routes(dict(proxies or {}), no_proxy, ca_file))
 
     def probe(self, url: str, stop: Stop) -> Probe:
         """As ports.Source has it: by HEAD, and where that is refused or tells no size, by a GET for the first byte."""
         seen = Probe(None, None, None)
         try:
-            with self._replied("HEAD", Ask(url), stop) as reply:
+            with self._replied("HEAD", Ask(url), stop) as (reply, route):
                 seen = _probed(reply)
                 if reply.status == 200 and _is_enough(seen, reply):
                     return seen
                 if reply.status == 429:
-                    raise status_error(429, url, reply.headers, datetime.now(UTC))
+                    raise self._refusal(url, reply, route)
         except (ConnectionFailed, ServerError, TimedOut):
             # Some servers know no HEAD, and say so by hanging up, or by saying nothing.
             pass
@@ -93,9 +99,7 @@ class HttpSource:
             origin = _origin(route.url)
             try:
                 if not 200 <= reply.status < 300 and reply.status != 416:
-                    error = status_error(reply.status, ask.url, reply.headers, datetime.now(UTC))
-                    error.may_have_expired = route.url != ask.url and reply.status in _EXPIRED
-                    raise error
+                    raise self._refusal(ask.url, reply, route)
                 accepted = ranges.judge(ask, reply.status, reply.headers, origin)
                 return HttpAnswer(ask, accepted, origin, reply, stop)
             except BaseException:
@@ -110,7 +114,7 @@ class HttpSource:
             reply = self._once("HEAD", Ask(url), route, stop)
             _discard(reply)
             if reply.status >= 400:
-                raise status_error(reply.status, url, reply.headers, datetime.now(UTC))
+                raise self._refusal(url, reply, route)
             return reply.status, reply.headers
 
     def close(self) -> None:
@@ -118,20 +122,20 @@ class HttpSource:
         self._channel.close()
 
     def _probe_by_get(self, url: str, stop: Stop) -> Probe:
-        with self._replied("GET", Ask(url, 0, 1), stop) as reply:
+        with self._replied("GET", Ask(url, 0, 1), stop) as (reply, route):
             if reply.status in (200, 204, 206, 416):
                 return _probed(reply)
-            raise status_error(reply.status, url, reply.headers, datetime.now(UTC))
+            raise self._refusal(url, reply, route)
 
     @contextlib.contextmanager
-    def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[Reply]:
-        """An answer whose body nobody wants."""
+    def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[tuple[Reply, Route]]:
+        """An answer whose body nobody wants, and the way it came."""
         route = Route(ask.url, self._rewrites)
         with route.named():
             ask = replace(ask, url=route.url) if route.is_rewritten else ask
             reply = self._ask(method, ask, route, stop)
             try:
-                yield reply
+                yield reply, route
             finally:
                 _discard(reply)
 
@@ -147,7 +151,8 @@ class HttpSource:
             url, inner = route.url, _is_inner(reply.peer, route.url)
             public_only = public_only or not inner
             _discard(reply)
-            route.go_on(
+            self._go_on(
+                route,
                 next_hop(
                     url,
                     reply.status,
@@ -156,14 +161,40 @@ class HttpSource:
                     hops=hops,
                     from_private=inner,
                     limit=self._limits.hops,
-                )
+                ),
             )
         return reply
 
     def _once(self, method: str, ask: Ask, route: Route, stop: Stop, *, public_only: bool = False) -> Reply:
         """One hop of a route, with headers of its own."""
+        origin = _origin(route.url)
         self._policy.check(route.url)
-        return self._channel.send(method, route.url, _headers(ask, _origin(route.url)), stop, public_only=public_only)
+        fields = _headers(ask, origin) | self._credential_fields(route)
+        return self._channel.send(method, route.url, fields, stop, public_only=public_only)
+
+    def _go_on(self, route: Route, url: str) -> None:
+        """Follow a redirect, unless it is made of what was sent: then it would carry that elsewhere."""
+        before = _origin(route.url)
+        route.go_on(url)
+        if holds_secret(route.url) and _origin(route.url) != before:
+            raise RedirectRefused(f"a redirect of `{before}` has a credential in it, and leads to another origin")
+
+    def _credential_fields(self, route: Route) -> dict[str, str]:
+        """What this hop's own origin is owed, and nobody on the way to it reads."""
+        credential = None
+        if self._credentials is not None and not self._channel.routes.is_overheard(route.url):
+            credential = self._credentials.for_url(route.url)
+        route.carries(credential.name if credential is not None else None)
+        return credential.headers if credential is not None else {}
+
+    def _refusal(self, url: str, reply: Reply, route: Route) -> SourceError:
+        """The error of an answer without a file in it, to a request for `url`."""
+        error = status_error(reply.status, url, reply.headers, datetime.now(UTC))
+        error.credential = route.credential
+        error.may_have_expired = route.url != url and reply.status in _EXPIRED
+        if self._credentials is not None and reply.status in (401, 403):
+            error.hint = self._credentials.cure(reply.status, route.url, route.credential)
+        return error
 
     def _check_proof(self, ask: Ask) -> None:
         """Plain http proves nothing of who answers: what is locked without a digest is not fetched that way, except
@@ -230,7 +261,7 @@ class HttpAnswer:
         except (*FOREIGN, FileError) as error:
             self.close()
             self._stop.check()
-            raise source_error(error, self._url) from error
+            raise source_error(error, self._url) from told_cause(error)
         if count == 0 and self._stop.is_set():
             self.close()
             self._stop.check()

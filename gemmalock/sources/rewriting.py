@@ -89,6 +89,16 @@ class Route:
         self._rewrites = rewrites
         self.given = url
         self.url = rewrites.of(url)
+        self._carried: list[str | None] = []
+
+    def carries(self, credential: str | None) -> None:
+        """Note the name of the credential that the request of this hop carries, or that it carries none."""
+        self._carried.append(credential)
+
+    @property
+    def credential(self) -> str | None:
+        """By name the credential that has to do with the answer: that of the last hop, else that of the first."""
+        return (self._carried[-1] or self._carried[0]) if self._carried else None
 
     def go_on(self, url: str) -> None:
         """Where a redirect leads is rewritten too. Raises PolicyRefused."""

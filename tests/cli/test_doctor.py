@@ -312,9 +312,44 @@ def test_credentials_are_shown_by_name_and_origin(
     assert told["HF_TOKEN"] == ("ok", "set, for https://hub.example")
     assert told["A_TOKEN"] == ("ok", "set, for https://a.example")
     assert told["B_TOKEN"] == ("warning", "not set, for https://b.example:8443")
-    assert told["GITHUB_TOKEN"] == ("warning", "set with white space in it, for https://github.com")
-    assert told["netrc"] == ("ok", f"there: {house}/.netrc, for c.example, d.example")
+    assert told["GITHUB_TOKEN"] == ("ok", "set, for https://api.github.com, https://github.com")
+    assert told["GH_TOKEN"] == ("no", "not set, for https://api.github.com, https://github.com")
+    assert told["netrc"] == ("ok", f"there: `{house}/.netrc`, for c.example, d.example")
     assert told["token file"][0] == "no"
+    sent = {what: told[what] for what in told if what.startswith("https://")}
+    assert sent == {
+        "https://a.example": ("ok", "is sent `A_TOKEN`"),
+        "https://hub.example": ("ok", "is sent `HF_TOKEN`"),
+        "https://api.github.com": ("ok", "is sent `GITHUB_TOKEN`"),
+        "https://github.com": ("ok", "is sent `GITHUB_TOKEN`"),
+        "https://c.example": ("ok", "is sent `netrc`"),
+        "https://d.example": ("ok", "is sent `netrc`"),
+    }
+
+
+def test_what_shadows_what_is_shown_by_name(
+    here: Here, project: Project, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.folder / "gemmalock.toml").write_text("[auth]\n'https://huggingface.co' = 'OURS'\n")
+    monkeypatch.setenv("OURS", SECRET)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    (house / ".netrc").write_text(f"machine huggingface.co login me password {SECRET}\ndefault password {SECRET}\n")
+    (house / ".netrc").chmod(0o600)
+    found = check(examined(here), "credentials", "https://huggingface.co")
+    assert (found["verdict"], found["says"]) == ("ok", "is sent `OURS`, over `HF_TOKEN`, `netrc`")
+
+
+def test_a_credential_that_cannot_be_sent_is_warned_of_without_a_word_of_it(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", f"{SECRET} {SECRET}")
+    found = check(examined(here), "credentials", "https://huggingface.co")
+    assert found["verdict"] == "warning"
+    assert found["says"] == "the credential in `HF_TOKEN` cannot be sent: it has white space in it"
+
+
+def test_without_a_credential_none_is_sent(here: Here) -> None:
+    assert check(examined(here), "credentials", "sent")["verdict"] == "no"
 
 
 @pytest.mark.parametrize("place", ["HF_HOME", "HF_TOKEN_PATH", "cache"])

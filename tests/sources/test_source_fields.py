@@ -14,6 +14,7 @@ from gemmalock.errors import Forbidden, NotFound, RateLimited, ServerError, Sour
 from gemmalock.sources.fields import (
     amount,
     origin_of,
+    parse_rate_limit,
     parse_repr_digest,
     parse_retry_after,
     quoted,
@@ -73,6 +74,58 @@ RETRY_AFTER = [
 def test_a_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
     """S29."""
     assert parse_retry_after(text, NOW) == seconds
+
+
+RATE_LIMITS = [
+    ('"api";r=0;t=55', 55.0),
+    ('"api"; r=0; t=55', 55.0),
+    ('"api";t=55;r=0', 55.0),
+    ('"api";r=0;t=55;pk=:dXNlcg==:', 55.0),
+    ('"api";r=0;t=0', 0.0),
+    ('"burst";r=0;t=5, "daily";r=0;t=600', 600.0),
+    ('"burst";r=0;t=5,"daily";r=17;t=600', 5.0),
+    ("api;r=0;t=55", 55.0),
+    ('"a,b;c";r=0;t=3', 3.0),
+    ('"api";r=3;t=55', None),
+    ('"api";r=0', None),
+    ('"api";t=55', None),
+    ('"api";r=0;t=soon', None),
+    ('"api";r=0;t=-5', None),
+    ('"api";r=0;t=5,', None),
+    ("limit=100, remaining=0, reset=50", None),
+    ('"api', None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("text", "seconds"), RATE_LIMITS)
+def test_a_quota_that_is_used_up_says_when_it_is_renewed(text: str, seconds: float | None) -> None:
+    """draft-ietf-httpapi-ratelimit-headers-10, 4."""
+    assert parse_rate_limit(text) == seconds
+    assert status_error(429, "https://a.example/x", {"ratelimit": text}, NOW).after_seconds == seconds
+    assert status_error(404, "https://a.example/x", {"ratelimit": text}, NOW).after_seconds is None
+
+
+def test_a_retry_after_outweighs_a_rate_limit() -> None:
+    headers = {"ratelimit": '"api";r=0;t=55', "retry-after": "7"}
+    assert status_error(429, "https://a.example/x", headers, NOW).after_seconds == 7.0
+
+
+@given(st.text(max_size=80))
+def test_no_rate_limit_is_an_exception(text: str) -> None:
+    seconds = parse_rate_limit(text)
+    assert seconds is None or seconds >= 0
+
+
+def test_an_error_says_what_the_answer_says_of_itself() -> None:
+    headers = {"x-error-code": "GatedRepo", "x-error-message": "ask \x1b[31mnicely" + "." * 300}
+    error = status_error(403, "https://a.example/x", headers, NOW)
+    assert (error.status, error.told, error.credential) == (403, "GatedRepo", None)
+    assert error.said is not None
+    assert error.said.startswith("ask \\x1b[31mnicely")
+    assert len(error.said) < 210
+    bare = status_error(404, "https://a.example/x", {}, NOW)
+    assert (bare.status, bare.told, bare.said) == (404, None, None)
 
 
 @given(st.text(max_size=80))

@@ -1,0 +1,240 @@
+"""Which credential goes to which origin: scheme, host and port, each time a request is made.
+
+A credential is for the origins that its owner's settings and environment name. It is looked up anew at each hop of a
+redirect, so that none ever follows one; it goes over TLS, or to this machine; and it is called by its name alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gemmalock.errors import Unauthorized
+from gemmalock.sources.fields import origin_of
+from gemmalock.sources.keepers import (
+    KEYRING,
+    KEYRING_SERVICE,
+    Fields,
+    Keeper,
+    Keyring,
+    Netrc,
+    TokenFile,
+    Variable,
+    secret_file,
+)
+from gemmalock.spec import is_loopback
+
+HUB = "https://huggingface.co"
+GITHUB = ("https://api.github.com", "https://github.com")
+#: What parsers of URLs do not agree about: such a URL is nobody's origin.
+_DISPUTED = re.compile(r"[\x00-\x20\x7f\\]")
+_TRUE = frozenset({"1", "on", "yes", "true"})
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What requests to one origin carry; `name` says where it comes from."""
+
+    name: str
+    fields: Fields
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The fields of a request, in the clear: for the request alone."""
+        return {name: secret.reveal() for name, secret in self.fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What would go to an origin: `names` of those who have something for it, the one that counts first. `flaw`: why
+    that one cannot be sent."""
+
+    origin: str
+    names: tuple[str, ...]
+    flaw: str | None = None
+
+
+class Credentials:
+    """The credentials of one run; safe to use from many threads."""
+
+    def __init__(self, environ: Mapping[str, str], auth: Iterable[tuple[str, str]] = ()) -> None:
+        self._warnings: dict[str, None] = {}
+        self.keepers = keepers(environ, auth, lambda text: self._warnings.setdefault(text))
+        self._known: dict[str, Credential | None] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found out about the places of credentials, a sentence each."""
+        return tuple(self._warnings)
+
+    def for_url(self, url: str) -> Credential | None:
+        """What a request for this very URL carries, or None. Raises Unauthorized for a credential that cannot be
+        sent."""
+        origin = trusted_origin(url)
+        if origin is None:
+            return None
+        with self._lock:
+            if origin not in self._known:
+                self._known[origin] = self._found(origin)
+            return self._known[origin]
+
+    def sendings(self) -> list[Sending]:
+        """What would go to each origin that anybody here has something for."""
+        origins = sorted({origin for keeper in self.keepers for origin in keeper.origins()})
+        return [found for origin in origins if (found := self._sending(origin)).names]
+
+    def cure(self, status: int, url: str, sent: str | None) -> str:
+        """What to do about a 401 or 403 of `url`; `sent` is the name of the credential that was sent."""
+        if sent is not None and status == 401:
+            return f"`{sent}` was sent and not accepted: check that it is still valid"
+        if sent is not None:
+            return f"`{sent}` was sent and is not enough: check what it may read, or whether the link has expired"
+        origin = trusted_origin(url)
+        if origin is None:
+            return "no credential was sent: one goes over https only"
+        return f"no credential was sent: {self._usual(origin)}, or enter its host in netrc"
+
+    def _usual(self, origin: str) -> str:
+        for keeper in self.keepers:
+            if isinstance(keeper, Variable) and origin in keeper.whom:
+                return f"set `{keeper.name}`"
+            if isinstance(keeper, Keyring) and origin in keeper.whom:
+                return f"`keyring set {KEYRING_SERVICE} {origin}` enters one"
+        return f"let `auth` in the settings name a variable for `{origin}`"
+
+    def _found(self, origin: str) -> Credential | None:
+        for keeper in self.keepers:
+            fields = keeper.fields(origin)
+            if fields is not None:
+                return Credential(keeper.name, fields)
+        return None
+
+    def _sending(self, origin: str) -> Sending:
+        names: list[str] = []
+        flaw: str | None = None
+        for keeper in self.keepers:
+            try:
+                # The keyring may want to be unlocked: it is asked when there is something to send.
+                held = origin in keeper.origins() if isinstance(keeper, Keyring) else keeper.fields(origin) is not None
+                if not held:
+                    continue
+            except Unauthorized as error:
+                flaw = flaw if names else error.message
+            names.append(keeper.name)
+        return Sending(origin, tuple(names), flaw)
+
+
+def trusted_origin(url: str) -> str | None:
+    """The origin of a URL that a credential may be sent to: https, or on this machine; None for any other, for one
+    with a user name in it and for one that programs read in different ways."""
+    if not url.isascii() or _DISPUTED.search(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        origin = origin_of(url)
+    except ValueError:
+        return None
+    if not parts.hostname or "@" in parts.netloc or "%" in parts.netloc:
+        return None
+    origin = _spelt_shortly(origin, parts.hostname)
+    return origin if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(origin)) else None
+
+
+def keepers(
+    environ: Mapping[str, str], auth: Iterable[tuple[str, str]], warn: Callable[[str], None]
+) -> tuple[Keeper, ...]:
+    """Everybody who may keep a credential, the weightiest first."""
+    return (
+        *_named(environ, auth, warn),
+        *_of_hub(environ, warn),
+        *_of_github(environ),
+        *_of_netrc(environ, warn),
+    )
+
+
+def hub_origin(environ: Mapping[str, str]) -> str | None:
+    """Whom the hub's token is for: the hub, or the one that `HF_ENDPOINT` puts in its place; None where a token must
+    not be sent there."""
+    return trusted_origin(_without_user(environ.get("HF_ENDPOINT") or HUB))
+
+
+def _named(
+    environ: Mapping[str, str], auth: Iterable[tuple[str, str]], warn: Callable[[str], None]
+) -> Iterable[Keeper]:
+    asked: set[str] = set()
+    for key, variable in auth:
+        origin = trusted_origin(key)
+        if origin is not None and variable == KEYRING:
+            asked.add(origin)
+        elif origin is not None:
+            yield Variable(variable, frozenset({origin}), environ)
+    if asked:
+        yield Keyring(frozenset(asked), environ, warn)
+
+
+def _of_hub(environ: Mapping[str, str], warn: Callable[[str], None]) -> Iterable[Keeper]:
+    """As the hub's own client finds its token."""
+    hub = hub_origin(environ)
+    if hub is None or environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").strip().lower() in _TRUE:
+        return
+    whom = frozenset({hub})
+    yield Variable("HF_TOKEN", whom, environ)
+    variable = "HF_TOKEN_PATH" if environ.get("HF_TOKEN_PATH") else None
+    place = token_file(environ)
+    yield TokenFile(variable or str(place), whom, secret_file(place, variable, warn))
+
+
+def token_file(environ: Mapping[str, str]) -> Path:
+    """Where the hub's client keeps its token."""
+    if environ.get("HF_TOKEN_PATH"):
+        return _at_home(environ["HF_TOKEN_PATH"], environ)
+    cache = _at_home(environ.get("XDG_CACHE_HOME") or "~/.cache", environ)
+    home = _at_home(environ["HF_HOME"], environ) if environ.get("HF_HOME") else cache / "huggingface"
+    return home / "token"
+
+
+def _of_github(environ: Mapping[str, str]) -> Iterable[Keeper]:
+    """In a workflow the token is for the server that the workflow runs on, and for no other."""
+    given = [environ[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL") if environ.get(name)]
+    whom = frozenset(origin for url in given or GITHUB if (origin := trusted_origin(_without_user(url))) is not None)
+    yield Variable("GITHUB_TOKEN", whom, environ)
+    yield Variable("GH_TOKEN", whom, environ)
+
+
+def _of_netrc(environ: Mapping[str, str], warn: Callable[[str], None]) -> Iterable[Keeper]:
+    variable = "NETRC" if environ.get("NETRC") else None
+    yield Netrc(secret_file(netrc_file(environ), variable, warn))
+
+
+def netrc_file(environ: Mapping[str, str]) -> Path:
+    """Where names and passwords by host are."""
+    return _at_home(environ.get("NETRC") or "~/.netrc", environ)
+
+
+def _at_home(text: str, environ: Mapping[str, str]) -> Path:
+    if text != "~" and not text.startswith("~/"):
+        return Path(text)
+    return Path(environ.get("HOME") or Path.home()) / text[2:]
+
+
+def _without_user(url: str) -> str:
+    """An endpoint with a name and password in it is the same place; they are not ours to send."""
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _spelt_shortly(origin: str, host: str) -> str:
+    """One spelling for each IPv6 address (RFC 5952)."""
+    if ":" not in host:
+        return origin
+    try:
+        return origin.replace(f"[{host}]", f"[{ipaddress.IPv6Address(host).compressed}]")
+    except ValueError:
+        return origin
