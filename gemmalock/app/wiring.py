@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,7 @@ from gemmalock.lockfile import HUB, Lock, LockedFile, LockedManifest, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
 from gemmalock.settings import Settings
-from gemmalock.spec import scheme_of
+from gemmalock.spec import is_local, scheme_of
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
@@ -209,12 +210,18 @@ class Workshop:
         if scheme in ("http", "https"):
             return self.web
         make = ADAPTERS.get(scheme)
-        key = (scheme, folder)
+        # Where relative places begin is nothing to a service.
+        key = (scheme, Path() if make is not None and not is_local(f"{scheme}://") else folder)
         with self._making:
             if key not in self._sources:
                 made = make(self, folder) if make is not None else self.plugging.source(scheme, folder)
                 self._sources[key] = made
             return self._sources[key]
+
+    @property
+    def newest(self) -> datetime | None:
+        """The moment up to which this run follows what moves; None: to what there is now."""
+        return self._once("newest", lambda: self.settings.newest(datetime.now(UTC)))
 
     @property
     def web(self) -> HttpSource:
@@ -324,7 +331,7 @@ def _web(workshop: Workshop) -> HttpSource:
 def _hub(workshop: Workshop, folder: Path) -> Source:
     from gemmalock.sources.hub import HubSource
 
-    return HubSource(workshop.web)
+    return HubSource(workshop.web, workshop.newest)
 
 
 def _file(workshop: Workshop, folder: Path) -> Source:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gemmalock.errors import RangeRefused
 from gemmalock.journal import Validator
+from gemmalock.lockfile import LockedFile
 from gemmalock.ports import Answer, Ask
-from gemmalock.transfer.combine import clash
+from gemmalock.transfer.combine import clash, telling
 from gemmalock.transfer.work import Work
 
 
@@ -26,9 +27,14 @@ def ask_for(work: Work, url: str, gap: tuple[int, int]) -> Ask:
     )
 
 
-def refuse_what_does_not_fit(work: Work, answer: Answer, start: int) -> None:
+def validator_of(file: LockedFile, url: str, answer: Answer) -> Validator:
+    """What the bytes of an answer to a request for `url` come under."""
+    return telling(file, Validator(answer.etag, answer.origin), url)
+
+
+def refuse_what_does_not_fit(work: Work, url: str, answer: Answer, start: int) -> None:
     """Raise RangeRefused when an answer does not begin at `start`, or may not be joined to what is here."""
     if answer.start != start:
         raise RangeRefused(f"the source sent bytes from {answer.start} on, those from {start} on were asked for")
-    if why := clash(work.file, work.ranges.validators, Validator(answer.etag, answer.origin)):
+    if why := clash(work.file, work.ranges.validators, validator_of(work.file, url, answer)):
         raise RangeRefused(why)

@@ -24,10 +24,10 @@ from gemmalock.errors import (
     SourceError,
     TransferError,
 )
-from gemmalock.journal import CHUNK, Validator, chunk_size
+from gemmalock.journal import CHUNK, chunk_size
 from gemmalock.ports import Answer, Ask, Restarted
 from gemmalock.stopping import Stop
-from gemmalock.transfer.answers import ask_for, refuse_what_does_not_fit
+from gemmalock.transfer.answers import ask_for, refuse_what_does_not_fit, validator_of
 from gemmalock.transfer.combine import origin_of
 from gemmalock.transfer.pieces import Piece, Pieces, piece_size
 from gemmalock.transfer.segment import Segment, refuse_more
@@ -316,7 +316,7 @@ class Team:
                 if not self._pieces.is_first_answer(piece):
                     return
                 bounds = self._accepted(piece, ask, answer)
-                validator = Validator(answer.etag, answer.origin)
+                validator = validator_of(work.file, ask.url, answer)
                 piece.stretch = stack.enter_context(work.ranges.writing(bounds, validator))
                 work.givers.answers(ask.url, answer.origin)
             work.urls.answered(ask.url)
@@ -352,5 +352,5 @@ class Team:
         if is_whole and self._is_alone and not self._work.ranges.kept:
             self._pieces.todo.clear()
             gap = 0, size
-        refuse_what_does_not_fit(self._work, answer, gap[0])
+        refuse_what_does_not_fit(self._work, ask.url, answer, gap[0])
         return gap

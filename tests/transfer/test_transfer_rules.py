@@ -8,13 +8,32 @@ from hypothesis import strategies as st
 
 from gemmalock.journal import CHUNK, Chunk, Validator
 from gemmalock.lockfile import is_strong
-from gemmalock.transfer.combine import changed, clash, doubtful, same_origin
+from gemmalock.transfer.combine import changed, clash, doubtful, same_origin, telling
 from tests.transfer.twins import ETAG, ORIGIN, URL, locked
 
 CDN = "https://cdn.example.net"
 BODY = b"x"
 ETAGS = st.sampled_from([None, '"v1"', '"v2"', 'W/"v1"', "v1"])
 VALIDATORS = st.builds(Validator, ETAGS, st.sampled_from([ORIGIN, CDN]))
+
+# --- what a tag tells --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "proven", "unproven"),
+    [
+        (Validator('"v1"', ORIGIN), '"v1"', '"v1"'),
+        (Validator('"v1"', CDN), None, '"v1"'),
+        (Validator('W/"v1"', CDN), None, 'W/"v1"'),
+        (Validator(None, CDN), None, None),
+    ],
+)
+def test_the_tag_of_a_server_redirected_to_tells_nothing_where_there_is_a_digest(
+    found: Validator, proven: str | None, unproven: str | None
+) -> None:
+    assert telling(locked(BODY), found, URL) == Validator(proven, found.origin)
+    assert telling(locked(BODY, proven=False), found, URL) == Validator(unproven, found.origin)
+
 
 # --- combining ---------------------------------------------------------------------------------------------
 
