@@ -46,9 +46,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
+
+from tests.servers.listening import Listener
 
 STRONG = "strong"
 WEAK = "weak"
@@ -115,20 +117,17 @@ class FileServer:
         self.most_at_once = 0
         self._lock = threading.Lock()
         self._listener = _Listener(self, tls)
-        self._thread = threading.Thread(target=self._listener.serve_forever, kwargs={"poll_interval": 0.02})
-        self.origin = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.server_address[1]}"
+        self.origin = self._listener.origin
         self.url = self.origin
 
     def __enter__(self) -> FileServer:
-        self._thread.start()
+        self._listener.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.shutdown()
-        self._thread.join()
-        self._listener.close_all()
+        self._listener.stop()
 
     def put(self, path: str, content: bytes | Content) -> None:
         """Add or replace a file."""
@@ -182,45 +181,10 @@ class FileServer:
             return content.cut_after
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
+class _Listener(Listener):
     def __init__(self, owner: FileServer, tls: ssl.SSLContext | None) -> None:
         self.owner = owner
-        self.tls = tls
-        self.open_sockets: set[socket.socket] = set()
-        self.guard = threading.Lock()
-        super().__init__(("127.0.0.1", 0), _Conversation)
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        assert isinstance(request, socket.socket)
-        with self.guard:
-            self.open_sockets.add(request)
-        wrapped = self.tls.wrap_socket(request, server_side=True) if self.tls else request
-        try:
-            with self.guard:
-                self.open_sockets.add(wrapped)
-            _Conversation(wrapped, ("127.0.0.1", 0), self)
-        finally:
-            with self.guard:
-                self.open_sockets -= {request, wrapped}
-            wrapped.close()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        import sys
-
-        error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, OSError):
-            self.owner.failures.append(error)
-
-    def close_all(self) -> None:
-        with self.guard:
-            left = list(self.open_sockets)
-        for each in left:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self.server_close()
+        super().__init__(_Conversation, owner.failures, tls)
 
 
 class _Conversation(BaseHTTPRequestHandler):
@@ -263,7 +227,7 @@ class _Conversation(BaseHTTPRequestHandler):
 
     def _send_content(self, request: Request, content: Content) -> None:
         body, etag = content.body, content.etag_now()
-        start, end, status = _asked(request, content, etag)
+        start, end, status = asked_range(request, content, etag)
         request.status = status
         if status == 416:
             return self._refuse(request, 416, {"Content-Range": f"bytes */{len(body)}"})
@@ -326,7 +290,7 @@ class _Conversation(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def _asked(request: Request, content: Content, etag: str | None) -> tuple[int, int, int]:
+def asked_range(request: Request, content: Content, etag: str | None) -> tuple[int, int, int]:
     """The range to send and the status to send it with."""
     size = len(content.body)
     asked = _RANGE.fullmatch(request.headers.get("range", ""))
