@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from gemmalock.lockfile import (
     COMMIT,
@@ -19,7 +20,11 @@ from gemmalock.lockfile import (
     task_id,
 )
 from gemmalock.paths import matches
+from gemmalock.sets import gaps, is_index, may_be_named_by, models_among
 from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local
+
+#: So many of the shards that a set lacks are named.
+_FIRST = 20
 
 
 class DriftKind(enum.Enum):
@@ -117,7 +122,8 @@ def shared_pins(lock: Lock) -> list[tuple[str, list[str]]]:
 def entry_drift(
     where: str, model: ModelSpec, revision: str | None, file: LockedFile, rule: UrlRule = source_url
 ) -> tuple[Drift, ...]:
-    """Everything in one locked file that does not follow from its model's declaration."""
+    """Everything in one locked file that does not follow from its model's declaration; whether that wants a file of
+    this name is not asked here."""
     spec = next((spec for spec in model.files if spec.path == file.name), None)
     where = f"{where}::{file.name}"
     found: list[Drift] = []
@@ -127,8 +133,6 @@ def entry_drift(
         found.append(Drift(DriftKind.TASK_ID, where, "its task ID does not follow from its URL, size and ETag"))
     if spec is not None:
         found.extend(_declared_drift(where, spec, file))
-    elif not matches(file.name, model.patterns) or matches(file.name, model.exclude):
-        found.append(Drift(DriftKind.FILE_REMOVED, where, "is not among the manifest's files"))
     elif model.source is not None and not follows(file.url, model.source, revision, file.name, rule):
         found.append(Drift(DriftKind.URL, where, f"`{file.url}` is not a place in `{model.source}`"))
     return tuple(found)
@@ -148,16 +152,56 @@ def _model_drift(where: str, model: ModelSpec, pinned: LockedModel, rule: UrlRul
     if COMMIT.fullmatch(wanted) and pinned.revision != wanted:
         says = f"the source names commit `{wanted}`, and the lock has {_shown(pinned.revision)}"
         yield Drift(DriftKind.REVISION, where, says)
-    names = {file.name for file in pinned.files}
-    for name in (*model.names, *(spec.path for spec in model.files)):
-        if name not in names and not (name in model.names and matches(name, model.exclude)):
+    yield from _selection_drift(where, model, frozenset(file.name for file in pinned.files))
+    for file in pinned.files:
+        yield from entry_drift(where, model, pinned.revision, file, rule)
+
+
+def _selection_drift(where: str, model: ModelSpec, names: frozenset[str]) -> Iterator[Drift]:
+    """What of these locked names the manifest does not select, and what it does that is not among them."""
+    mapped = frozenset(spec.path for spec in model.files)
+    named = [name for name in model.names if not model.excludes(name)]
+    for name in (*named, *(spec.path for spec in model.files)):
+        if name not in names:
             yield Drift(DriftKind.FILE_ADDED, f"{where}::{name}", "is not in the lock")
-    listed = [name for name in names - {spec.path for spec in model.files} if not matches(name, model.exclude)]
+    listed = [name for name in names - mapped if not model.excludes(name)]
     for glob in model.globs:
         if not any(matches(name, (glob,)) for name in listed):
             yield Drift(DriftKind.FILE_ADDED, f"{where}::{glob}", "matches nothing in the lock")
-    for file in pinned.files:
-        yield from entry_drift(where, model, pinned.revision, file, rule)
+    if model.quant is not None:
+        models = models_among(name for name in listed if model.is_quantised(name))
+        if len(models) != 1:
+            says = f"`quant: {model.quant}` selects {len(models)} models in the lock"
+            yield Drift(DriftKind.SELECTION if models else DriftKind.FILE_ADDED, where, says)
+    for name, says in lacking(model, names):
+        if name in names or (name not in named and name not in mapped):
+            yield Drift(DriftKind.FILE_ADDED, f"{where}::{name}", says)
+    selected = mapped | named_by_indexes(model, names)
+    for name in sorted(names - selected):
+        if not model.selects(name):
+            yield Drift(DriftKind.FILE_REMOVED, f"{where}::{name}", "is not among the manifest's files")
+
+
+def named_by_indexes(model: ModelSpec, names: Collection[str]) -> frozenset[str]:
+    """Those of the names in a model's source that an index among them may name. What it names indeed is in its text,
+    which no lock has."""
+    mapped = {spec.path for spec in model.files}
+    indexes = [name for name in names if is_index(name) and name not in mapped and model.selects(name)]
+    named = (name for name in names if any(may_be_named_by(index, name) for index in indexes))
+    return frozenset(name for name in named if name not in mapped and not model.excludes(name))
+
+
+def lacking(model: ModelSpec, names: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """What is missing among the names of a model, as far as names tell, with its sentence: shards of sets that are not
+    whole (the first ones of each), and all shards of an index in the source that has none."""
+    missing = [(name, "is not in the lock") for gap in gaps(names) for name in islice(gap.missing(), _FIRST)]
+    shards, mapped = named_by_indexes(model, names), {spec.path for spec in model.files}
+    missing += [
+        (index, "its shards are not in the lock")
+        for index in names
+        if is_index(index) and index not in mapped and not any(may_be_named_by(index, name) for name in shards)
+    ]
+    return tuple(sorted(missing))
 
 
 def _declared_drift(where: str, spec: FileSpec, file: LockedFile) -> Iterator[Drift]:

@@ -22,6 +22,8 @@ from gemmalock.spec import FileSpec
 
 #: Below this many bytes a file without a published digest is fetched and hashed by `lock`.
 SMALL = 1024 * 1024
+#: No file of more than so many bytes is read by `lock`: an index of a thousand shards has a few MiB.
+MOST_TEXT = 64 * 1024 * 1024
 #: Questions under way at once: over a long way each waits for its round trip, and hardly anything else.
 ASKERS = 48
 
@@ -53,6 +55,10 @@ class Asker(Protocol):
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file, into the store where that can be, and hash it. Raises DigestMismatch where it is not the blob
         that `probe` tells of."""
+
+    def text(self, file: Unlocked) -> bytes:
+        """The bytes of a file that has to be read before more can be told: of its pin, where that may stay. They come
+        by `learn`, once, unless they are here. Raises PolicyRefused for more than MOST_TEXT."""
 
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
@@ -131,7 +137,7 @@ def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
 def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
     probe = file.told or asker.probe(file)
     warnings = tuple(_contradictions(file, probe))
-    size, sha256, etag = probe.size, probe.sha256 or _digest_before(file, probe), probe.etag
+    size, sha256, etag = probe.size, probe.sha256 or digest_before(file, probe), probe.etag
     if file.spec is not None:
         size = file.spec.size if file.spec.size is not None else size
         sha256 = file.spec.sha256 or sha256
@@ -152,7 +158,7 @@ def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
     return Pinned(file, locked, asked=True, warnings=warnings)
 
 
-def _digest_before(file: Unlocked, probe: Probe) -> str | None:
+def digest_before(file: Unlocked, probe: Probe) -> str | None:
     """The digest that the old lock has of these very bytes: the same blob, at whatever revision."""
     before = file.before
     if before is None or probe.blob is None or probe.etag is None:

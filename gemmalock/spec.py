@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from gemmalock.paths import is_glob, joined, matches, path_problem
+from gemmalock.sets import is_quantisation, quantisation_of
 
 MANIFEST_NAME = "gemmalock.yaml"
 MANIFEST_VERSION = 1
@@ -48,7 +49,8 @@ class FileSpec:
 class ModelSpec:
     """A named set of files. `path` is its folder under the root (`.` for the root itself).
 
-    `patterns` are names or globs inside `source`; `files` are those declared by URL.
+    `patterns` are names or globs inside `source`; `files` are those declared by URL; `quant`, in upper case, is the
+    quantisation of which the GGUF files of `source` are wanted besides.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ModelSpec:
     exclude: tuple[str, ...] = ()
     license: str | None = None
     tags: tuple[str, ...] = ()
+    quant: str | None = None
 
     def __post_init__(self) -> None:
         if not MODEL_NAME.fullmatch(self.name):
@@ -67,6 +70,10 @@ class ModelSpec:
             raise ValueError(f"path `{self.path}` {problem}")
         if self.patterns and self.source is None:
             raise ValueError(f"model `{self.name}` names files but no source")
+        if self.quant is not None and (self.source is None or self.quant != self.quant.upper()):
+            raise ValueError(f"model `{self.name}` names a quantisation but no source, or not in upper case")
+        if self.quant is not None and not is_quantisation(self.quant):
+            raise ValueError(f"`{self.quant}` is not a quantisation")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,6 +84,19 @@ class ModelSpec:
     def globs(self) -> tuple[str, ...]:
         """The patterns that are globs."""
         return tuple(pattern for pattern in self.patterns if is_glob(pattern))
+
+    def selects(self, name: str) -> bool:
+        """Whether a name, a glob or the quantisation selects the file `name` of the source. What an index among these
+        names besides is not said here."""
+        return (matches(name, self.patterns) or self.is_quantised(name)) and not self.excludes(name)
+
+    def is_quantised(self, name: str) -> bool:
+        """Whether the file `name` of the source is of the quantisation that is wanted; never, where none is."""
+        return self.quant is not None and quantisation_of(name) == self.quant
+
+    def excludes(self, name: str) -> bool:
+        """Whether the file `name` of the source is left out, whatever selects it."""
+        return matches(name, self.exclude)
 
     def place(self, name: str) -> str:
         """Where the file `name` of this model goes, relative to the root."""
@@ -133,6 +153,8 @@ class Manifest:
                     },
                     "license": model.license,
                     "tags": sorted(model.tags),
+                    # Only where there is one: what manifests meant before there was such a key stays as it was.
+                    **({"quant": model.quant} if model.quant is not None else {}),
                 }
                 for model in self.models
             },

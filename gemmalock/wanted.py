@@ -6,12 +6,11 @@ that revision, wherever it has moved. What is pinned already is not asked for.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from gemmalock.drift import entry_drift
-from gemmalock.errors import FileError, NotFound
+from gemmalock.drift import entry_drift, lacking, named_by_indexes
+from gemmalock.errors import FileError
 from gemmalock.lockfile import (
     Lock,
     LockedFile,
@@ -22,9 +21,19 @@ from gemmalock.lockfile import (
     in_repository,
     is_declared,
 )
+from gemmalock.missing import (
+    gap_errors,
+    is_not_there,
+    lacks_shards,
+    many_models,
+    matches_nothing,
+    no_such_quantisation,
+    undeclared_shards,
+)
 from gemmalock.paths import matches
 from gemmalock.pinning import Asker, Pinned, Unlocked, Wish
 from gemmalock.ports import Listing, Probe
+from gemmalock.sets import gaps, is_index, may_be_named_by, models_among, shards_of
 from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local
 
 
@@ -75,17 +84,23 @@ class _Wanting:
     revision: str | None = None
     license: str | None = None
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    listing: Listing | None = None
+    #: Names that are wanted and cannot be had: they have failed.
+    absent: set[str] = field(default_factory=set)
 
     def wanted(self) -> Wanted:
         kept = self._kept
         self.revision = self._revision_before(kept)
         self.license = kept.license if kept is not None else None
-        listed = self._listed_before(kept) if kept is not None and self.is_as_declared else ()
+        listed = self._listed_before(kept) if kept is not None and self.is_as_declared else frozenset[str]()
         names = self._names(listed)
-        files = [self._unlocked(name, self._url_of(name), None) for name in names]
-        files += [file for spec in self.model.files if (file := self._declared(spec)) is not None]
+        declared = [file for spec in self.model.files if (file := self._declared(spec)) is not None]
+        if names is not None:
+            names |= self._named_by_indexes(names, listed)
+            self._check_sets(names, declared)
+        files = [self._unlocked(name, self._url_of(name), None) for name in sorted(names or ())]
         license = self.model.license or self.license
-        return Wanted(self.model, self.revision, license, tuple(files), tuple(self.failures))
+        return Wanted(self.model, self.revision, license, (*files, *declared), tuple(self.failures))
 
     @property
     def _old(self) -> LockedModel | None:
@@ -107,31 +122,39 @@ class _Wanting:
         shared = (model for manifest in before for model in manifest.models if model.source == self.model.source)
         return next((model.revision for model in (old, *shared) if model is not None and model.revision), None)
 
-    def _listed_before(self, old: LockedModel) -> tuple[str, ...]:
-        """The names that the globs selected when the source was last asked: what has come or gone there since is
-        upstream's move, and that is followed only when it is asked for. What a merge or an edit brought into the lock,
-        and no glob selects, is not among them."""
-        mapped = {spec.path for spec in self.model.files}
-        names = (file.name for file in old.files if file.name not in mapped)
-        return tuple(name for name in names if self._selects(self.model.globs, name))
+    def _listed_before(self, old: LockedModel) -> frozenset[str]:
+        """The names that globs, the quantisation and indexes brought when the source was last asked: what has come or
+        gone there since is upstream's move, and that is followed only when it is asked for. What a merge or an edit
+        brought into the lock, and nothing selects, is not among them; and where that tore a set, or made two of one, it
+        is as if nothing was listed."""
+        names = frozenset(file.name for file in old.files)
+        sourced = names.difference(self._mapped)
+        if lacking(self.model, names) or len(models_among(filter(self._is_quantised, sourced))) > 1:
+            return frozenset()
+        found = (name for name in sourced if self._selects(self.model.globs, name) or self._is_quantised(name))
+        return named_by_indexes(self.model, names).union(found)
 
-    def _names(self, listed: tuple[str, ...]) -> tuple[str, ...]:
-        """The names inside the source that the patterns select. A glob that selects some of those that were `listed`
-        before means these; for the others the source is asked."""
+    def _names(self, listed: frozenset[str]) -> set[str] | None:
+        """The names inside the source that the patterns and the quantisation select, None where it would not say. One
+        of these that selects some of those that were `listed` before means these; for the others the source is
+        asked."""
         model = self.model
-        names = {name for name in (*model.names, *listed) if not matches(name, model.exclude)}
+        names = {name for name in (*model.names, *listed) if not model.excludes(name)}
         unlisted = [glob for glob in model.globs if not any(self._selects((glob,), name) for name in listed)]
-        if not unlisted and not self._has_to_be_listed(names):
-            return tuple(sorted(names))
+        is_unquantised = model.quant is not None and not any(map(self._is_quantised, listed))
+        if not unlisted and not is_unquantised and not self._has_to_be_listed(names):
+            return names
         assert model.source is not None
         try:
-            listing = self.asker.list(self._id, at_revision(model.source, self.revision))
+            listing = self._list()
         except FileError as error:
             # Where only names were to be placed, it is these files that cannot be had.
-            for name in ("",) if unlisted else sorted(names):
+            for name in ("",) if unlisted or is_unquantised else sorted(names):
                 self._fail(name, model.source, error)
-            return ()
-        return tuple(sorted(self._found(listing, names, unlisted)))
+            return None
+        if is_unquantised:
+            names |= self._quantised(listing)
+        return self._found(listing, names, unlisted)
 
     def _has_to_be_listed(self, names: set[str]) -> bool:
         """Whether a source has to say what it is at before the URLs of these names can be told; or whether one question
@@ -149,18 +172,79 @@ class _Wanting:
         """Those of the names that are there, and what the globs select; the others have failed."""
         source = self.model.source
         assert source is not None
-        self.revision = listing.revision or self.revision
-        self.license, self.probes = listing.license, listing.probes
         for glob in globs:
             matched = {name for name in listing.names if self._selects((glob,), name)}
             if not matched:
-                self._fail(glob, glob, _matches_nothing(glob, source, listing.names))
+                self._fail(glob, glob, matches_nothing(glob, source, listing.names))
             names |= matched
         # A source of no revision, as a folder, may have more than it lists.
         missing = names.difference(listing.names) if listing.revision is not None else set()
         for name in sorted(missing):
-            self._fail(name, name, _is_not_there(name, source, listing.names))
+            self._fail(name, name, is_not_there(name, source, listing.names))
+        self.absent |= missing
         return names - missing
+
+    def _quantised(self, listing: Listing) -> set[str]:
+        """The files of the quantisation that is wanted: of one model, or it has failed."""
+        names = {name for name in listing.names if self._is_quantised(name)}
+        error = many_models(self.model, names) if names else no_such_quantisation(self.model, listing.names)
+        if error is not None:
+            self._fail(self.model.quant or "", self.model.source or "", error)
+        return names
+
+    def _list(self) -> Listing:
+        """Everything in the source, at the revision that it is pinned to, else where it is now."""
+        if self.listing is None:
+            assert self.model.source is not None
+            self.listing = self.asker.list(self._id, at_revision(self.model.source, self.revision))
+            self.revision = self.listing.revision or self.revision
+            self.license, self.probes = self.listing.license, self.listing.probes
+        return self.listing
+
+    def _there(self) -> tuple[str, ...] | None:
+        """What the source has; None where it would not say, so that each file has to be asked for."""
+        try:
+            return self._list().names if self.model.source is not None else None
+        except FileError:
+            return None
+
+    def _named_by_indexes(self, names: set[str], listed: frozenset[str]) -> set[str]:
+        """The shards that the indexes among these names of the source name, as far as they were not listed before."""
+        found: set[str] = set()
+        for index in sorted(filter(is_index, names)):
+            if any(may_be_named_by(index, name) for name in listed):
+                continue
+            there = self._there()
+            shards = self._shards_of(self._unlocked(index, self._url_of(index), None)).difference(self._mapped)
+            lost, error = lacks_shards(self.model, index, shards, there)
+            if error is not None:
+                self._fail(index, index, error)
+            self.absent |= lost
+            found |= shards - lost
+        return found
+
+    def _shards_of(self, index: Unlocked) -> frozenset[str]:
+        """The names in the text of an index; none where that cannot be had, which has failed."""
+        try:
+            return frozenset(shards_of(self.asker.text(index), index.name))
+        except FileError as error:
+            self._fail(index.name, index.url, error)
+            return frozenset()
+
+    def _check_sets(self, names: set[str], declared: Iterable[Unlocked]) -> None:
+        """Whether the sets of the model are whole: what is missing has failed. An index declared by URL is held against
+        its shards only where some are declared too, and brings none."""
+        known = names | self._mapped | self.absent
+        for file in declared:
+            stays = file.pinned is not None and self.is_as_declared
+            if is_index(file.name) and not stays and any(may_be_named_by(file.name, name) for name in known):
+                shards = self._shards_of(file)
+                if (error := undeclared_shards(file.name, shards, known)) is not None:
+                    self._fail(file.name, file.url, error)
+                known |= shards
+        if gaps(known):
+            for name, error in gap_errors(self.model, known, self._there()):
+                self._fail(name, name, error)
 
     def _url_of(self, name: str) -> str:
         """The URL of a file of the source; for a scheme that has no rule, the source itself."""
@@ -169,7 +253,15 @@ class _Wanting:
         return self.asker.source_url(source, self.revision, name) or source
 
     def _selects(self, patterns: tuple[str, ...], name: str) -> bool:
-        return matches(name, patterns) and not matches(name, self.model.exclude)
+        return matches(name, patterns) and not self.model.excludes(name)
+
+    def _is_quantised(self, name: str) -> bool:
+        return self.model.is_quantised(name) and not self.model.excludes(name)
+
+    @property
+    def _mapped(self) -> frozenset[str]:
+        """The names of the files that are declared by URL."""
+        return frozenset(spec.path for spec in self.model.files)
 
     def _declared(self, spec: FileSpec) -> Unlocked | None:
         """A file that is declared by its URL, at the commit that is pinned where that is in a repository, else at the
@@ -185,7 +277,7 @@ class _Wanting:
         try:
             listing = self.asker.list(self._id, source)
             if name not in listing.names:
-                raise _is_not_there(name, source, listing.names)
+                raise is_not_there(name, source, listing.names)
         except FileError as error:
             self._fail(spec.path, spec.url, error)
             return None
@@ -237,23 +329,3 @@ class _Wanting:
     @property
     def _id(self) -> str:
         return f"{self.path}::{self.model.name}"
-
-
-def _matches_nothing(glob: str, source: str, names: tuple[str, ...]) -> NotFound:
-    shown = ", ".join(f"`{name}`" for name in names[:20])
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    there = f"there is {shown}{more}" if names else "it is empty"
-    message = f"`{glob}` matches nothing in `{source}`; {there}"
-    hint = "change `files` or `exclude` in the manifest"
-    if is_local(source):
-        hint = f"{hint}; symbolic links that lead out of the folder are left out"
-    return NotFound(message, hint=hint)
-
-
-def _is_not_there(name: str, source: str, names: tuple[str, ...]) -> NotFound:
-    near = difflib.get_close_matches(name, names, n=3) or [each for each in names if each.endswith(f"/{name}")][:3]
-    there = near or names[:20]
-    shown = ", ".join(f"`{each}`" for each in there)
-    more = f" and {len(names) - len(there)} more" if not near and len(names) > len(there) else ""
-    hint = f"did you mean {shown}?" if near else f"there is {shown}{more}" if names else "it is empty"
-    return NotFound(f"`{name}` is not in `{source}`", hint=hint)

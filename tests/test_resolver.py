@@ -50,6 +50,7 @@ class World:
     wish: Wish = AS_IT_IS
     asked: list[str] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
     maps: list[list[str]] = field(default_factory=list)
 
     def probe(self, file: Unlocked) -> Probe:
@@ -76,6 +77,11 @@ class World:
         etag = MemorySource(self.files).probe(file.url, Stop()).etag
         return Learned(len(body), sha256(body), etag, self.delimited)
 
+    def text(self, file: Unlocked) -> bytes:
+        """Read it."""
+        self.read.append(file.name)
+        return self.files[file.url]
+
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """One after the other."""
         listed = list(asks)
@@ -87,6 +93,7 @@ class World:
         self.wish = wish
         self.asked.clear()
         self.learned.clear()
+        self.read.clear()
         self.maps.clear()
         return resolve({"gemmalock.yaml": manifest}, old, wish, self)
 

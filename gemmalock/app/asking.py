@@ -17,11 +17,11 @@ from gemmalock.app.plugging import rule_of
 from gemmalock.app.wiring import Workshop
 from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
-from gemmalock.errors import Busy, DigestMismatch, FileError, UnsafePath, disk_error
+from gemmalock.errors import Busy, DigestMismatch, FileError, PolicyRefused, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import digest_known
 from gemmalock.memo import forget
-from gemmalock.pinning import ASKERS, SMALL, Learned, Pinned, Unlocked, Wish, pin
+from gemmalock.pinning import ASKERS, MOST_TEXT, SMALL, Learned, Pinned, Unlocked, Wish, digest_before, pin
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 from gemmalock.ports import Answer, Ask, Claim, Listing, Probe
 from gemmalock.spec import is_local, scheme_of
@@ -69,12 +69,39 @@ class Questions:
         question = (*self._place(file.manifest, file.url), probe.size, probe.etag)
         return self._learned.answer(question, lambda: self._checked(file, probe))
 
+    def text(self, file: Unlocked) -> bytes:
+        """The bytes of a file: out of the store, where it is put by the question that its pin may ask too."""
+        pinned = file.pinned
+        probe = Probe(pinned.size, pinned.etag, pinned.sha256) if pinned is not None else None
+        if probe is None:
+            probe = file.told or self.probe(file)
+            if file.spec is not None and file.spec.size is not None:
+                probe = replace(probe, size=file.spec.size)
+        self._refuse_much(file, probe.size or 0)
+        sha256, size = probe.sha256 or digest_before(file, probe), probe.size
+        if sha256 is None or size is None or self.workshop.store.checked(sha256, size) is None:
+            learned = self.learn(file, probe)
+            self._refuse_much(file, learned.size)
+            if sha256 not in (None, learned.sha256):
+                raise DigestMismatch(f"`{file.url}` has sha256 `{learned.sha256}`, and should have `{sha256}`")
+            sha256 = learned.sha256
+        path = self.workshop.store.object_path(sha256)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise disk_error(error, f"read `{path}`") from error
+
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
         listed = list(asks)
         if all(file.pinned is not None for file in listed) and not self.wish.hash_all:
             return [self._pin(file) for file in listed]
         return at_once(self._pin, listed, affordable(ASKERS), self.workshop.stop)
+
+    def _refuse_much(self, file: Unlocked, size: int) -> None:
+        if size > MOST_TEXT:
+            message = f"`{file.name}` has {size} bytes, and is read only up to {MOST_TEXT}"
+            raise PolicyRefused(message, hint="`exclude` leaves it out; name its shards in `files`")
 
     def _place(self, manifest: str, url: str) -> tuple[str, str]:
         """What a URL in a manifest means, wherever it stands: relative ones are its manifest's."""

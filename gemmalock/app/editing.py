@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gemmalock.app.locking import lock_report, resolve_papers
 from gemmalock.app.papers import Papers, write_place
@@ -11,20 +11,47 @@ from gemmalock.app.wiring import Workshop
 from gemmalock.errors import UsageError, disk_error
 from gemmalock.outcome import ExitCode, Report
 from gemmalock.pinning import Wish
+from gemmalock.sets import is_quantisation
 from gemmalock.spec import MODEL_NAME, name_in_url, scheme_of
 
 
-def run_add(workshop: Workshop, papers: Papers, name: str, source: str, files: tuple[str, ...]) -> Report:
-    """Declare a model and lock it. A SOURCE without FILE names one file by its URL. Raises UsageError, InputError."""
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What is said of a new model: a source with names or globs in it, or a quantisation; or the URL of one file."""
+
+    source: str
+    files: tuple[str, ...] = ()
+    quant: str | None = None
+
+    def written(self) -> dict[str, object]:
+        """The model as a manifest has it. Raises UsageError where it does not say which files."""
+        model: dict[str, object] = {"source": self.source}
+        if self.quant is not None:
+            model["quant"] = self.quant
+        if self.files:
+            model["files"] = list(self.files)
+        if len(model) > 1:
+            return model
+        if scheme_of(self.source) in ("http", "https", "file") and name_in_url(self.source):
+            return {"files": [{"url": self.source}]}
+        hint = "name them, give a glob, or a quantisation: `gemmalock add NAME SOURCE '*.gguf'`, `… --quant Q4_K_M`"
+        raise UsageError(f"which files of `{self.source}`?", hint=hint)
+
+
+def run_add(workshop: Workshop, papers: Papers, name: str, model: Declaration) -> Report:
+    """Declare a model and lock it. Raises UsageError, InputError."""
     from gemmalock.codec.manifest_edit import add_model
 
     if not MODEL_NAME.fullmatch(name):
         raise UsageError(f"`{name}` cannot be a model's name", hint="letters, digits, `.`, `_`, `+` and `-`")
-    _refuse_what_is_no_place(source, KnownSchemes(papers.settings))
-    model = _declared(source, files)
+    _refuse_what_is_no_place(model.source, KnownSchemes(papers.settings))
+    if model.quant is not None and not is_quantisation(model.quant):
+        hint = "write it as the files' names have it, as `Q4_K_M`, `IQ4_XS`, `Q8_0` or `BF16`"
+        raise UsageError(f"`{model.quant}` is no quantisation of GGUF files", hint=hint)
+    declared = model.written()
     if papers.manifest.model(name) is not None:
         raise UsageError(f"there is a model `{name}` already", hint="`gemmalock remove` takes it out")
-    text = add_model(papers.manifest_bytes, name, model)
+    text = add_model(papers.manifest_bytes, name, declared)
     return workshop.plugging.ended(_edited(workshop, papers, text, "add"))
 
 
@@ -44,16 +71,6 @@ def _refuse_what_is_no_place(source: str, schemes: KnownSchemes) -> None:
 
     for wrong in url_wrongs(source, schemes):
         raise UsageError(wrong.message, hint=wrong.hint)
-
-
-def _declared(source: str, files: tuple[str, ...]) -> dict[str, object]:
-    if files:
-        return {"source": source, "files": list(files)}
-    if scheme_of(source) in ("http", "https", "file") and name_in_url(source):
-        return {"files": [{"url": source}]}
-    raise UsageError(
-        f"which files of `{source}`?", hint="name them, or give a glob: `gemmalock add NAME SOURCE '*.gguf'`"
-    )
 
 
 def _edited(workshop: Workshop, papers: Papers, text: bytes, command: str) -> Report:

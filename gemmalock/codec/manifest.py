@@ -134,7 +134,7 @@ def _placed(page: Page, tree: Node, flaw: Flaw) -> Problem | None:
 _HINTS = {
     "`version` is missing": "write `version: 1` in the first line",
     "`version` must be 1": "write `version: 1`",
-    "`files` is missing": "name the files: `files: [name or glob]`, or `files: [{url: https://…}]`",
+    "`files` is missing": "name the files: `files: [name or glob]`, `files: [{url: https://…}]`, or `quant: Q4_K_M`",
     "`files` is empty": "name the files: `files: [name or glob]`, or `files: [{url: https://…}]`",
     "`url` is missing": "give the file's `url`, or write its name inside `source` as plain text",
     "`models` must be a mapping, and is empty": "write `models: {}` for none",
@@ -160,7 +160,7 @@ def _workspace(node: Node | None) -> Workspace | None:
 
 
 def _model(name: str, node: Node) -> ModelSpec:
-    files = node.get("files")
+    files, quant = node.get("files"), _text(node, "quant")
     entries = tuple(files.items()) if files else ()
     return ModelSpec(
         name=name,
@@ -171,6 +171,7 @@ def _model(name: str, node: Node) -> ModelSpec:
         exclude=_texts(node, "exclude"),
         license=_text(node, "license"),
         tags=tuple(sorted(_texts(node, "tags"))),
+        quant=quant.upper() if quant is not None else None,
     )
 
 

@@ -17,10 +17,12 @@ from gemmalock.codec.yaml_tree import Node
 from gemmalock.errors import Problem
 from gemmalock.escaping import shown
 from gemmalock.paths import clashes, is_glob, joined, matches, path_problem
+from gemmalock.sets import MAX_QUANT, is_quantisation
 from gemmalock.spec import MODEL_NAME, SHA256, name_in_url
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SHA256_ADVICE = "write the 64 hexadecimal digits that `sha256sum` prints"
+_QUANT_ADVICE = "write it as the files' names have it: `Q4_K_M`, `IQ4_XS`, `Q8_0`, `UD-Q4_K_XL`, `MXFP4` or `BF16`"
 #: How clashes() ends its sentence → ours.
 _CLASH = {
     "is the same path": "two files go to `{later}`: this one, and `{earlier}` in line {line}",
@@ -89,6 +91,7 @@ class Rules:
             return
         folder = self._folder(node, name)
         self._source(node)
+        self._quant(node)
         excluded = self._patterns(node.get("exclude"))
         for key in ("license", "tags"):
             self._lines(node.get(key))
@@ -121,6 +124,17 @@ class Rules:
                 message = f"`{shown(str(named.value))}` is a name inside a source, and the model has no `source`"
                 hint = "add `source: hf://owner/name`, or give the file as `url: https://…`"
                 self._add(named.place, message, hint)
+
+    def _quant(self, node: Node) -> None:
+        quant = node.get("quant")
+        text = self._line(quant) if quant is not None else None
+        if quant is None or not text:
+            return
+        if not is_quantisation(text):
+            self._add(quant.place, f"`{shown(text, MAX_QUANT)}` is no quantisation of GGUF files", _QUANT_ADVICE)
+        elif node.get("source") is None:
+            message = "`quant` selects files of a source, and the model has no `source`"
+            self._add(quant.place, message, "add `source: hf://owner/name-GGUF`")
 
     def _file(self, node: Node, folder: str) -> None:
         sha256, url, path = node.get("sha256"), node.get("url"), node.get("path")

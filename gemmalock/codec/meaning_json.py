@@ -36,7 +36,7 @@ def read_meaning(data: bytes) -> Manifest | None:
 def _model(
     name: str, path: str, source: str | None, patterns: list[str], files: list[list[Any]], *rest: object
 ) -> ModelSpec:
-    exclude, license, tags = rest
+    exclude, license, tags, quant = rest
     return ModelSpec(
         name=name,
         path=path,
@@ -46,6 +46,7 @@ def _model(
         exclude=_strings(exclude),
         license=None if license is None else str(license),
         tags=_strings(tags),
+        quant=None if quant is None else str(quant),
     )
 
 

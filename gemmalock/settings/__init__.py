@@ -339,7 +339,7 @@ FLAGS: Mapping[str, Callable[[object], object]] = {
     ),
     **dict.fromkeys(("no_prune", "staged", "upgrade", "verify"), _flag),
     **dict.fromkeys(("collect_only", "exitfirst", "failed_first", "last_failed"), _flag),
-    **dict.fromkeys(("from", "keyword", "tags"), _text),
+    **dict.fromkeys(("from", "keyword", "quant", "tags"), _text),
     "deselect": _strings,
     "maxfail": _at_least(0),
     "color": _one_of(COLORS),

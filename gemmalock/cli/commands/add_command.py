@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gemmalock.app.editing import run_add
+from gemmalock.app.editing import Declaration, run_add
 from gemmalock.cli.flags import age_settings, global_flags
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
@@ -17,10 +17,16 @@ from gemmalock.cli.state import State
 @click.argument("name")
 @click.argument("source")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option(
+    "--quant",
+    metavar="QUANT",
+    envvar="GEMMALOCK_QUANT",
+    help="The GGUF files of SOURCE that are of that quantisation, as Q4_K_M, with all their shards.",
+)
 @age_settings
 @global_flags
 @click.pass_obj
-def command(state: State, /, name: str, source: str, files: tuple[str, ...], **flags: Any) -> int:
+def command(state: State, /, name: str, source: str, files: tuple[str, ...], quant: str | None, **flags: Any) -> int:
     """Declare a model in the manifest, keeping comments and layout, then lock.
 
     SOURCE is a place with FILEs (names or globs) in it, or the URL of one file.
@@ -28,6 +34,6 @@ def command(state: State, /, name: str, source: str, files: tuple[str, ...], **f
     reporter = state.reporter()
     session = state.begin((), flags, reporter)
     with pausing(state.stop), reporter:
-        report = timed(lambda: run_add(session.workshop, session.papers, name, source, files))
+        report = timed(lambda: run_add(session.workshop, session.papers, name, Declaration(source, files, quant)))
     session.workshop.close()
     return finish(state, report)
