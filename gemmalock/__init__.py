@@ -30,6 +30,7 @@ _HOMES = {
         "TransferError",
         "UsageError",
     ),
+    "gemmalock.differing": ("FieldChange", "FileChange", "LockDifference", "ManifestChange", "ModelChange"),
     "gemmalock.drift": ("Drift", "DriftKind"),
     "gemmalock.lockfile": ("Lock", "LockedFile", "LockedManifest", "LockedModel", "task_id"),
     "gemmalock.outcome": (
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from gemmalock.app import status as status
     from gemmalock.app import sync as sync
     from gemmalock.app import verify as verify
+    from gemmalock.differing import *  # noqa: F403
     from gemmalock.drift import *  # noqa: F403
     from gemmalock.errors import *  # noqa: F403
     from gemmalock.lockfile import *  # noqa: F403

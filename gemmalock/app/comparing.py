@@ -11,6 +11,7 @@ from gemmalock.app.papers import MAX_BYTES, Papers
 from gemmalock.differing import difference
 from gemmalock.durable import read_file
 from gemmalock.errors import LockInvalid, LockMissing, Problem, UsageError
+from gemmalock.escaping import shown
 from gemmalock.lockfile import LOCK_NAME, Lock
 from gemmalock.outcome import ExitCode, Report
 
@@ -29,7 +30,7 @@ class Sides:
     @property
     def are_files(self) -> bool:
         """Whether both are files, so that no project is needed."""
-        return all(name is not None and (self.folder / name).is_file() for name in (self.old, self.new))
+        return all(name is not None and _is_file(self.folder / name) for name in (self.old, self.new))
 
 
 def run_diff(papers: Papers, sides: Sides, environ: Mapping[str, str], *, check: bool = False) -> Report:
@@ -54,10 +55,18 @@ def _lock_of(papers: Papers, folder: Path, name: str, environ: Mapping[str, str]
     from gemmalock.codec.lock_json import read_lock
 
     path = folder / name
-    if path.is_file():
+    if _is_file(path):
         return read_lock(_read(path, name), name)
     text, place = _at_revision(papers.project.folder, name, environ)
     return read_lock(text, place)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a name is that of a file here: what cannot even be looked at, as it is too long, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -74,13 +83,13 @@ def _at_revision(folder: Path, revision: str, environ: Mapping[str, str]) -> tup
 
     repository = Repository.around(folder, environ)
     if repository is None:
-        message = f"`{revision}` is no file, and `{folder}` is in no git repository"
+        message = f"`{shown(revision)}` is no file, and `{folder}` is in no git repository"
         raise UsageError(message, hint="name two lock files, as `gemmalock diff OLD NEW`")
     commit = repository.commit(revision)
     if commit is None:
         empty = revision == "HEAD" and not repository.has_commits()
         hint = "there is no commit yet; name two lock files" if empty else _KINDS
-        raise UsageError(f"`{revision}` is neither a file nor a revision of this repository", hint=hint)
+        raise UsageError(f"`{shown(revision)}` is neither a file nor a revision of this repository", hint=hint)
     path = f"{repository.prefix}{LOCK_NAME}"
     text = repository.file_at(commit, path)
     if text is None:

@@ -254,6 +254,8 @@ def test_a_broken_lock_of_a_revision_is_told_with_its_place(history: Project, he
         (["--", "--output=owned"], "`--output=owned` is neither", "name a lock file"),
         (["--", "-h"], "`-h` is neither", "name a lock file"),
         (["HEAD", "."], "`.` is neither", "name a lock file"),
+        (["x" * 300], f"`{'x' * 50}…{'x' * 49}` is neither", "name a lock file"),
+        (["x" * 200_000], f"`{'x' * 99}…` is neither", "name a lock file"),
     ],
 )
 def test_what_is_no_revision_is_a_usage_error(
