@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 from gemmalock.lockfile import (
-    COMMIT,
     Lock,
     LockedFile,
     LockedManifest,
     LockedModel,
     UrlRule,
+    fixed_revision,
     follows,
     is_declared,
     source_url,
@@ -148,9 +148,9 @@ def _model_drift(where: str, model: ModelSpec, pinned: LockedModel, rule: UrlRul
         yield Drift(DriftKind.LICENSE, where, f"license is `{model.license}`, and {_shown(pinned.license)} in the lock")
     if sorted(model.tags) != sorted(pinned.tags):
         yield Drift(DriftKind.TAGS, where, "its tags changed")
-    wanted = (model.source or "").rpartition("@")[2]
-    if COMMIT.fullmatch(wanted) and pinned.revision != wanted:
-        says = f"the source names commit `{wanted}`, and the lock has {_shown(pinned.revision)}"
+    wanted = fixed_revision(model.source or "")
+    if wanted is not None and pinned.revision != wanted:
+        says = f"the source names `{wanted}`, and the lock has {_shown(pinned.revision)}"
         yield Drift(DriftKind.REVISION, where, says)
     yield from _selection_drift(where, model, frozenset(file.name for file in pinned.files))
     for file in pinned.files:

@@ -32,6 +32,12 @@ HUB_SOURCE = re.compile(r"hf://(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/@]+(?:/[
 #: One file of those, with its path after the ref; a ref with slashes is one of `refs/…/…`.
 _HUB_FILE = re.compile(r"(hf://(?:(?:datasets|spaces)/)?[^/@]+/[^/@]+(?:@(?:refs/[^/@]+/[^/@]+|[^/@]+))?)/(.+)")
 _RESOLVED = re.compile(r"/resolve/([0-9a-f]{40})/")
+#: Where releases are, whatever `GITHUB_SERVER_URL` says.
+GITHUB = "https://github.com"
+#: `github://owner/repo`, with or without `@tag`. A tag may have `/` and `@` in it.
+GITHUB_SOURCE = re.compile(
+    r"(?i:github)://(?P<owner>[A-Za-z0-9_][A-Za-z0-9_-]*)/(?!\.\.?(?:@|$))(?P<repo>[A-Za-z0-9._-]+)(?:@(?P<tag>.+))?"
+)
 #: The schemes whose sources are repositories: one question tells all that is in them, at a revision that stays.
 REPOSITORIES = frozenset({"hf", "github"})
 #: The URL of a file: of (source, revision, name in the source). None: that cannot be told, or not without a revision.
@@ -199,7 +205,28 @@ def source_url(source: str, revision: str | None, name: str) -> str | None:
             return None
         repository = source.partition("://")[2].partition("@")[0]
         return f"{HUB}/{repository}/resolve/{revision}/{quoted(name)}"
+    if scheme == "github":
+        found = GITHUB_SOURCE.fullmatch(source)
+        if found is None or revision is None:
+            return None
+        return asset_url(found["owner"], found["repo"], revision, name)
     return None
+
+
+def asset_url(owner: str, repo: str, tag: str, name: str) -> str:
+    """Where a file of a release is, written as GitHub itself does: a `/` in a tag is `%2F`."""
+    from urllib.parse import quote
+
+    return f"{GITHUB}/{owner}/{repo}/releases/download/{quote(tag, safe='')}/{quote(name, safe='')}"
+
+
+def fixed_revision(source: str) -> str | None:
+    """The revision that a source names and that another one in a lock does not follow from: a commit, or the tag of a
+    release. None where it names what moves, or nothing."""
+    if scheme_of(source) == "github":
+        return source.partition("@")[2] or None
+    ref = source.rpartition("@")[2]
+    return ref if COMMIT.fullmatch(ref) else None
 
 
 def in_repository(source: str) -> bool:

@@ -51,7 +51,8 @@ class Ask:
 
     `etag` is the locked one. `validator` and `validator_origin` are those of the bytes that are here already: the
     source sends a strong one as If-Range to that origin only. `proven`: the lock has a digest, so that bytes may be
-    continued without a validator. `accept`: the media types that are wanted (RFC 9110, 12.5.1).
+    continued without a validator. `accept`: the media types that are wanted (RFC 9110, 12.5.1); `fields`: what else the
+    request says, to every hop, and so no secrets.
     """
 
     url: str
@@ -63,6 +64,7 @@ class Ask:
     validator_origin: str | None = None
     proven: bool = False
     accept: str = "*/*"
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 class Restarted(Enum):

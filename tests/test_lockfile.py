@@ -217,6 +217,35 @@ def test_a_source_that_names_a_commit_is_held_to_it() -> None:
     assert [each.kind for each in found] == [DriftKind.REVISION]
 
 
+@pytest.mark.parametrize(
+    ("source", "revision", "drifts"),
+    [
+        ("github://o/r@v1", "v1", False),
+        ("github://o/r", "v1", False),
+        ("github://o/r@v1", "v2", True),
+        ("github://o/r@v1", None, True),
+        ("github://o/r@s/p@1", "s/p@1", False),
+    ],
+)
+def test_a_source_that_names_a_release_is_held_to_it(source: str, revision: str | None, drifts: bool) -> None:
+    manifest = _gemma(source=source)
+    files = tuple(
+        LockedFile.pin(
+            name=name,
+            path=f"gemma/{name}",
+            url=str(source_url(source, revision, name)),
+            size=3,
+            etag=None,
+            sha256=DIGEST,
+        )
+        for name in ("README.md", "gemma.gguf")
+    )
+    locked = replace(_locked_gemma(source=source, revision=revision, files=files), declared=manifest.declared)
+    found = drift("gemmalock.yaml", manifest, locked)
+    assert (DriftKind.REVISION in {each.kind for each in found}) == drifts
+    assert bool(found) == drifts
+
+
 def test_a_license_of_the_model_card_is_no_drift() -> None:
     manifest = _gemma(license=None)
     assert drift("gemmalock.yaml", manifest, replace(LOCKED, declared=manifest.declared)) == ()
@@ -254,6 +283,13 @@ def test_a_drift_says_where() -> None:
         ("hf://o/r@main", None, "y.gguf", None),
         ("file://weights", None, "a b.gguf", "file://weights/a b.gguf"),
         ("file://weights", None, "100%25.gguf", "file://weights/100%2525.gguf"),
+        ("github://o/r@v1", "v1", "a.gguf", "https://github.com/o/r/releases/download/v1/a.gguf"),
+        ("github://o/r", "v1+q4", "a@b.gguf", "https://github.com/o/r/releases/download/v1%2Bq4/a%40b.gguf"),
+        ("github://o/r.x@rel/v1", "rel/v1", "a", "https://github.com/o/r.x/releases/download/rel%2Fv1/a"),
+        ("github://o/r@@s/p@1", "@s/p@1", "a", "https://github.com/o/r/releases/download/%40s%2Fp%401/a"),
+        ("github://o/r@v1", None, "a.gguf", None),
+        ("github://o/..@v1", "v1", "a.gguf", None),
+        ("github://o/r/x@v1", "v1", "a.gguf", None),
         ("foo://weights", None, "a", None),
     ],
 )

@@ -17,7 +17,7 @@ from gemmalock.app.affording import affordable, affordable_connections, cores
 from gemmalock.app.plugging import Plugging
 from gemmalock.collect import Project
 from gemmalock.errors import disk_error
-from gemmalock.lockfile import HUB, Lock, LockedFile, LockedManifest, Node
+from gemmalock.lockfile import GITHUB, HUB, Lock, LockedFile, LockedManifest, Node
 from gemmalock.plan import FilePlan, Plan
 from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
 from gemmalock.settings import Settings
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from gemmalock.transfer.work import Terms
 
 _Made = TypeVar("_Made")
+#: How the URLs of a service begin → the kind of source that knows them.
+_HOMES = ((f"{HUB}/", "hf"), (f"{GITHUB}/", "github"))
 
 
 class Silence:
@@ -304,7 +306,7 @@ class _ByScheme:
 
 def _kind_of(url: str) -> str:
     """The scheme whose source knows a URL best: what a service has at its web address is that service's to explain."""
-    return "hf" if url.startswith(f"{HUB}/") else scheme_of(url)
+    return next((kind for home, kind in _HOMES if url.startswith(home)), scheme_of(url))
 
 
 def _web(workshop: Workshop) -> HttpSource:
@@ -334,6 +336,12 @@ def _hub(workshop: Workshop, folder: Path) -> Source:
     return HubSource(workshop.web, workshop.newest)
 
 
+def _github(workshop: Workshop, folder: Path) -> Source:
+    from gemmalock.sources.github import GitHubSource
+
+    return GitHubSource(workshop.web, workshop.newest)
+
+
 def _file(workshop: Workshop, folder: Path) -> Source:
     from gemmalock.sources.file import FileSource
 
@@ -341,4 +349,4 @@ def _file(workshop: Workshop, folder: Path) -> Source:
 
 
 #: Kind → how its source is made.
-ADAPTERS: Mapping[str, Callable[[Workshop, Path], Source]] = {"hf": _hub, "file": _file}
+ADAPTERS: Mapping[str, Callable[[Workshop, Path], Source]] = {"hf": _hub, "github": _github, "file": _file}

@@ -40,10 +40,15 @@ class Document:
 
 def read_document(web: HttpSource, url: str, stop: Stop, accept: str = JSON) -> Document:
     """All of a small answer. Raises SourceError, also where it is larger than 64 MiB, and Interrupted."""
-    with closing(web.open(Ask(url, accept=accept), stop)) as answer:
+    return read_answer(web, Ask(url, accept=accept), stop)
+
+
+def read_answer(web: HttpSource, ask: Ask, stop: Stop) -> Document:
+    """The same, of a request that says more than that."""
+    with closing(web.open(ask, stop)) as answer:
         body, piece = bytearray(), memoryview(bytearray(_PIECE))
         while count := answer.readinto(piece):
             body += piece[:count]
             if len(body) > _LARGEST:
-                raise SourceError(f"`{shown_url(url)}` answered with more than {_LARGEST} bytes")
-        return Document(url, answer.headers, bytes(body))
+                raise SourceError(f"`{shown_url(ask.url)}` answered with more than {_LARGEST} bytes")
+        return Document(ask.url, answer.headers, bytes(body))

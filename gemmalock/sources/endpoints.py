@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from gemmalock.errors import SettingInvalid
-from gemmalock.lockfile import HUB
+from gemmalock.lockfile import GITHUB, HUB
+from gemmalock.sources.github_papers import API
 from gemmalock.sources.rewriting import Rule
 
 #: Variable → the URL that it moves.
-ENDPOINTS: Mapping[str, str] = {"HF_ENDPOINT": HUB}
+ENDPOINTS: Mapping[str, str] = {"HF_ENDPOINT": HUB, "GITHUB_SERVER_URL": GITHUB, "GITHUB_API_URL": API}
 
 
 def moved(environ: Mapping[str, str]) -> Iterator[Rule]:

@@ -15,6 +15,8 @@ from gemmalock.errors import Forbidden, NotFound, RateLimited, ServerError, Sour
 from gemmalock.secret import redacted_secrets
 
 _SECONDS = re.compile(r"[+-]?\d{1,18}")
+#: Seconds since 1970, in this century.
+_MOMENT = re.compile(r"[1-9]\d{9}")
 #: A member of a structured field dictionary that is a byte sequence (RFC 8941, 3.2 and 3.3.5).
 _DIGEST_MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)?")
 #: An item of a RateLimit field: the name of a quota, and its parameters (draft-ietf-httpapi-ratelimit-headers-10, 4).
@@ -51,11 +53,17 @@ def status_error(status: int, url: str, headers: Mapping[str, str], now: datetim
     """The error of an answer that is neither a success nor a redirect, with what it says of itself; `now` is for a
     Retry-After that is a date."""
     kind = STATUS_ERRORS.get(status, ServerError if status >= 500 or status < 200 else SourceError)
+    hint = _STATUS_HINTS.get(status)
     after = parse_retry_after(headers["retry-after"], now) if "retry-after" in headers else None
     if after is None and status == 429:
         after = parse_rate_limit(headers.get("ratelimit", ""))
+    if after is None and kind in (Forbidden, RateLimited):
+        after = seconds_to_reset(headers, now)
+    if kind is Forbidden and after is not None:
+        # So say some services that they were asked too often.
+        kind, hint = RateLimited, None
     asked = "" if after is None else f", and asks to be left alone for {after:.0f} s"
-    error = kind(f"`{shown_url(url)}` answered {status}{asked}", hint=_STATUS_HINTS.get(status), after_seconds=after)
+    error = kind(f"`{shown_url(url)}` answered {status}{asked}", hint=hint, after_seconds=after)
     error.status = status
     # The hub has words of its own for what is wrong.
     error.told = quoted(headers["x-error-code"]) if "x-error-code" in headers else None
@@ -95,6 +103,15 @@ def parse_rate_limit(text: str) -> float | None:
                 return None
             place += 1
     return max(waits, default=None)
+
+
+def seconds_to_reset(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds until a limit that is used up (`X-RateLimit-Remaining: 0`) is set back (`X-RateLimit-Reset`, in seconds
+    since 1970), as in GitHub's REST API, "Rate limits"; None for others, who mean other things by these fields."""
+    reset = headers.get("x-ratelimit-reset", "").strip()
+    if headers.get("x-ratelimit-remaining", "").strip() != "0" or not _MOMENT.fullmatch(reset):
+        return None
+    return max(0.0, int(reset) - now.timestamp())
 
 
 def parse_repr_digest(text: str) -> str | None:

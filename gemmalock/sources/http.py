@@ -26,7 +26,7 @@ from gemmalock.ports import Ask, Listing, Probe
 from gemmalock.secret import holds_secret
 from gemmalock.sources import ranges
 from gemmalock.sources.channel import Channel, Reply, Routes
-from gemmalock.sources.credentials import Credentials
+from gemmalock.sources.credentials import Credential, Credentials
 from gemmalock.sources.failures import FOREIGN, source_error, told_cause
 from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
 from gemmalock.sources.policy import Policy
@@ -117,6 +117,12 @@ class HttpSource:
                 raise self._refusal(url, reply, route)
             return reply.status, reply.headers
 
+    def credential_for(self, url: str) -> str | None:
+        """The name of the credential that a request for a URL carries, or None. Raises FileError where it cannot be
+        sent, or the URL not be asked."""
+        credential = self._credential(Route(url, self._rewrites).url)
+        return credential.name if credential is not None else None
+
     def close(self) -> None:
         """As ports.Source has it."""
         self._channel.close()
@@ -180,12 +186,16 @@ class HttpSource:
             raise RedirectRefused(f"a redirect of `{before}` has a credential in it, and leads to another origin")
 
     def _credential_fields(self, route: Route) -> dict[str, str]:
-        """What this hop's own origin is owed, and nobody on the way to it reads."""
-        credential = None
-        if self._credentials is not None and not self._channel.routes.is_overheard(route.url):
-            credential = self._credentials.for_url(route.url)
+        """What this hop's own origin is owed."""
+        credential = self._credential(route.url)
         route.carries(credential.name if credential is not None else None)
         return credential.headers if credential is not None else {}
+
+    def _credential(self, url: str) -> Credential | None:
+        """What is for the origin of a URL, and nobody on the way to it reads."""
+        if self._credentials is None or self._channel.routes.is_overheard(url):
+            return None
+        return self._credentials.for_url(url)
 
     def _refusal(self, url: str, reply: Reply, route: Route) -> SourceError:
         """The error of an answer without a file in it, to a request for `url`."""
@@ -293,6 +303,7 @@ def _headers(ask: Ask, origin: str) -> dict[str, str]:
         "Accept": ask.accept,
         "Accept-Encoding": "identity",
         "User-Agent": f"gemmalock/{VERSION}",
+        **dict(ask.fields),
         **ranges.range_headers(ask, origin),
     }
 

@@ -1,4 +1,4 @@
-"""What `ports.Source` promises, kept by every source: over http, over folders, in archives, in memory."""
+"""What `ports.Source` promises, kept by every source: over http, on GitHub, over folders, in archives, in memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ import pytest
 from gemmalock.errors import Interrupted, NotFound, PolicyRefused, SizeMismatch, SourceError, UpstreamChanged
 from gemmalock.plugins.specs import SourceContext
 from gemmalock.ports import Ask, Source
+from gemmalock.sources.credentials import Credentials
+from gemmalock.sources.endpoints import moved
 from gemmalock.sources.file import FileSource
+from gemmalock.sources.github import GitHubSource
 from gemmalock.sources.http import HttpSource
+from gemmalock.sources.rewriting import Rewrites
 from gemmalock.stopping import Stop
 from tests.guard import CHECKOUT
 from tests.servers.fileserver import Content, FileServer
+from tests.servers.github import Asset, GitHub, Release, Repository
 from tests.sources.conftest import drained
 from tests.sources.twin import MemorySource
 
 BODY = bytes(range(256)) * 37
 SIZE = len(BODY)
+TOKEN = "ghp_0123456789abcdefghijklmnopqrstuvwxyz"
 FILES = {"gemma.gguf": BODY, "empty": b"", "tokenizer/tokenizer.json": b"{}"}
 
 
@@ -52,6 +58,8 @@ def zips() -> ModuleType:
         "http",
         "http without ranges",
         "http in chunks",
+        "github",
+        "github, private",
         "file",
         "zip",
         "zip, packed",
@@ -69,6 +77,16 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
             yield Case(source, f"{server.url}/m")
             source.close()
             assert not server.failures
+    elif kind.startswith("github"):
+        release = Release("v1", [Asset(name, body) for name, body in FILES.items()])
+        private = "private" in kind
+        with GitHub({"o/r": Repository([release], private=private)}, tokens={TOKEN}) as github:
+            credentials = Credentials(github.environ | {"GITHUB_TOKEN": TOKEN}) if private else None
+            web = HttpSource(rewrites=Rewrites(moved(github.environ)), credentials=credentials)
+            yield Case(GitHubSource(web), "https://github.com/o/r/releases/download/v1")
+            web.close()
+            assert not github.failures
+            assert not github.leaks
     elif kind == "file":
         for name, body in FILES.items():
             (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,43 @@ def test_a_retry_after_outweighs_a_rate_limit() -> None:
     assert status_error(429, "https://a.example/x", headers, NOW).after_seconds == 7.0
 
 
+EPOCH = int(NOW.timestamp())
+
+
+@pytest.mark.parametrize("status", [403, 429])
+@pytest.mark.parametrize(
+    ("remaining", "reset", "seconds"),
+    [
+        ("0", str(EPOCH + 90), 90.0),
+        (" 0 ", f" {EPOCH + 90} ", 90.0),
+        ("0", str(EPOCH - 5), 0.0),
+        ("1", str(EPOCH + 90), None),
+        ("", str(EPOCH + 90), None),
+        ("0", "", None),
+        # Seconds from now, as others have it; it need not be meant.
+        ("0", "90", None),
+        ("0", f"-{EPOCH}", None),
+        ("0", f"{EPOCH}.5", None),
+        ("0", "9" * 400, None),
+    ],
+)
+def test_a_limit_that_is_used_up_is_waited_for(status: int, remaining: str, reset: str, seconds: float | None) -> None:
+    headers = {"x-ratelimit-remaining": remaining, "x-ratelimit-reset": reset}
+    error = status_error(status, "https://a.example/x", headers, NOW)
+    assert error.after_seconds == seconds
+    assert isinstance(error, RateLimited) == (status == 429 or seconds is not None)
+
+
+def test_a_refusal_that_will_be_over_is_a_limit() -> None:
+    error = status_error(403, "https://a.example/x", {"retry-after": "60"}, NOW)
+    assert (type(error), error.after_seconds) == (RateLimited, 60.0)
+
+
+def test_what_is_not_there_is_no_limit() -> None:
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(EPOCH + 90)}
+    assert status_error(404, "https://a.example/x", headers, NOW).after_seconds is None
+
+
 @given(st.text(max_size=80))
 def test_no_rate_limit_is_an_exception(text: str) -> None:
     seconds = parse_rate_limit(text)
