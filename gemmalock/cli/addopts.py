@@ -31,7 +31,7 @@ def with_addopts(context: click.Context, said: Iterable[Addopts], typed: list[st
     assert state is not None
     reader = _Reader(context)
     added = [each for by, words in said for each in reader.read(by, words)]
-    state.problems += tuple(reader.problems)
+    state.note(reader.problems)
     kept = [each for each in added if each.option in context.command.params and not _is_outweighed(state, each.option)]
     given = typed_flags(context, typed)
     state.added |= {str(each.option.name): each.origin for each in kept if each.option.name not in given}

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from gemmalock.app.session import Choice, Session
+from gemmalock.cli.flags import option
 from gemmalock.cli.state import State
 from gemmalock.lockfile import Node
 from gemmalock.outcome import ExitCode, Report
@@ -19,26 +20,26 @@ from gemmalock.sizes import shown_size
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _CHOICE = (
-    click.option("-k", "--keyword", metavar="EXPR", envvar="GEMMALOCK_KEYWORD",
-                 help="Only files whose manifest, model or file is named so: words with and, or, not, parentheses."),
-    click.option("-m", "--tags", metavar="EXPR", envvar="GEMMALOCK_TAGS",
-                 help="Only files of models with these tags: the same with whole tags."),
-    click.option("--deselect", multiple=True, metavar="ID", envvar="GEMMALOCK_DESELECT",
-                 help="Leave out a node ID, or what begins with it; may be repeated."),
-    click.option("--lf", "--last-failed", "last_failed", is_flag=True, envvar=["GEMMALOCK_LAST_FAILED", "GEMMALOCK_LF"],
-                 help="Only files that failed when they were last tried; all, where none did."),
-    click.option("--ff", "--failed-first", "failed_first", is_flag=True,
-                 envvar=["GEMMALOCK_FAILED_FIRST", "GEMMALOCK_FF"],
-                 help="All files, first those that failed when they were last tried."),
-    click.option("--co", "--collect-only", "collect_only", is_flag=True, envvar="GEMMALOCK_COLLECT_ONLY",
-                 help="Show which files it is about, and do nothing."),
+    option("-k", "--keyword", metavar="EXPR", envvar="GEMMALOCK_KEYWORD",
+           help="Only files whose manifest, model or file is named so: words with and, or, not, parentheses."),
+    option("-m", "--tags", metavar="EXPR", envvar="GEMMALOCK_TAGS",
+           help="Only files of models with these tags: the same with whole tags."),
+    option("--deselect", multiple=True, metavar="ID", envvar="GEMMALOCK_DESELECT",
+           help="Leave out a node ID, or what begins with it; may be repeated."),
+    option("--lf", "--last-failed", "last_failed", is_flag=True, envvar=["GEMMALOCK_LAST_FAILED", "GEMMALOCK_LF"],
+           help="Only files that failed when they were last tried; all, where none did."),
+    option("--ff", "--failed-first", "failed_first", is_flag=True,
+           envvar=["GEMMALOCK_FAILED_FIRST", "GEMMALOCK_FF"],
+           help="All files, first those that failed when they were last tried."),
+    option("--co", "--collect-only", "collect_only", is_flag=True, envvar="GEMMALOCK_COLLECT_ONLY",
+           help="Show which files it is about, and do nothing."),
 )  # fmt: skip
 
 _ENDURANCE = (
-    click.option("-x", "--exitfirst", is_flag=True, envvar="GEMMALOCK_EXITFIRST",
-                 help="Begin nothing more after the first failure."),
-    click.option("--maxfail", type=click.IntRange(0), default=0, metavar="N", envvar="GEMMALOCK_MAXFAIL",
-                 help="Begin nothing more after N failures."),
+    option("-x", "--exitfirst", is_flag=True, envvar="GEMMALOCK_EXITFIRST",
+           help="Begin nothing more after the first failure."),
+    option("--maxfail", type=click.IntRange(0), default=0, metavar="N", envvar="GEMMALOCK_MAXFAIL",
+           help="Begin nothing more after N failures."),
 )  # fmt: skip
 
 
@@ -51,15 +52,15 @@ def choosing(function: _Function) -> Callable[..., Any]:
         return function(*args, choice=choice, **given)
 
     wrapped: Callable[..., Any] = chosen
-    for option in reversed(_CHOICE):
-        wrapped = option(wrapped)
+    for add in reversed(_CHOICE):
+        wrapped = add(wrapped)
     return click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")(wrapped)
 
 
 def enduring(function: _Function) -> _Function:
     """The flags that say how many failures a run takes."""
-    for option in reversed(_ENDURANCE):
-        function = option(function)
+    for add in reversed(_ENDURANCE):
+        function = add(function)
     return function
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,8 +11,9 @@ import click
 from click.core import ParameterSource
 
 from gemmalock.cli.state import TYPED, State
-from gemmalock.errors import UsageError
-from gemmalock.settings import COLORS, LINK_MODES, PROGRESS, flags_in
+from gemmalock.errors import Problem, SettingInvalid, UsageError
+from gemmalock.settings import COLORS, FLAGS, LINK_MODES, PROGRESS, flags_in, read_said
+from gemmalock.settings.said import From, Said
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 #: A global flag may be given before and after the command: what has more weight counts, then what came last.
@@ -23,9 +25,48 @@ def _twin(name: str) -> str:
     return "GEMMALOCK_" + name.lstrip("-").replace("-", "_").upper()
 
 
+class Flag(click.Option):
+    """A flag whose twin is read as the settings file is. What is wrong with it is noted in the state: commands that
+    need no setting are not kept from their work, and the others tell all that is wrong at once."""
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """What the twin says, read; None where it says nothing, or what cannot be."""
+        said = _twin_said(self)
+        if said is None or said.name not in FLAGS:
+            return super().value_from_envvar(ctx)
+        try:
+            return read_said(said)
+        except SettingInvalid as error:
+            if (state := ctx.find_object(State)) is not None:
+                state.note(error.problems)
+            return None
+
+
+def said_by(context: click.Context, parameter: click.Parameter) -> Said | None:
+    """Who says what a flag says here, where that is its twin or a settings file."""
+    source, state = context.get_parameter_source(str(parameter.name)), context.find_object(State)
+    if source is ParameterSource.ENVIRONMENT:
+        return _twin_said(parameter)
+    if source is not ParameterSource.DEFAULT_MAP or state is None:
+        return None
+    return next((said for said in reversed(state.said_at(state.folder)) if said.name == parameter.name), None)
+
+
+def _twin_said(parameter: click.Parameter) -> Said | None:
+    """What the environment twin of a flag says."""
+    twins = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or ()
+    twin = next((name for name in twins if os.environ.get(name)), None)
+    return Said(str(parameter.name), os.environ[twin], From.ENVIRONMENT, twin) if twin is not None else None
+
+
+def option(*names: str, **rest: Any) -> Callable[[_Function], _Function]:
+    """As `click.option`, for a Flag."""
+    return click.option(*names, cls=Flag, **rest)
+
+
 def flag(name: str, help: str) -> Callable[[_Function], _Function]:
     """A flag that is on or off, with its twin GEMMALOCK_<FLAG>."""
-    return click.option(name, is_flag=True, help=help, envvar=_twin(name))
+    return option(name, is_flag=True, help=help, envvar=_twin(name))
 
 
 def setting(name: str, help: str, **rest: Any) -> Callable[[_Function], _Function]:
@@ -35,8 +76,8 @@ def setting(name: str, help: str, **rest: Any) -> Callable[[_Function], _Functio
 
 def global_flags(function: _Function) -> _Function:
     """The global flags, for the program and for each of its commands."""
-    for option in reversed(_GLOBAL):
-        function = option(function)
+    for add in reversed(_GLOBAL):
+        function = add(function)
     return function
 
 
@@ -49,8 +90,8 @@ AGE_SETTINGS = (
 
 def age_settings(function: _Function) -> _Function:
     """The settings that say how new what is locked may be."""
-    for option in reversed(AGE_SETTINGS):
-        function = option(function)
+    for add in reversed(AGE_SETTINGS):
+        function = add(function)
     return function
 
 
@@ -69,8 +110,8 @@ SYNC_SETTINGS = (
 
 def sync_settings(function: _Function) -> _Function:
     """The settings that have a flag of `sync`."""
-    for option in reversed(SYNC_SETTINGS):
-        function = option(function)
+    for add in reversed(SYNC_SETTINGS):
+        function = add(function)
     return function
 
 
@@ -89,7 +130,11 @@ def _set_folder(context: click.Context, parameter: click.Parameter, value: Path 
     if value is not None and weight:
         place = state.towards(value)
         if not place.is_dir():
-            raise UsageError(f"`{place}` is not a folder", hint=f"see `{context.command_path} --help`")
+            hint = f"see `{context.command_path} --help`"
+            if weight == TYPED:
+                raise UsageError(f"`{place}` is not a folder", hint=hint)
+            wrong = Problem(_twin("directory"), 0, 0, f"`{place}` is not a folder", hint)
+            raise SettingInvalid(str(wrong), problems=[wrong])
         state.folder, state.weights["folder"] = place, weight
     # What is wrong there is told by those commands that need a setting.
     context.default_map = flags_in(state.said_at(state.folder))
@@ -123,7 +168,7 @@ def _louder(step: int) -> Callable[[click.Context, click.Parameter, int], None]:
 
 
 def _global(*names: str, **rest: Any) -> Callable[[_Function], _Function]:
-    return click.option(*names, expose_value=False, **rest)
+    return option(*names, expose_value=False, **rest)
 
 
 _GLOBAL = (

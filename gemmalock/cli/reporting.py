@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from gemmalock.app.outputs import check_output
+from gemmalock.cli.flags import option, said_by
 from gemmalock.cli.state import State
 from gemmalock.collect import absolute
 from gemmalock.errors import UsageError
@@ -24,8 +25,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def reporting_flags(function: _Function) -> _Function:
     """`-r`, `--durations` and `--junitxml`: for commands that are about files."""
-    for option in reversed((_SUMMARY, _DURATIONS, _JUNIT)):
-        function = option(function)
+    for add in reversed((_SUMMARY, _DURATIONS, _JUNIT)):
+        function = add(function)
     return function
 
 
@@ -45,7 +46,13 @@ def _wish(context: click.Context, parameter: click.Parameter, value: object) -> 
         hint = f"see `{context.command_path} --help`"
         raise UsageError(f"`{parameter.opts[0]}` {error}", hint=hint) from None
     if parameter.name == "junitxml":
-        read = _place(state, str(read))
+        try:
+            read = _place(state, str(read))
+        except UsageError as error:
+            if (said := said_by(context, parameter)) is None:
+                raise
+            state.note([said.problem(error.message, error.hint)])
+            return
     wish: dict[str, Any] = {_FIELDS[parameter.name]: read}
     state.wishes = replace(state.wishes, **wish)
 
@@ -68,7 +75,7 @@ _FIELDS = {"summary": "kinds", "durations": "durations", "junitxml": "junitxml"}
 
 def _flag(*names: str, metavar: str, help: str) -> Callable[[_Function], _Function]:
     twins = [f"GEMMALOCK_{name.lstrip('-').upper()}" for name in reversed(names)]
-    return click.option(*names, metavar=metavar, help=help, envvar=twins, expose_value=False, callback=_wish)
+    return option(*names, metavar=metavar, help=help, envvar=twins, expose_value=False, callback=_wish)
 
 
 _SUMMARY = _flag(

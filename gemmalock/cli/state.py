@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from gemmalock.app.session import ALL, Call, Choice, Session, begin
 from gemmalock.collect import nearest
 from gemmalock.errors import Problem
 from gemmalock.ports import Reporter
-from gemmalock.settings import is_true
+from gemmalock.settings import is_true, refusal
 from gemmalock.settings.said import Said, said_in_files
 from gemmalock.stopping import Stop
 
@@ -111,6 +111,15 @@ class State:
         problems = self.problems
         told = {**flags, "plugin": self.plugin or None}
         return Call(self.folder, selectors, told, os.environ, stop=self.stop, problems=problems, trace=self._trace)
+
+    def note(self, problems: Iterable[Problem]) -> None:
+        """Keep what is wrong with settings, each once, for a command that needs a setting."""
+        self.problems = tuple(dict.fromkeys((*self.problems, *problems)))
+
+    def insist(self) -> None:
+        """Raise SettingInvalid with what was noted: for a command that reads no settings, and goes by twins."""
+        if self.problems:
+            raise refusal(self.problems)
 
     def _trace(self, message: str) -> None:
         self.page.trace(message)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemmalock.errors import Problem, SettingInvalid
-from gemmalock.settings.said import Flaws, From, Said, said_in_files
+from gemmalock.errors import Problem, SettingInvalid, UsageError
+from gemmalock.settings.said import Flaw, Flaws, From, Said, said_in_files
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -102,9 +102,13 @@ def load_settings(
     """
     loaded = load(folder, environ, flags)
     if wrong := (*loaded.problems, *(problem for problem in problems if problem not in loaded.problems)):
-        told = str(wrong[0]) if len(wrong) == 1 else f"{len(wrong)} settings cannot be"
-        raise SettingInvalid(told, problems=wrong)
+        raise refusal(wrong)
     return loaded.settings
+
+
+def refusal(wrong: Sequence[Problem]) -> SettingInvalid:
+    """The error that tells all that is wrong with settings."""
+    return SettingInvalid(str(wrong[0]) if len(wrong) == 1 else f"{len(wrong)} settings cannot be", problems=wrong)
 
 
 def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object], also: Iterable[str] = ()) -> Loaded:
@@ -114,20 +118,34 @@ def load(folder: Path, environ: Mapping[str, str], flags: Mapping[str, object], 
     values: dict[str, object] = {}
     for each in (*in_files, *_environment(environ, also), *_flags(flags)):
         try:
-            values[each.name] = _ALL[each.name](each.value)
-        except KeyError:
-            problems.append(each.problem(f"unknown setting `{_written(each.name)}`", _suggestion(each.name)))
-        except Flaws as flaws:
-            told = _written(each.name)
-            problems += [each.problem(f"`{told}` {f.message}", f.hint, inside=(f.key,)) for f in flaws.all]
-        except ValueError as error:
-            problems.append(each.problem(f"`{_written(each.name)}` {error}"))
+            values[each.name] = read_said(each)
+        except SettingInvalid as error:
+            problems += error.problems
         else:
             before = said.get(each.name, ())
             if before and before[-1].file is each.file is not None:
                 problems.append(each.problem(f"`{_written(each.name)}` is said twice in this file"))
             said[each.name] = (*before, each)
     return Loaded(said, values, tuple(problems))
+
+
+def read_said(said: Said) -> object:
+    """What was said, read. Raises SettingInvalid with all that is wrong with it, and where."""
+    if said.name not in _ALL:
+        wrong = [said.problem(f"unknown setting `{_written(said.name)}`", _suggestion(said.name))]
+        raise SettingInvalid(wrong[0].message, problems=wrong)
+    try:
+        return _ALL[said.name](said.value)
+    except Flaws as flaws:
+        found = flaws.all
+    except ValueError as error:
+        found = (Flaw("", str(error)),)
+    raise SettingInvalid(f"`{_written(said.name)}` {found[0].message}", problems=[_wrong(said, each) for each in found])
+
+
+def _wrong(said: Said, flaw: Flaw) -> Problem:
+    inside = (flaw.key,) if flaw.key else ()
+    return said.problem(f"`{_written(said.name)}` {flaw.message}", flaw.hint, inside=inside, excerpt=flaw.excerpt)
 
 
 def flags_in(said: Iterable[Said]) -> dict[str, object]:
@@ -301,6 +319,29 @@ def _span(value: object) -> int:
     return read_span(value)
 
 
+def _told(read: Callable[[object], object]) -> Callable[[object], str]:
+    """The reader of a flag whose command takes it as it was told; what cannot be `read` is refused all the same."""
+
+    def read_told(value: object) -> str:
+        read(value)
+        return str(value)
+
+    return read_told
+
+
+def _expression(value: object) -> str:
+    from gemmalock.expressions import Expression
+
+    text = _text(value)
+    try:
+        Expression.parse(text, "")
+    except UsageError as error:
+        told = (Flaw("", f"is no expression: {each.message} at character {each.column}", each.hint, each.excerpt)
+                for each in error.problems)  # fmt: skip
+        raise Flaws(told) from None
+    return text
+
+
 def _kinds(value: object) -> str:
     text = _text(value)
     if unknown := next((letter for letter in text if letter not in SUMMARY_KINDS), ""):
@@ -339,15 +380,16 @@ FLAGS: Mapping[str, Callable[[object], object]] = {
     ),
     **dict.fromkeys(("no_prune", "staged", "upgrade", "verify"), _flag),
     **dict.fromkeys(("collect_only", "exitfirst", "failed_first", "last_failed"), _flag),
-    **dict.fromkeys(("from", "keyword", "quant", "tags"), _text),
+    **dict.fromkeys(("keyword", "tags"), _expression),
+    **dict.fromkeys(("from", "quant"), _text),
     "deselect": _strings,
     "maxfail": _at_least(0),
     "color": _one_of(COLORS),
     "durations": _at_least(0),
     "junitxml": _place,
-    "max_size": _text,
+    "max_size": _told(read_amount),
     "output": _place,
-    "older_than": _text,
+    "older_than": _told(_span),
     "progress": _one_of(PROGRESS),
     "quiet": _at_least(0),
     "summary": _kinds,

@@ -61,22 +61,23 @@ class Said:
         line, _ = self.file.place(self.key)
         return f"{self.place}:{line}" if line else self.place
 
-    def problem(self, message: str, hint: str = "", *, inside: tuple[str, ...] = ()) -> Problem:
+    def problem(self, message: str, hint: str = "", *, inside: tuple[str, ...] = (), excerpt: str = "") -> Problem:
         """What is wrong with it, and where; `inside`: with that key of its table."""
         line, column = self.file.place(self.key, *inside) if self.file is not None else (0, 0)
-        return Problem(self.place, line, column, message, hint=hint)
+        return Problem(self.place, line, column, message, hint, excerpt)
 
 
 class Flaw(NamedTuple):
-    """What is wrong with one key of a setting that is a table."""
+    """What is wrong with one key of a setting that is a table, or (no key) with one that is none."""
 
     key: str
     message: str
     hint: str = ""
+    excerpt: str = ""
 
 
 class Flaws(ValueError):
-    """All that is wrong with a setting that is a table."""
+    """All that is wrong with a setting, where that is more than a sentence."""
 
     def __init__(self, all: Iterable[Flaw]) -> None:
         super().__init__("is wrong in more than one place")

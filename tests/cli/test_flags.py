@@ -13,7 +13,7 @@ import pytest
 
 from gemmalock.cli.program import COMMANDS, program
 from gemmalock.cli.state import State
-from gemmalock.settings import FLAGS, Settings, load_settings
+from gemmalock.settings import FLAGS, Settings, load, load_settings
 from tests.cli.conftest import Here, Shop
 from tests.guard import CHECKOUT
 from tests.running import Project
@@ -55,10 +55,10 @@ def twin_of(option: click.Option) -> str:
     return "GEMMALOCK_" + max(option.opts, key=len).lstrip("-").replace("-", "_").upper()
 
 
-def parsed(names: tuple[str, ...], *arguments: str) -> dict[str, Any]:
+def parsed(names: tuple[str, ...], *arguments: str, state: State | None = None) -> dict[str, Any]:
     """What a command line comes to: the flags of the command, and those of the state."""
     command = dict(EVERY)[names]
-    state = State()
+    state = State() if state is None else state
     with click.Context(program, obj=state) as parent:
         words = WORDS.get(names[0], []) if names else ["list"]
         context = command.make_context(names[-1] if names else "gemmalock", [*arguments, *words], parent=parent)
@@ -121,6 +121,77 @@ def test_every_flag_has_a_home_in_a_settings_file(
         return
     assert option.name in FLAGS
     assert parsed(names) == by_flag
+
+
+#: What a flag cannot be, where that is not `x`.
+IMPOSSIBLE = {"keyword": "a and (", "tags": "a b", "summary": "fZ"}
+#: Flags that may have any text.
+ANY = {"deselect", "from", "junitxml", "output", "quant", "upgrade_model"}
+
+
+@pytest.mark.parametrize(("names", "option"), OPTIONS)
+def test_what_a_twin_cannot_be_is_told_as_what_a_file_cannot_say_with_its_place(
+    names: tuple[str, ...], option: click.Option, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if option.name not in FLAGS or option.name in ANY:
+        return
+    value, told = IMPOSSIBLE.get(option.name, "x"), option.name.replace("_", "-")
+    (project.folder / "gemmalock.toml").write_text(f'{told} = "{value}"\n')
+    (in_file,) = load(project.folder, {}, {}).problems
+    (project.folder / "gemmalock.toml").unlink()
+    unsaid = parsed(names)
+    monkeypatch.setenv(twin_of(option), value)
+    state = State()
+    assert parsed(names, state=state) == unsaid
+    assert (in_file.path, in_file.line, in_file.column) == ("gemmalock.toml", 1, 1)
+    assert state.problems == (dataclasses.replace(in_file, path=twin_of(option), line=0, column=0),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("keyword", "a and (", "`keyword` is no expression: expected a word, `not` or `(` at character 8"),
+        ("tags", "a b", "`tags` is no expression: expected `and`, `or` or the end at character 3"),
+        ("maxfail", "many", "`maxfail` must be a whole number of at least 0, not `many`"),
+        ("junitxml", "sub", "`--junitxml` must be a file, and `{folder}/sub` is a folder"),
+    ],
+)
+def test_a_run_says_which_place_says_what_cannot_be(
+    here: Here, project: Project, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    message = message.format(folder=project.folder)
+    (project.folder / "gemmalock.toml").write_text(f"jobs = 3\n{name} = {value!r}\n")
+    done = here("sync")
+    assert (done.code, done.err.splitlines()[0]) == (4, f"error: gemmalock.toml:2:1: {message}")
+    (project.folder / "gemmalock.toml").unlink()
+    twin = f"GEMMALOCK_{name.upper()}"
+    monkeypatch.setenv(twin, value)
+    done = here("sync")
+    assert (done.code, done.err.splitlines()[0]) == (4, f"error: {twin}: {message}")
+    if name in IMPOSSIBLE:
+        assert done.err.splitlines()[1:3] == [f"  | {value}", f"  | {' ' * (int(message.split()[-1]) - 1)}^"]
+
+
+def test_all_that_twins_cannot_be_is_told_at_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GEMMALOCK_COLOR", "GEMMALOCK_CHECK", "GEMMALOCK_JOBS"):
+        monkeypatch.setenv(name, "mauve")
+    errors = here("sync", "--json").json()["errors"]
+    assert [error["place"] for error in errors] == ["GEMMALOCK_JOBS", "GEMMALOCK_COLOR", "GEMMALOCK_CHECK"]
+
+
+def test_a_twin_that_cannot_be_keeps_no_command_from_its_work_that_does_not_go_by_it(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMMALOCK_COLOR", "mauve")
+    monkeypatch.setenv("GEMMALOCK_KEYWORD", "a and (")
+    assert here("init", "-C", "sub").code == 0
+    assert "error: 2 settings cannot be" in here("list", "--catalogue").err
+
+
+def test_a_list_in_a_twin_has_commas_or_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("a,b", "a b", "a, b"):
+        monkeypatch.setenv("GEMMALOCK_DESELECT", value)
+        assert parsed(("sync",))["deselect"] == ("a", "b")
 
 
 def test_a_file_knows_no_flag_that_the_command_line_does_not() -> None:

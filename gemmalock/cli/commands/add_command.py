@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gemmalock.app.editing import Declaration, run_add
-from gemmalock.cli.flags import age_settings, global_flags
+from gemmalock.cli.flags import age_settings, global_flags, option
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
@@ -17,7 +17,7 @@ from gemmalock.cli.state import State
 @click.argument("name")
 @click.argument("source")
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option(
+@option(
     "--quant",
     metavar="QUANT",
     envvar="GEMMALOCK_QUANT",

@@ -14,7 +14,7 @@ from gemmalock.app.caring import (
     run_cache_size,
     run_cache_verify,
 )
-from gemmalock.cli.flags import flag, global_flags
+from gemmalock.cli.flags import flag, global_flags, option
 from gemmalock.cli.groups import NamedGroup
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
@@ -71,8 +71,8 @@ def cache_verify(state: State, /) -> int:
 
 
 @command.command("prune")
-@click.option("--older-than", metavar="SPAN", envvar="GEMMALOCK_OLDER_THAN", help="Objects not used for so long: 30d.")
-@click.option("--max-size", metavar="SIZE", envvar="GEMMALOCK_MAX_SIZE", help="Until the store is below that: 50G.")
+@option("--older-than", metavar="SPAN", envvar="GEMMALOCK_OLDER_THAN", help="Objects not used for so long: 30d.")
+@option("--max-size", metavar="SIZE", envvar="GEMMALOCK_MAX_SIZE", help="Until the store is below that: 50G.")
 @flag("--dry-run", "Show what would go, and do nothing.")
 @global_flags
 @click.pass_obj

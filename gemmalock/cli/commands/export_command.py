@@ -10,7 +10,7 @@ import click
 from gemmalock.app.exporting import formats, run_export, write_export
 from gemmalock.app.session import Choice
 from gemmalock.cli.choosing import choosing, show_collected
-from gemmalock.cli.flags import global_flags
+from gemmalock.cli.flags import global_flags, option
 from gemmalock.cli.running import finish
 from gemmalock.cli.state import State
 from gemmalock.errors import GemmalockError, UsageError
@@ -35,8 +35,8 @@ class _Export(click.Command):
 @click.command("export", cls=_Export)
 @click.argument("format")
 @choosing
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", envvar="GEMMALOCK_OUTPUT",
-              help="Write to FILE, whole or not at all, instead of standard output.")  # fmt: skip
+@option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", envvar="GEMMALOCK_OUTPUT",
+        help="Write to FILE, whole or not at all, instead of standard output.")  # fmt: skip
 @global_flags
 @click.pass_obj
 def command(state: State, /, format: str, selectors: tuple[str, ...], choice: Choice, output: Path | None) -> int:

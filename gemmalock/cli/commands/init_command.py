@@ -5,15 +5,15 @@ from __future__ import annotations
 import click
 
 from gemmalock.app.starting import write_start
-from gemmalock.cli.flags import global_flags
+from gemmalock.cli.flags import global_flags, option
 from gemmalock.cli.running import finish
 from gemmalock.cli.state import State
 from gemmalock.outcome import ExitCode, Report
 
 
 @click.command("init")
-@click.option("--from", metavar="NAME", envvar="GEMMALOCK_FROM",
-              help="Begin with a ready manifest: `gemmalock list --catalogue` has them.")  # fmt: skip
+@option("--from", metavar="NAME", envvar="GEMMALOCK_FROM",
+        help="Begin with a ready manifest: `gemmalock list --catalogue` has them.")  # fmt: skip
 @global_flags
 @click.pass_obj
 def command(state: State, /, **told: str | None) -> int:

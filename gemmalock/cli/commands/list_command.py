@@ -43,6 +43,7 @@ def _show_catalogue(state: State, selectors: tuple[str, ...], choice: Choice) ->
         raise UsageError(
             "`--catalogue` is about no files of a lock", hint="of what chooses, `-k EXPR` and `-m EXPR` go with it"
         )
+    state.insist()
     entries = chosen_entries(choice.keyword, choice.tags)
     if not state.json:
         width = max(len(entry.name) for entry in entries)

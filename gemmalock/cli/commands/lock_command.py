@@ -9,7 +9,7 @@ import click
 from gemmalock.app.locking import LockOptions, run_lock
 from gemmalock.app.session import Choice
 from gemmalock.cli.choosing import choosing, show_collected
-from gemmalock.cli.flags import age_settings, flag, global_flags, setting
+from gemmalock.cli.flags import age_settings, flag, global_flags, option, setting
 from gemmalock.cli.opening import open_run
 from gemmalock.cli.reporting import reporting_flags
 from gemmalock.cli.running import finish, timed
@@ -32,8 +32,8 @@ def _tell_shared_pins(state: State, report: Report) -> None:
 @flag("--check", "Change nothing; exit 1 if the lock does not follow from the manifest. Asks no source.")
 @flag("--upgrade", "Ask for everything anew, instead of keeping what is pinned. A learned digest stays as long as URL, "
       "size and ETag do, unless --hash is given.")  # fmt: skip
-@click.option("--upgrade-model", multiple=True, metavar="NAME", envvar="GEMMALOCK_UPGRADE_MODEL",
-              help="Ask for this model anew; may be repeated.")  # fmt: skip
+@option("--upgrade-model", multiple=True, metavar="NAME", envvar="GEMMALOCK_UPGRADE_MODEL",
+        help="Ask for this model anew; may be repeated.")  # fmt: skip
 @flag("--hash", "Fetch and hash every file whose digest no one published; with --upgrade also those whose digest was "
       "learned before.")  # fmt: skip
 @flag("--dry-run", "Show what would be locked, and write nothing.")
