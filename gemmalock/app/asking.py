@@ -78,7 +78,8 @@ class Questions:
             if file.spec is not None and file.spec.size is not None:
                 probe = replace(probe, size=file.spec.size)
         self._refuse_much(file, probe.size or 0)
-        sha256, size = probe.sha256 or digest_before(file, probe), probe.size
+        declared = file.spec.sha256 if file.spec is not None else None
+        sha256, size = declared or probe.sha256 or digest_before(file, probe), probe.size
         if sha256 is None or size is None or self.workshop.store.checked(sha256, size) is None:
             learned = self.learn(file, probe)
             self._refuse_much(file, learned.size)

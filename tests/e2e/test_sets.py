@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import Content, FileServer
+from tests.servers.hub import Hub, Lfs
 
 INDEX = "model.safetensors.index.json"
 SHARDS = tuple(f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3))
@@ -194,3 +197,63 @@ def test_an_index_that_is_another_one_than_its_server_says_is_refused(
         done = gemmalock("lock")
         assert done.code == 1
         assert "and should have" in done.err
+
+
+@pytest.mark.parametrize(("kind", "code"), [("right", 0), ("wrong", 1)])
+def test_a_declared_digest_of_an_index_is_believed_over_its_server(
+    project: Project, gemmalock: Gemmalock, server: FileServer, kind: str, code: int
+) -> None:
+    digest = hashlib.sha256(index_of(*SHARDS) if kind == "right" else b"another").hexdigest()
+    with server:
+        urls = [f"  - url: {server.origin}/m/{name}" for name in (INDEX, *SHARDS)]
+        declare(project, "files:", urls[0], f"    sha256: {digest}", *urls[1:])
+        done = gemmalock("lock")
+        assert (done.code, "and should have" in done.err) == (code, code == 1), done.err
+
+
+# --- the hub -------------------------------------------------------------------------------------------------
+
+REPO: Mapping[str, bytes | Lfs] = {
+    "README.md": b"---\nlicense: mit\n---\n",
+    "config.json": b"{}",
+    INDEX: index_of(*SHARDS),
+    **{name: Lfs(name.encode() * 9) for name in (*SHARDS, *GGUFS)},
+}
+
+
+def test_a_repository_is_locked_by_one_listing_and_one_text(project: Project, gemmalock: Gemmalock) -> None:
+    with Hub() as hub:
+        repo = hub.repo("org/tiny")
+        repo.commit(REPO)
+        env = {"HF_ENDPOINT": hub.url}
+        declare(project, "source: hf://org/tiny@main", f"files: [{INDEX}]", "quant: Q8_0")
+        done = gemmalock("lock", env=env)
+        assert done.code == 0, done.err
+        assert locked(project) == sorted([*SHARDS, INDEX, *GGUFS[1:3]])
+        assert [len(hub.resolves(name)) for name in (INDEX, *SHARDS)] == [1, 0, 0, 0]
+        before = project.lock.read_bytes()
+        hub.forget()
+        repo.commit({"new.txt": b"new"})
+        assert gemmalock("lock", env=env).code == 0
+        assert gemmalock("lock", "--check").code == 0
+        assert (project.lock.read_bytes(), hub.requests) == (before, ())
+        # The index stayed the same blob, and is not fetched for another commit.
+        assert gemmalock("lock", "--upgrade", env=env).code == 0
+        assert project.lock.read_bytes() != before
+        assert hub.resolves(INDEX) == ()
+        assert gemmalock("sync", "--locked", env=env).code == 0
+        assert (hub.resolves(INDEX), hub.failures) == ((), [])
+    assert (project.folder / "models/m" / SHARDS[2]).read_bytes() == SHARDS[2].encode() * 9
+
+
+def test_what_a_repository_lacks_of_a_set_is_named(project: Project, gemmalock: Gemmalock) -> None:
+    with Hub() as hub:
+        hub.repo("org/tiny").commit({name: body for name, body in REPO.items() if name not in (SHARDS[1], GGUFS[1])})
+        text = "  {}:\n    source: hf://org/tiny@main\n    {}\n"
+        models = (("index", f"files: [{INDEX}]"), ("quant", "quant: Q8_0"), ("none", "quant: Q6_K"))
+        project.write_manifest("version: 1\nmodels:\n" + "".join(text.format(*model) for model in models))
+        done = gemmalock("lock", env={"HF_ENDPOINT": hub.url})
+    assert done.code == 1
+    assert f"`{INDEX}` names `{SHARDS[1]}`, which is not in `hf://org/tiny@main`" in done.err
+    assert f"`{GGUFS[1]}` is not in `hf://org/tiny@main`: the set of 2 shards is not whole without it" in done.err
+    assert "`quant: Q6_K` selects nothing in `hf://org/tiny@main`; there is `Q4_K_M`, `Q8_0`" in done.err
