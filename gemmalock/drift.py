@@ -159,7 +159,7 @@ def _model_drift(where: str, model: ModelSpec, pinned: LockedModel, rule: UrlRul
 
 def _selection_drift(where: str, model: ModelSpec, names: frozenset[str]) -> Iterator[Drift]:
     """What of these locked names the manifest does not select, and what it does that is not among them."""
-    mapped = frozenset(spec.path for spec in model.files)
+    mapped = model.mapped
     named = [name for name in model.names if not model.excludes(name)]
     for name in (*named, *(spec.path for spec in model.files)):
         if name not in names:
@@ -185,7 +185,7 @@ def _selection_drift(where: str, model: ModelSpec, names: frozenset[str]) -> Ite
 def named_by_indexes(model: ModelSpec, names: Collection[str]) -> frozenset[str]:
     """Those of the names in a model's source that an index among them may name. What it names indeed is in its text,
     which no lock has."""
-    mapped = {spec.path for spec in model.files}
+    mapped = model.mapped
     indexes = [name for name in names if is_index(name) and name not in mapped and model.selects(name)]
     named = (name for name in names if any(may_be_named_by(index, name) for index in indexes))
     return frozenset(name for name in named if name not in mapped and not model.excludes(name))
@@ -195,7 +195,7 @@ def lacking(model: ModelSpec, names: Collection[str]) -> tuple[tuple[str, str], 
     """What is missing among the names of a model, as far as names tell, with its sentence: shards of sets that are not
     whole (the first ones of each), and all shards of an index in the source that has none."""
     missing = [(name, "is not in the lock") for gap in gaps(names) for name in islice(gap.missing(), _FIRST)]
-    shards, mapped = named_by_indexes(model, names), {spec.path for spec in model.files}
+    shards, mapped = named_by_indexes(model, names), model.mapped
     missing += [
         (index, "its shards are not in the lock")
         for index in names

@@ -85,6 +85,11 @@ class ModelSpec:
         """The patterns that are globs."""
         return tuple(pattern for pattern in self.patterns if is_glob(pattern))
 
+    @property
+    def mapped(self) -> frozenset[str]:
+        """The names of the files that are declared by URL."""
+        return frozenset(file.path for file in self.files)
+
     def selects(self, name: str) -> bool:
         """Whether a name, a glob or the quantisation selects the file `name` of the source. What an index among these
         names besides is not said here."""

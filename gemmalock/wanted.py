@@ -1,20 +1,18 @@
 """Which files a manifest wants, and where they are: its names and globs held against what its sources have.
 
-A model is at one revision of its source: that of the old lock as long as it may stay, and then the source is listed at
-that revision, wherever it has moved. What is pinned already is not asked for.
+A model is at one revision of its source: that of the old lock as long as it may stay (`before` says so), and then the
+source is listed at that revision, wherever it has moved. What is pinned already is not asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gemmalock.drift import entry_drift, lacking, named_by_indexes
+from gemmalock.before import Before
 from gemmalock.errors import FileError
 from gemmalock.lockfile import (
     Lock,
-    LockedFile,
-    LockedManifest,
     LockedModel,
     at_revision,
     file_in_repository,
@@ -33,8 +31,8 @@ from gemmalock.missing import (
 from gemmalock.paths import matches
 from gemmalock.pinning import Asker, Pinned, Unlocked, Wish
 from gemmalock.ports import Listing, Probe
-from gemmalock.sets import gaps, is_index, may_be_named_by, models_among, shards_of
-from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local
+from gemmalock.sets import gaps, is_index, may_be_named_by, shards_of
+from gemmalock.spec import FileSpec, Manifest, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +60,23 @@ class Wanted:
 
 def wanted_of(path: str, manifest: Manifest, old: Lock | None, wish: Wish, asker: Asker) -> list[Wanted]:
     """The models of the manifest at `path`; their sources are asked for what their globs match."""
-    before = old.manifest(path) if old is not None else None
-    is_as_declared = before is not None and before.declared == manifest.declared
-    others = tuple(each for each in old.manifests if each is not before) if old is not None else ()
-    return [_Wanting(path, model, before, others, wish, asker, is_as_declared).wanted() for model in manifest.models]
+    locked = old.manifest(path) if old is not None else None
+    is_as_declared = locked is not None and locked.declared == manifest.declared
+    others = tuple(each for each in old.manifests if each is not locked) if old is not None else ()
+    wanted = []
+    for model in manifest.models:
+        is_renewed = wish.renews(f"{path}::{model.name}")
+        before = Before(model, locked, others, is_as_declared, is_renewed, asker.source_url)
+        wanted.append(_Wanting(path, model, before, asker).wanted())
+    return wanted
 
 
 @dataclass
 class _Wanting:
     path: str
     model: ModelSpec
-    before: LockedManifest | None
-    #: What the old lock has of other manifests.
-    others: tuple[LockedManifest, ...]
-    wish: Wish
+    before: Before
     asker: Asker
-    #: Whether the manifest says what it said when the old lock was made.
-    is_as_declared: bool
     failures: list[Pinned] = field(default_factory=list)
     #: What the source was at when it was listed, and what it says of its licence and its files.
     revision: str | None = None
@@ -89,10 +87,9 @@ class _Wanting:
     absent: set[str] = field(default_factory=set)
 
     def wanted(self) -> Wanted:
-        kept = self._kept
-        self.revision = self._revision_before(kept)
+        kept, listed = self.before.kept, self.before.listed
+        self.revision = self.before.revision
         self.license = kept.license if kept is not None else None
-        listed = self._listed_before(kept) if kept is not None and self.is_as_declared else frozenset[str]()
         names = self._names(listed)
         declared = [file for spec in self.model.files if (file := self._declared(spec)) is not None]
         if names is not None:
@@ -101,38 +98,6 @@ class _Wanting:
         files = [self._unlocked(name, self._url_of(name), None) for name in sorted(names or ())]
         license = self.model.license or self.license
         return Wanted(self.model, self.revision, license, (*files, *declared), tuple(self.failures))
-
-    @property
-    def _old(self) -> LockedModel | None:
-        """What the old lock has of this model."""
-        return self.before.model(self.model.name) if self.before is not None else None
-
-    @property
-    def _kept(self) -> LockedModel | None:
-        """The same where its pins may stay."""
-        old = self._old
-        stays = old is not None and old.source == self.model.source and not self.wish.renews(self._id)
-        return old if stays else None
-
-    def _revision_before(self, old: LockedModel | None) -> str | None:
-        """The commit that the source was pinned to: of this model, else of another one with the same source."""
-        if self.wish.renews(self._id) or self.model.source is None:
-            return None
-        before = (*self.others, *((self.before,) if self.before is not None else ()))
-        shared = (model for manifest in before for model in manifest.models if model.source == self.model.source)
-        return next((model.revision for model in (old, *shared) if model is not None and model.revision), None)
-
-    def _listed_before(self, old: LockedModel) -> frozenset[str]:
-        """The names that globs, the quantisation and indexes brought when the source was last asked: what has come or
-        gone there since is upstream's move, and that is followed only when it is asked for. What a merge or an edit
-        brought into the lock, and nothing selects, is not among them; and where that tore a set, or made two of one, it
-        is as if nothing was listed."""
-        names = frozenset(file.name for file in old.files)
-        sourced = names.difference(self._mapped)
-        if lacking(self.model, names) or len(models_among(filter(self._is_quantised, sourced))) > 1:
-            return frozenset()
-        found = (name for name in sourced if self._selects(self.model.globs, name) or self._is_quantised(name))
-        return named_by_indexes(self.model, names).union(found)
 
     def _names(self, listed: frozenset[str]) -> set[str] | None:
         """The names inside the source that the patterns and the quantisation select, None where it would not say. One
@@ -166,7 +131,9 @@ class _Wanting:
             return any(rule(source, None, name) is None for name in names)
         if not in_repository(source):
             return False
-        return self._kept is None or any(self._pinned(name, self._url_of(name), None) is None for name in names)
+        return self.before.kept is None or any(
+            self.before.pinned(name, self._url_of(name), None) is None for name in names
+        )
 
     def _found(self, listing: Listing, names: set[str], globs: Iterable[str]) -> set[str]:
         """Those of the names that are there, and what the globs select; the others have failed."""
@@ -215,7 +182,7 @@ class _Wanting:
             if any(may_be_named_by(index, name) for name in listed):
                 continue
             there = self._there()
-            shards = self._shards_of(self._unlocked(index, self._url_of(index), None)).difference(self._mapped)
+            shards = self._shards_of(self._unlocked(index, self._url_of(index), None)).difference(self.model.mapped)
             lost, error = lacks_shards(self.model, index, shards, there)
             if error is not None:
                 self._fail(index, index, error)
@@ -234,9 +201,9 @@ class _Wanting:
     def _check_sets(self, names: set[str], declared: Iterable[Unlocked]) -> None:
         """Whether the sets of the model are whole: what is missing has failed. An index declared by URL is held against
         its shards only where some are declared too, and brings none."""
-        known = names | self._mapped | self.absent
+        known = names | self.model.mapped | self.absent
         for file in declared:
-            stays = file.pinned is not None and self.is_as_declared
+            stays = file.pinned is not None and self.before.is_as_declared
             if is_index(file.name) and not stays and any(may_be_named_by(file.name, name) for name in known):
                 shards = self._shards_of(file)
                 if (error := undeclared_shards(file.name, shards, known)) is not None:
@@ -258,11 +225,6 @@ class _Wanting:
     def _is_quantised(self, name: str) -> bool:
         return self.model.is_quantised(name) and not self.model.excludes(name)
 
-    @property
-    def _mapped(self) -> frozenset[str]:
-        """The names of the files that are declared by URL."""
-        return frozenset(spec.path for spec in self.model.files)
-
     def _declared(self, spec: FileSpec) -> Unlocked | None:
         """A file that is declared by its URL, at the commit that is pinned where that is in a repository, else at the
         one that its ref is at. None where it is not there."""
@@ -270,9 +232,9 @@ class _Wanting:
         if place is None:
             return self._unlocked(spec.path, spec.url, spec)
         source, name = place
-        before = self._namesake(spec.path)
-        stays = before is not None and is_declared(before.url, spec.url) and not self.wish.renews(self._id)
-        if before is not None and stays and self._pinned(spec.path, before.url, spec) is not None:
+        before = self.before.namesake(spec.path)
+        stays = before is not None and is_declared(before.url, spec.url) and not self.before.is_renewed
+        if before is not None and stays and self.before.pinned(spec.path, before.url, spec) is not None:
             return self._unlocked(spec.path, before.url, spec)
         try:
             listing = self.asker.list(self._id, source)
@@ -285,42 +247,19 @@ class _Wanting:
         return replace(self._unlocked(spec.path, url, spec), told=listing.probes.get(name))
 
     def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
-        before = self._pinned(name, url, spec)
+        before = self.before.pinned(name, url, spec)
         return Unlocked(
             id=f"{self._id}::{name}",
             name=name,
             path=self.model.place(name),
             url=url,
             spec=spec,
-            pinned=None if self.wish.renews(self._id) else before,
+            pinned=None if self.before.is_renewed else before,
             mirrors=spec.mirrors if spec is not None else (),
-            before=before or self._namesake(name),
+            before=before or self.before.namesake(name),
             source=self.model.source if spec is None else None,
             told=self.probes.get(name) if spec is None else None,
         )
-
-    def _namesake(self, name: str) -> LockedFile | None:
-        """What the old lock has of this name, wherever it was."""
-        old = self._old
-        return next((file for file in old.files if file.name == name), None) if old is not None else None
-
-    def _pinned(self, name: str, url: str, spec: FileSpec | None) -> LockedFile | None:
-        """What the old lock has of this URL, if digest and size are still the declared ones."""
-        path, mirrors = self.model.place(name), spec.mirrors if spec is not None else ()
-        same = [(model, file) for model, file in self._locked_before(url) if file.url == url]
-        # Its own entry first: two entries of one URL may be declared with different sizes and digests.
-        for model, file in sorted(same, key=lambda pair: (pair[0].name, pair[1].name) != (self.model.name, name)):
-            moved = replace(file, name=name, path=path, mirrors=mirrors)
-            if not entry_drift("", self.model, model.revision, moved, self.asker.source_url):
-                return moved
-        return None
-
-    def _locked_before(self, url: str) -> Iterator[tuple[LockedModel, LockedFile]]:
-        """What the old lock has in which this URL may mean the same: a relative one is its own manifest's."""
-        if self.before is not None:
-            yield from self.before.files()
-        for other in self.others if not is_local(url) else ():
-            yield from other.files()
 
     def _fail(self, name: str, url: str, error: FileError) -> None:
         nameless = Unlocked(f"{self._id}::{name}".removesuffix("::"), url, "", url, None, None)

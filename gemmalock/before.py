@@ -1,0 +1,83 @@
+"""What an old lock has of one model of a manifest, and what of that may stay. Nobody is asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gemmalock.drift import entry_drift, lacking, named_by_indexes
+from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, UrlRule
+from gemmalock.paths import matches
+from gemmalock.sets import models_among
+from gemmalock.spec import FileSpec, ModelSpec, is_local
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """An old lock, as one model sees it: what it has of its manifest, and of the others. `is_as_declared`: the manifest
+    says what it said when the lock was made; `is_renewed`: the model is to be asked for anew, so that nothing stays."""
+
+    model: ModelSpec
+    manifest: LockedManifest | None
+    others: tuple[LockedManifest, ...]
+    is_as_declared: bool
+    is_renewed: bool
+    rule: UrlRule
+
+    @property
+    def kept(self) -> LockedModel | None:
+        """What the lock has of this model, where its pins may stay."""
+        old = self._old
+        return old if old is not None and old.source == self.model.source and not self.is_renewed else None
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that the source was pinned to: of this model, else of another one with the same source."""
+        if self.is_renewed or self.model.source is None:
+            return None
+        before = (*self.others, *((self.manifest,) if self.manifest is not None else ()))
+        shared = (model for manifest in before for model in manifest.models if model.source == self.model.source)
+        return next((model.revision for model in (self.kept, *shared) if model is not None and model.revision), None)
+
+    @property
+    def listed(self) -> frozenset[str]:
+        """The names that globs, the quantisation and indexes brought when the source was last asked: what has come or
+        gone there since is upstream's move, and that is followed only when it is asked for. What a merge or an edit
+        brought into the lock, and nothing selects, is not among them; and where that tore a set, or made two of one, it
+        is as if nothing was listed."""
+        kept, model = self.kept, self.model
+        if kept is None or not self.is_as_declared:
+            return frozenset()
+        names = frozenset(file.name for file in kept.files)
+        sourced = [name for name in names.difference(model.mapped) if not model.excludes(name)]
+        if lacking(model, names) or len(models_among(filter(model.is_quantised, sourced))) > 1:
+            return frozenset()
+        found = (name for name in sourced if matches(name, model.globs) or model.is_quantised(name))
+        return named_by_indexes(model, names).union(found)
+
+    def pinned(self, name: str, url: str, spec: FileSpec | None) -> LockedFile | None:
+        """What the lock has of this URL, if digest and size are still the declared ones; whether or not it may stay."""
+        path, mirrors = self.model.place(name), spec.mirrors if spec is not None else ()
+        same = [(model, file) for model, file in self._files(url) if file.url == url]
+        # Its own entry first: two entries of one URL may be declared with different sizes and digests.
+        for model, file in sorted(same, key=lambda pair: (pair[0].name, pair[1].name) != (self.model.name, name)):
+            moved = replace(file, name=name, path=path, mirrors=mirrors)
+            if not entry_drift("", self.model, model.revision, moved, self.rule):
+                return moved
+        return None
+
+    def namesake(self, name: str) -> LockedFile | None:
+        """What the lock has of this name, wherever it was."""
+        old = self._old
+        return next((file for file in old.files if file.name == name), None) if old is not None else None
+
+    @property
+    def _old(self) -> LockedModel | None:
+        return self.manifest.model(self.model.name) if self.manifest is not None else None
+
+    def _files(self, url: str) -> Iterator[tuple[LockedModel, LockedFile]]:
+        """What the lock has in which this URL may mean the same: a relative one is its own manifest's."""
+        if self.manifest is not None:
+            yield from self.manifest.files()
+        for other in self.others if not is_local(url) else ():
+            yield from other.files()
