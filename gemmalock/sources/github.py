@@ -52,6 +52,7 @@ class GitHubSource:
         self._newest = newest
         #: What the API said of the releases that it was asked for.
         self._assets: dict[tuple[Repository, str], Mapping[str, Asset]] = {}
+        self._abouts: dict[Repository, About] = {}
         self._asking = threading.Lock()
         #: Releases whose files are to be had by the API only.
         self._private: set[tuple[Repository, str]] = set()
@@ -190,11 +191,15 @@ class GitHubSource:
         return {asset.name: asset for page in pages for asset in read_assets(page.body, page.url)}
 
     def _about(self, repository: Repository, stop: Stop) -> About:
-        try:
-            return read_about(self._read(repository.api, stop).body, repository.api)
-        except NotFound:
-            # A token may see releases and nothing else.
-            return About(None, is_private=False)
+        """What a repository says of itself: one question, however many of its releases are wanted."""
+        if repository not in self._abouts:
+            try:
+                about = read_about(self._read(repository.api, stop).body, repository.api)
+            except NotFound:
+                # A token may see releases and nothing else.
+                about = About(None, is_private=False)
+            self._abouts[repository] = about
+        return self._abouts[repository]
 
     # --- private releases ----------------------------------------------------------------------------------
 

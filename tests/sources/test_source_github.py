@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -23,9 +24,10 @@ from gemmalock.sources.credentials import Credentials
 from gemmalock.sources.endpoints import moved
 from gemmalock.sources.github import GitHubSource
 from gemmalock.sources.http import HttpSource
-from gemmalock.sources.rewriting import Rewrites
+from gemmalock.sources.rewriting import Rewrites, Rule
 from gemmalock.stopping import Stop
 from tests.servers.github import Asset, GitHub, Release, Repository
+from tests.servers.scripted import Exchange, ScriptedServer
 from tests.sources.conftest import drained
 
 BODY = bytes(range(256)) * 40
@@ -122,6 +124,31 @@ def test_what_is_still_being_uploaded_is_not_listed(github: GitHub, make: Make) 
 def test_a_licence_that_github_does_not_know_is_none(github: GitHub, make: Make, license: str | None) -> None:
     github.repositories["o/r"].license = license
     assert make().list("github://o/r@v2", Stop()).license is None
+
+
+def test_a_repository_is_asked_for_its_licence_once(github: GitHub, make: Make) -> None:
+    source = make()
+    assert [source.list(f"github://o/r@{tag}", Stop()).license for tag in ("v1", "v2")] == ["MIT", "MIT"]
+    assert github.asked("api").count("/repos/o/r") == 1
+
+
+def _endless(exchange: Exchange) -> None:
+    """A release of a page of assets, and pages of them that do not end, on another server."""
+    assets = [{"id": 1, "name": "a", "size": 1, "state": "uploaded", "created_at": "2025-01-01T00:00:00Z"}] * 30
+    release = {"id": 1, "tag_name": "v1", "published_at": "2025-01-01T00:00:00Z", "assets": assets}
+    told = release if "tags" in exchange.request.path else assets
+    link = '<https://elsewhere.example/steal?page=2>; rel="next"'
+    exchange.answer(200, {"Link": link}, json.dumps(told).encode())
+
+
+def test_pages_that_do_not_end_are_given_up_and_lead_nowhere_else() -> None:
+    with ScriptedServer(_endless) as server:
+        web = HttpSource(rewrites=Rewrites([Rule("https://api.github.com", server.url)]))
+        with pytest.raises(SourceError, match="more than 100 pages"):
+            GitHubSource(web).list("github://o/r@v1", Stop())
+        web.close()
+    pages = [request.path for request in server.requests[1:]]
+    assert pages == ["/repos/o/r/releases/1/assets?per_page=100", *["/repos/o/r/releases/1/assets?page=2"] * 99]
 
 
 def test_every_request_to_the_api_says_what_it_wants(github: GitHub, make: Make) -> None:
