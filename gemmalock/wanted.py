@@ -202,8 +202,10 @@ class _Wanting:
         """Whether the sets of the model are whole: what is missing has failed. An index declared by URL is held against
         its shards only where some are declared too, and brings none."""
         known = names | self.model.mapped | self.absent
+        # The same bytes beside the same names: they were held against each other when the old lock was made.
+        was_held = self.before.kept is not None and {file.name for file in self.before.kept.files} == known
         for file in declared:
-            stays = file.pinned is not None and self.before.is_as_declared
+            stays = file.pinned is not None and was_held
             if is_index(file.name) and not stays and any(may_be_named_by(file.name, name) for name in known):
                 shards = self._shards_of(file)
                 if (error := undeclared_shards(file.name, shards, known)) is not None:

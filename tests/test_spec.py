@@ -39,6 +39,12 @@ def test_a_model_that_cannot_be_is_never_made() -> None:
         ModelSpec("a", "..")
     with pytest.raises(ValueError, match="no source"):
         ModelSpec("a", "a", None, ("*.gguf",))
+    with pytest.raises(ValueError, match="no source"):
+        ModelSpec("a", "a", quant="Q4_K_M")
+    with pytest.raises(ValueError, match="not in upper case"):
+        ModelSpec("a", "a", "hf://o/n", quant="q4_k_m")
+    with pytest.raises(ValueError, match="`4BIT` is not a quantisation"):
+        ModelSpec("a", "a", "hf://o/n", quant="4BIT")
     with pytest.raises(ValueError, match="root"):
         Manifest(".")
 
@@ -47,6 +53,23 @@ def test_a_file_goes_below_its_model_and_a_dot_is_the_root() -> None:
     assert MODEL.place("x/y") == "m/x/y"
     assert replace(MODEL, path=".").place("x/y") == "x/y"
     assert (MODEL.names, MODEL.globs) == (("README.md",), ("*.gguf",))
+
+
+@pytest.mark.parametrize(
+    ("name", "selected"),
+    [
+        ("README.md", True),
+        ("a.bin", True),
+        ("deep/a-q8_0.gguf", True),
+        ("deep/a-Q4_0.gguf", False),
+        ("old/a-Q8_0.gguf", False),
+        ("config.json", False),
+    ],
+)
+def test_a_name_a_glob_and_the_quantisation_select_what_is_not_excluded(name: str, selected: bool) -> None:
+    model = ModelSpec("m", "m", "hf://o/n", ("README.md", "*.bin"), exclude=("old/*",), quant="Q8_0")
+    assert model.selects(name) is selected
+    assert not replace(model, quant=None).is_quantised(name)
 
 
 def test_the_order_of_models_tags_names_and_files_means_nothing() -> None:
@@ -67,6 +90,7 @@ def test_the_order_of_models_tags_names_and_files_means_nothing() -> None:
         {"exclude": ()},
         {"license": None},
         {"tags": ("a",)},
+        {"quant": "Q8_0"},
         {"files": ()},
         {"files": (replace(FILE, sha256=None),)},
         {"files": (replace(FILE, size=None),)},

@@ -328,6 +328,19 @@ def test_an_index_by_url_is_held_against_its_declared_siblings_and_brings_none()
     assert "`url`" in advice
 
 
+def test_an_index_by_url_is_not_read_again_for_an_edit_elsewhere() -> None:
+    world = on_the_web(index=index_of(*SHARDS))
+    world.files[f"{HERE}/other.gguf"] = b"other"
+    manifest = by_url(INDEX, *SHARDS)
+    lock = lock_of(world.resolve(manifest))
+    other = ModelSpec("other", "other", files=(FileSpec(f"{HERE}/other.gguf", "other.gguf"),))
+    assert lock_of(world.resolve(Manifest(models=(*manifest.models, other)), lock)) != lock
+    assert (world.asked, world.read) == ([f"{HERE}/other.gguf"], [])
+    # Other siblings, other shards: now it is.
+    assert world.resolve(by_url(INDEX, *SHARDS[:2], "model.safetensors"), lock).lock is None
+    assert world.read == [INDEX]
+
+
 # --- locks that do not follow --------------------------------------------------------------------------------
 
 
