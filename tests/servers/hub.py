@@ -2,7 +2,8 @@
 `huggingface_hub` client downloads from unchanged (`HF_ENDPOINT=` the hub's `url`).
 
     with Hub() as hub:
-        repo = hub.repo("org/name")                       # or hub.repo("gpt2"), hub.dataset("org/rows")
+        repo = hub.repo("org/name")                       # or hub.repo("gpt2"), hub.repo("org/app", SPACES)
+        rows = hub.dataset("org/rows")
         first = repo.commit({"a.gguf": Lfs(b"..."), "README.md": b"---\\nlicense: mit\\n---\\n"})
         repo.tag("v1")
         repo.commit({"a.gguf": Lfs(b"new"), "old.bin": None}, branch="main", date="2026-02-03T04:05:06.000Z")
@@ -13,8 +14,9 @@
 (a redirect to the CDN; `xet_hash` also makes the hub offer Xet). `commit`, `tag`, `move` and `pull_request` of a
 `Repo` (see `hub_repos`) return the 40 digits of the commit, the last one the ref. Dates go up a day a commit from
 2026-01-01, unless they are given. Of a `Repo`: `gated` (False, "auto", "manual": its files need a token that may;
-what the API says is open), `hides_listing` (True: the API needs it too), `private`, `card` (a mapping instead of the
-README's front matter). `hub.rename("old/name", "new/name")` leaves a 307 with a relative `Location` behind.
+what the API says is open), `hides_listing` (True: the API needs it too), `private`, `disabled` (403 for all), `card` (a
+mapping instead of the README's front matter). `hub.rename("old/name", "new/name")` leaves a 307 with a relative
+`Location` behind.
 
 **Tokens.** `hub.tokens = {"hf_x": {"org/gated"}}`: a token, and the gated and private repositories that it may read.
 Any other token is refused everywhere. `hub.pending = {"org/gated"}`: those wait for a review, which the 403 says.
@@ -30,6 +32,7 @@ Any other token is refused everywhere. `hub.pending = {"org/gated"}`: those wait
     hub.tree_page, hub.commits_page     entries of a page of those answers (1000, 50 with `expand`; 50)
     hub.short_commits       True: the first seven digits or more of a commit name it too
     hub.resolve_cache       True: a small file is a 307 to `/api/resolve-cache/…`, relative, as the hub does by now
+    hub.zips                True: a small file is sent by gzip to who accepts it, whole and with a weak ETag
     hub.link_origin         what `Link: …; rel="next"` begins with (default: the hub's own origin)
     hub.cdn                 the port that large files are redirected to:
         etag                MULTIPART (default: `"…-64"`), DIGEST, ANOTHER each answer, None, or a str sent literally
@@ -60,10 +63,10 @@ from tests.servers.fileserver import Request
 from tests.servers.hub_answers import Answer, Gate, Refused
 from tests.servers.hub_cdn import ANOTHER, DIGEST, MULTIPART, Cdn
 from tests.servers.hub_ports import Port
-from tests.servers.hub_repos import DATASETS, MODELS, Lfs, Repo
+from tests.servers.hub_repos import DATASETS, MODELS, SPACES, Lfs, Repo
 from tests.servers.hub_routes import answer_api, answer_resolve
 
-__all__ = ["ANOTHER", "CDN", "DIGEST", "HUB", "MULTIPART", "Hub", "HubRequest", "Lfs", "Repo"]
+__all__ = ["ANOTHER", "CDN", "DATASETS", "DIGEST", "HUB", "MULTIPART", "SPACES", "Hub", "HubRequest", "Lfs", "Repo"]
 
 HUB = "hub"
 CDN = "cdn"
@@ -95,6 +98,7 @@ class Hub:
         self.commits_page = 50
         self.short_commits = False
         self.resolve_cache = False
+        self.zips = False
         self.failures: list[BaseException] = []
         self._requests: list[HubRequest] = []
         self._lock = threading.Lock()

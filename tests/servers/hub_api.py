@@ -24,7 +24,7 @@ def about(repo: Repo, commit: Commit, *, blobs: bool) -> dict[str, Any]:
         "createdAt": first.date,
         "private": repo.private,
         "gated": repo.gated,
-        "disabled": False,
+        "disabled": repo.disabled,
         "downloads": 0,
         "likes": 0,
         "tags": _tags(repo, commit),

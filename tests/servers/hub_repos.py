@@ -16,6 +16,9 @@ import yaml
 
 MODELS = "models"
 DATASETS = "datasets"
+SPACES = "spaces"
+#: The kinds of repositories; all but the first stand in the URL of a file.
+KINDS = (MODELS, DATASETS, SPACES)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
 _FIRST_DATE = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -92,6 +95,7 @@ class Repo:
     gated: bool | str = False
     private: bool = False
     hides_listing: bool = False
+    disabled: bool = False
     card: Mapping[str, object] | None = None
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)

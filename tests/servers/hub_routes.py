@@ -5,6 +5,7 @@ A revision and the folders of a path may be percent-encoded or not: what is spli
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from tests.servers import hub_api
 from tests.servers.fileserver import Content, Request
 from tests.servers.hub_answers import Answer, Refused, found, part, redirect
-from tests.servers.hub_repos import DATASETS, MODELS, Blob, Commit, Repo
+from tests.servers.hub_repos import KINDS, MODELS, Blob, Commit, Repo
 
 if TYPE_CHECKING:
     from tests.servers.hub import Hub
@@ -50,7 +51,7 @@ def answer_api(hub: Hub, request: Request) -> Answer:
     kind, *segments = asked.path.split("/")[2:]
     if kind == "whoami-v2":
         return _whoami(caller)
-    places = [_Place(kind, *named) for named in _names(segments)] if kind in (MODELS, DATASETS) else []
+    places = [_Place(kind, *named) for named in _names(segments)] if kind in KINDS else []
     if not places:
         raise Refused(404, None, _NO_PAGE)
     place = next((place for place in places if _is_known(hub, place)), places[0])
@@ -85,7 +86,8 @@ def answer_resolve(hub: Hub, request: Request) -> Answer:
         query = urlencode({path: "", "etag": blob.etag})
         location = f"{RESOLVE_CACHE}{repo.kind}/{repo.name}/{commit.id}/{'/'.join(rest)}?{query}"
         return redirect(307, location, {"X-Repo-Commit": commit.id})
-    return _small(request, commit, blob, name)
+    answer = _small(request, commit, blob, name)
+    return _zipped(answer) if hub.zips and "gzip" in request.headers.get("accept-encoding", "") else answer
 
 
 def _about(hub: Hub, repo: Repo, rest: Sequence[str], request: Request) -> Answer:
@@ -143,6 +145,8 @@ def _caller(hub: Hub, request: Request) -> _Caller:
 def _readable(hub: Hub, caller: _Caller, place: _Place) -> Repo:
     """The repository of a place. Whether there is none or it is another's is not told."""
     repo = hub.repos.get((place.kind, place.name))
+    if repo is not None and repo.disabled:
+        raise Refused(403, None, "Access to this resource is disabled.")
     if repo is not None and (not repo.private or repo.name in caller.may_read):
         return repo
     if caller.token is None:
@@ -160,7 +164,7 @@ def _check_gate(hub: Hub, caller: _Caller, repo: Repo) -> None:
         raise Refused(401, "GatedRepo", f"{message} Please log in.", _ASK_TO_LOG_IN)
     if repo.name in hub.pending:
         raise Refused(403, "GatedRepo", f"Your request to access {what} is awaiting a review from the repo authors.")
-    page = f"https://huggingface.co/{'datasets/' if repo.kind == DATASETS else ''}{repo.name}"
+    page = f"https://huggingface.co{_prefix(repo.kind)}/{repo.name}"
     message = f"Access to {what} is restricted and you are not in the authorized list. Visit {page} to ask for access."
     raise Refused(403, "GatedRepo", message)
 
@@ -189,8 +193,8 @@ def _is_known(hub: Hub, place: _Place) -> bool:
 
 def _resolved_place(path: str) -> _Place:
     segments = path.split("/")[1:]
-    kind = DATASETS if segments[0] == DATASETS else MODELS
-    segments = segments[kind == DATASETS :]
+    kind = segments[0] if segments[0] in KINDS[1:] else MODELS
+    segments = segments[kind != MODELS :]
     if "resolve" not in segments[1:3] or len(segments) < segments.index("resolve", 1) + 3:
         raise Refused(404, None, _NO_PAGE)
     at = segments.index("resolve", 1)
@@ -206,7 +210,11 @@ def _cached_place(path: str) -> _Place:
 
 
 def _resolve_path(kind: str, name: str, rest: Sequence[str]) -> str:
-    return "/".join(("/datasets" if kind == DATASETS else "", name, "resolve", *rest))
+    return "/".join((_prefix(kind), name, "resolve", *rest))
+
+
+def _prefix(kind: str) -> str:
+    return "" if kind == MODELS else f"/{kind}"
 
 
 def _to_cdn(hub: Hub, repo: Repo, commit: Commit, blob: Blob, name: str) -> Answer:
@@ -232,6 +240,13 @@ def _small(request: Request, commit: Commit, blob: Blob, name: str) -> Answer:
     if request.headers.get("if-none-match") == blob.etag:
         return Answer(304, {"ETag": blob.etag, **headers})
     return part(request, Content(blob.body, etag=blob.etag, content_type="text/plain; charset=utf-8", headers=headers))
+
+
+def _zipped(answer: Answer) -> Answer:
+    """The same by another coding, of which the ETag is another too: a weak one (RFC 9110, 8.8.3.3)."""
+    headers = {**answer.headers, "Content-Encoding": "gzip", "ETag": f"W/{answer.headers['ETag']}"}
+    headers.pop("Accept-Ranges", None)
+    return Answer(200, headers, gzip.compress(answer.body))
 
 
 def _page(hub: Hub, entries: Sequence[Any], request: Request, size: int) -> Answer:

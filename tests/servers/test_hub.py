@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers.hub import ANOTHER, DIGEST, MULTIPART, Hub, Leak, Lfs, Repo
+from tests.servers.hub import ANOTHER, DATASETS, DIGEST, MULTIPART, SPACES, Hub, Leak, Lfs, Repo
 
 WEIGHTS = bytes(range(256)) * 4096
 FILES: Mapping[str, bytes | Lfs] = {"a.gguf": Lfs(WEIGHTS), "b.txt": b"b", "c/d.txt": b"d", "c/e/f.gguf": Lfs(b"f")}
@@ -230,6 +231,7 @@ def test_what_shall_fail_first_fails_first(hub: Hub, path: str) -> None:
         ("/org/no/resolve/main/b.txt", 401, "RepoNotFound"),
         ("/api/models/no", 401, "RepoNotFound"),
         ("/api/datasets/org/name", 401, "RepoNotFound"),
+        ("/api/spaces/org/name", 401, "RepoNotFound"),
         ("/datasets/org/name/resolve/main/b.txt", 401, "RepoNotFound"),
     ],
 )
@@ -240,7 +242,7 @@ def test_what_is_not_there_is_refused_by_its_code(hub: Hub, path: str, status: i
     assert hub.failures == []
 
 
-@pytest.mark.parametrize("path", ["/", "/api/", "/api/spaces/org/name", "/org/name/blob/main/b.txt", "/a/resolve/b"])
+@pytest.mark.parametrize("path", ["/", "/api/", "/api/buckets/org/name", "/org/name/blob/main/b.txt", "/a/resolve/b"])
 def test_what_is_no_page_of_the_hub_is_a_404(hub: Hub, path: str) -> None:
     reply = ask(hub.url + path)
     assert reply.status == 404
@@ -282,6 +284,29 @@ def test_a_small_file_may_come_from_a_cache_of_the_hub(hub: Hub) -> None:
     assert (moved.status, moved.headers["x-repo-commit"]) == (307, commit)
     assert ask(hub.url + moved.headers["location"]).body == b"b"
     assert hub.api_requests == ()
+
+
+@pytest.mark.parametrize("kind", [DATASETS, SPACES])
+def test_a_repository_of_another_kind_has_it_in_its_urls(hub: Hub, kind: str) -> None:
+    commit = hub.repo("org/name", kind).commit({"app.py": b"app"})
+    assert ask(f"{hub.url}/api/{kind}/org/name").said["sha"] == commit
+    assert ask(f"{hub.url}/{kind}/org/name/resolve/main/app.py").body == b"app"
+    assert ask(f"{hub.url}/org/name/resolve/main/app.py").status == 404
+
+
+def test_who_accepts_gzip_may_get_it_with_a_weak_etag(hub: Hub) -> None:
+    hub.zips = True
+    url = f"{hub.url}/org/name/resolve/main/b.txt"
+    plain, zipped = ask(url, Accept_Encoding="identity"), ask(url, Accept_Encoding="gzip", Range="bytes=0-0")
+    assert (plain.body, gzip.decompress(zipped.body)) == (b"b", b"b")
+    assert (zipped.status, zipped.headers["etag"]) == (200, f"W/{plain.headers['etag']}")
+
+
+def test_a_disabled_repository_is_refused_to_all(hub: Hub) -> None:
+    hub.repo("org/name").disabled = True
+    for path in ("/api/models/org/name", "/org/name/resolve/main/b.txt"):
+        reply = ask(hub.url + path)
+        assert (reply.status, reply.headers["x-error-message"]) == (403, "Access to this resource is disabled.")
 
 
 def test_the_first_digits_of_a_commit_name_it_only_by_a_knob(hub: Hub) -> None:

@@ -212,7 +212,7 @@ def test_the_command_line_downloads_a_file_too(hub: Hub, client: Client) -> None
 def test_renamed_cached_limited_and_cut_the_client_gets_there(hub: Hub, client: Client) -> None:
     hub.repo("org/old").commit(FILES)
     hub.rename("org/old", "org/new")
-    hub.resolve_cache = True
+    hub.resolve_cache = hub.zips = True
     # The old name and the new one are two requests: the listing is the one that has to wait.
     hub.api.limit, hub.api.limit_times, hub.api.reset_seconds = 2, 1, 0
     # At a reset it gives up; what ends early it asks for again.
