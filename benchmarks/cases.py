@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from benchmarks import fetching, keeping, limits, starting
+from benchmarks import expiring, fetching, keeping, limits, starting
 from benchmarks.bench import Bench
 from benchmarks.table import Result
 
@@ -15,6 +15,7 @@ CASES: Mapping[str, Callable[[Bench], list[Result]]] = {
     "many": fetching.many,
     "lossy": fetching.lossy,
     "killed": keeping.killed,
+    "expiring": expiring.expiring,
     "memory": keeping.memory,
     "verify": keeping.verify,
     "second": keeping.second,

@@ -70,6 +70,18 @@ def test_a_quick_run_measures_end_to_end_and_leaves_nothing(room: Path, page: Pa
     assert list(room.iterdir()) == []
 
 
+def test_a_quick_run_kills_both_at_half_and_counts_what_the_hub_sends_twice(room: Path) -> None:
+    real.program("hf")
+    with started("expiring", "--folder", room) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, (out, err)
+    for name in ("gemmalock sync", "hf download"):
+        assert re.search(
+            rf"^\| 4 MiB from a hub, .*\| `{name}`, by itself: fetched twice \| [\d.]+ MiB ", out, re.MULTILINE
+        )
+    assert list(room.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(room: Path, number: int) -> None:
     real.program("nginx")
