@@ -9,19 +9,18 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gemmalock.app.adapters import Sources
 from gemmalock.app.affording import affordable, affordable_connections, cores
 from gemmalock.app.plugging import Plugging
 from gemmalock.collect import Project
 from gemmalock.errors import disk_error
-from gemmalock.lockfile import GITHUB, HUB, Lock, LockedFile, LockedManifest, Node
+from gemmalock.lockfile import Lock, LockedFile, LockedManifest, Node
 from gemmalock.plan import FilePlan, Plan
-from gemmalock.ports import Answer, Arrival, Ask, Claim, Listing, Probe, Reporter, Source, Watch
+from gemmalock.ports import Arrival, Claim, Reporter, Source, Watch
 from gemmalock.settings import Settings
-from gemmalock.spec import is_local, scheme_of
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
@@ -29,16 +28,12 @@ if TYPE_CHECKING:
     from gemmalock.outcome import FileOutcome
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
-    from gemmalock.sources.credentials import Credentials
-    from gemmalock.sources.http import HttpSource
     from gemmalock.sources.retry import Backoff
     from gemmalock.store import DiskStore
     from gemmalock.transfer.attempts import RunBudget
     from gemmalock.transfer.work import Terms
 
 _Made = TypeVar("_Made")
-#: How the URLs of a service begin → the kind of source that knows them.
-_HOMES = ((f"{HUB}/", "hf"), (f"{GITHUB}/", "github"))
 
 
 class Silence:
@@ -71,10 +66,10 @@ class Workshop:
 
     def __post_init__(self) -> None:
         self._roots: dict[str, RootFolder] = {}
-        self._sources: dict[tuple[str, Path], Source] = {}
         self._made: dict[str, Any] = {}
         self._making = threading.RLock()
         self.plugging = Plugging(self.settings, self.project.folder, self.environ)
+        self.sources = Sources(self.settings, self.environ, self.plugging, self.trace)
 
     @property
     def lock_path(self) -> Path:
@@ -159,7 +154,7 @@ class Workshop:
     def source(self, manifest_path: str) -> Source:
         """Every source in one: each URL goes to the adapter of its scheme. `file://` is relative to the manifest's
         folder."""
-        return _ByScheme(self, self.project.folder / manifest_path.rpartition("/")[0])
+        return self.sources.of(self.project.folder / manifest_path.rpartition("/")[0])
 
     def adopt(self, file: LockedFile) -> str | None:
         """Take a file into the store that another program has on this machine."""
@@ -180,18 +175,7 @@ class Workshop:
     def warnings(self) -> tuple[str, ...]:
         """What the transfers of this run found out that concerns more than one file, a sentence each."""
         terms: Terms | None = self._made.get("terms")
-        credentials: Credentials | None = self._made.get("credentials")
-        return (
-            *(() if credentials is None else credentials.warnings),
-            *(() if terms is None else terms.mistrusted.warnings),
-        )
-
-    @property
-    def credentials(self) -> Credentials:
-        """Which credential goes where; nothing is read before a request is made."""
-        from gemmalock.sources.credentials import Credentials
-
-        return self._once("credentials", lambda: Credentials(self.environ, self.settings.auth))
+        return (*self.sources.warnings, *(() if terms is None else terms.mistrusted.warnings))
 
     @property
     def reading(self) -> Reading:
@@ -206,29 +190,6 @@ class Workshop:
         from gemmalock.sources.retry import Backoff
 
         return Backoff(attempts=self.settings.retries + 1)
-
-    def adapter(self, scheme: str, folder: Path) -> Source:
-        """The one source of a scheme, for manifests in a folder. Raises PolicyRefused for a scheme that has none."""
-        if scheme in ("http", "https"):
-            return self.web
-        make = ADAPTERS.get(scheme)
-        # Where relative places begin is nothing to a service.
-        key = (scheme, Path() if make is not None and not is_local(f"{scheme}://") else folder)
-        with self._making:
-            if key not in self._sources:
-                made = make(self, folder) if make is not None else self.plugging.source(scheme, folder)
-                self._sources[key] = made
-            return self._sources[key]
-
-    @property
-    def newest(self) -> datetime | None:
-        """The moment up to which this run follows what moves; None: to what there is now."""
-        return self._once("newest", lambda: self.settings.newest(datetime.now(UTC)))
-
-    @property
-    def web(self) -> HttpSource:
-        """Whatever is asked over http and https."""
-        return self._once("web", lambda: _web(self))
 
     @property
     def budget(self) -> RunBudget:
@@ -264,8 +225,7 @@ class Workshop:
 
     def close(self) -> None:
         """Let go of all connections."""
-        for source in (*self._sources.values(), *filter(None, (self._made.get("web"),))):
-            source.close()
+        self.sources.close()
 
 
 def _refuse_links(base: Path, place: Path) -> None:
@@ -276,77 +236,3 @@ def _refuse_links(base: Path, place: Path) -> None:
     for end in range(1, len(steps) + 1):
         if base.joinpath(*steps[:end]).is_symlink():
             raise through_a_link("/".join(steps[:end]))
-
-
-@dataclass(frozen=True, slots=True)
-class _ByScheme:
-    """The source of a file and of its mirrors: each URL goes to the adapter of its scheme."""
-
-    workshop: Workshop
-    folder: Path
-
-    def probe(self, url: str, stop: Stop) -> Probe:
-        """As ports.Source has it."""
-        return self._source(url).probe(url, stop)
-
-    def list(self, source: str, stop: Stop) -> Listing:
-        """As ports.Source has it."""
-        return self._source(source).list(source, stop)
-
-    def open(self, ask: Ask, stop: Stop) -> Answer:
-        """As ports.Source has it."""
-        return self._source(ask.url).open(ask, stop)
-
-    def close(self) -> None:
-        """The workshop closes its sources."""
-
-    def _source(self, url: str) -> Source:
-        return self.workshop.adapter(_kind_of(url), self.folder)
-
-
-def _kind_of(url: str) -> str:
-    """The scheme whose source knows a URL best: what a service has at its web address is that service's to explain."""
-    return next((kind for home, kind in _HOMES if url.startswith(home)), scheme_of(url))
-
-
-def _web(workshop: Workshop) -> HttpSource:
-    from gemmalock.sources.certificates import certificate_variable
-    from gemmalock.sources.endpoints import moved
-    from gemmalock.sources.http import HttpLimits, HttpSource, Policy
-    from gemmalock.sources.proxies import no_proxy_from, proxies_from
-    from gemmalock.sources.rewriting import Rewrites, Rule
-
-    settings = workshop.settings
-    # What the settings say in so many words comes first.
-    rules = [*(Rule(prefix, target) for prefix, target in settings.rewrite), *moved(workshop.environ)]
-    return HttpSource(
-        HttpLimits(read_seconds=settings.timeout),
-        Policy(settings.allow_http, settings.offline, frozenset(settings.allowed_hosts)),
-        proxies=proxies_from(workshop.environ),
-        no_proxy=no_proxy_from(workshop.environ),
-        ca_file=None if (named := certificate_variable(workshop.environ)) is None else workshop.environ[named],
-        rewrites=Rewrites(rules, allow_http=settings.allow_http, told=workshop.trace),
-        credentials=workshop.credentials,
-    )
-
-
-def _hub(workshop: Workshop, folder: Path) -> Source:
-    from gemmalock.sources.hub import HubSource
-
-    return HubSource(workshop.web, workshop.newest)
-
-
-def _github(workshop: Workshop, folder: Path) -> Source:
-    from gemmalock.sources.github import GitHubSource
-
-    return GitHubSource(workshop.web, workshop.newest)
-
-
-def _file(workshop: Workshop, folder: Path) -> Source:
-    from gemmalock.sources.file import FileSource
-
-    return FileSource(folder)
-
-
-#: Kind → how its source is made.
-ADAPTERS: Mapping[str, Callable[[Workshop, Path], Source]] = {"hf": _hub, "github": _github, "file": _file}

@@ -27,7 +27,7 @@ PARTS: list[Callable[[Workshop], object]] = [
     lambda workshop: workshop.store,
     lambda workshop: workshop.registry,
     lambda workshop: workshop._terms,
-    lambda workshop: workshop.adapter("https", Path()),
+    lambda workshop: workshop.sources.adapter("https", Path()),
 ]
 
 

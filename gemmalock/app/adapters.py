@@ -1,0 +1,153 @@
+"""Which source a URL is asked of: the only place that makes them. Each is made when it is first needed, once a run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemmalock.app.plugging import Plugging
+from gemmalock.lockfile import GITHUB, HUB
+from gemmalock.ports import Answer, Ask, Listing, Probe, Source
+from gemmalock.settings import Settings
+from gemmalock.spec import is_local, scheme_of
+from gemmalock.stopping import Stop
+
+if TYPE_CHECKING:
+    from gemmalock.sources.credentials import Credentials
+    from gemmalock.sources.http import HttpSource
+
+#: How the URLs of a service begin → the kind of source that knows them.
+_HOMES = ((f"{HUB}/", "hf"), (f"{GITHUB}/", "github"))
+
+
+@dataclass
+class Sources:
+    """The sources of one run, by these settings and this environment; safe to use from many threads. `trace` hears
+    where a URL was asked instead of where it says."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    plugging: Plugging
+    trace: Callable[[str], None] = lambda text: None
+    _adapters: dict[tuple[str, Path], Source] = field(default_factory=dict)
+    _making: threading.RLock = field(default_factory=threading.RLock)
+
+    def of(self, folder: Path) -> Source:
+        """Every source in one: each URL goes to the adapter that knows it. `file://` is relative to `folder`."""
+        return _ByUrl(self, folder)
+
+    def adapter(self, kind: str, folder: Path) -> Source:
+        """The one source of a kind, for manifests in a folder. Raises PolicyRefused for a kind that there is not."""
+        with self._making:
+            if kind in ("http", "https"):
+                return self.web
+            make = ADAPTERS.get(kind)
+            # Where relative places begin is nothing to a service.
+            key = (kind, Path() if make is not None and not is_local(f"{kind}://") else folder)
+            if key not in self._adapters:
+                self._adapters[key] = make(self, folder) if make is not None else self.plugging.source(kind, folder)
+            return self._adapters[key]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found out about credentials that were looked for, a sentence each."""
+        return self.credentials.warnings if "credentials" in vars(self) else ()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for source in self._adapters.values():
+            source.close()
+        if "web" in vars(self):
+            self.web.close()
+
+    @cached_property
+    def web(self) -> HttpSource:
+        """Whatever is asked over http and https."""
+        from gemmalock.sources.certificates import certificate_variable
+        from gemmalock.sources.endpoints import moved
+        from gemmalock.sources.http import HttpLimits, HttpSource, Policy
+        from gemmalock.sources.proxies import no_proxy_from, proxies_from
+        from gemmalock.sources.rewriting import Rewrites, Rule
+
+        settings = self.settings
+        # What the settings say in so many words comes first.
+        rules = [*(Rule(prefix, target) for prefix, target in settings.rewrite), *moved(self.environ)]
+        return HttpSource(
+            HttpLimits(read_seconds=settings.timeout),
+            Policy(settings.allow_http, settings.offline, frozenset(settings.allowed_hosts)),
+            proxies=proxies_from(self.environ),
+            no_proxy=no_proxy_from(self.environ),
+            ca_file=None if (named := certificate_variable(self.environ)) is None else self.environ[named],
+            rewrites=Rewrites(rules, allow_http=settings.allow_http, told=self.trace),
+            credentials=self.credentials,
+        )
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """What is sent to whom."""
+        from gemmalock.sources.credentials import Credentials
+
+        return Credentials(self.environ, self.settings.auth)
+
+    @cached_property
+    def newest(self) -> datetime | None:
+        """The moment up to which this run follows what moves; None: to what there is now."""
+        return self.settings.newest(datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class _ByUrl:
+    """The source of a file and of its mirrors: each URL goes to the adapter that knows it best."""
+
+    sources: Sources
+    folder: Path
+
+    def probe(self, url: str, stop: Stop) -> Probe:
+        """As ports.Source has it."""
+        return self._source(url).probe(url, stop)
+
+    def list(self, source: str, stop: Stop) -> Listing:
+        """As ports.Source has it."""
+        return self._source(source).list(source, stop)
+
+    def open(self, ask: Ask, stop: Stop) -> Answer:
+        """As ports.Source has it."""
+        return self._source(ask.url).open(ask, stop)
+
+    def close(self) -> None:
+        """Who made the sources closes them."""
+
+    def _source(self, url: str) -> Source:
+        return self.sources.adapter(_kind_of(url), self.folder)
+
+
+def _kind_of(url: str) -> str:
+    """The kind of source that knows a URL best: what a service has at its web address is that service's to explain."""
+    return next((kind for home, kind in _HOMES if url.startswith(home)), scheme_of(url))
+
+
+def _hub(sources: Sources, folder: Path) -> Source:
+    from gemmalock.sources.hub import HubSource
+
+    return HubSource(sources.web, sources.newest)
+
+
+def _github(sources: Sources, folder: Path) -> Source:
+    from gemmalock.sources.github import GitHubSource
+
+    return GitHubSource(sources.web, sources.newest)
+
+
+def _file(sources: Sources, folder: Path) -> Source:
+    from gemmalock.sources.file import FileSource
+
+    return FileSource(folder)
+
+
+#: Kind → how its source is made.
+ADAPTERS: Mapping[str, Callable[[Sources, Path], Source]] = {"hf": _hub, "github": _github, "file": _file}
