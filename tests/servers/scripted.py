@@ -123,7 +123,9 @@ Script = Callable[[Exchange], object]
 class ScriptedServer:
     """The server; use it as a context manager."""
 
-    def __init__(self, script: Script | Sequence[Script], *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, script: Script | Sequence[Script], *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.requests: list[Received] = []
         self.failures: list[BaseException] = []
         self.connections = 0
@@ -133,9 +135,12 @@ class ScriptedServer:
         self._lock = threading.Lock()
         self._wires: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._host = host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=256)
         self.port = int(self._listener.getsockname()[1])
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        named = f"[{host}]" if ":" in host else host
+        self.url = f"{'https' if tls else 'http'}://{named}:{self.port}"
 
     def __enter__(self) -> ScriptedServer:
         self._start(self._accept)
@@ -146,7 +151,7 @@ class ScriptedServer:
     ) -> None:
         self.over.set()
         # Closing a listening socket does not wake accept() everywhere; one more connection does.
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((self._host, self.port), timeout=1):
             pass
         with self._lock:
             wires = list(self._wires)

@@ -45,17 +45,18 @@ def brisk() -> Iterator[HttpSource]:
 @pytest.fixture
 def certificate(tmp_path: Path) -> Callable[[str], tuple[ssl.SSLContext, Path]]:
     """Makes a self-signed certificate for `IP:127.0.0.1` or `DNS:example.org`: a server's context, and the file."""
+    return lambda name: made_certificate(tmp_path, name)
 
-    def make(name: str) -> tuple[ssl.SSLContext, Path]:
-        key, public = tmp_path / "key.pem", tmp_path / "certificate.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-             "-keyout", str(key), "-out", str(public), "-days", "2", "-subj", "/CN=gemmalock test",
-             "-addext", f"subjectAltName={name}"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(public, key)
-        return context, public
 
-    return make
+def made_certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, Path]:
+    """A self-signed certificate for these names, with commas between: a server's context, and the file."""
+    key, public = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", str(key), "-out", str(public), "-days", "2", "-subj", "/CN=gemmalock test",
+         "-addext", f"subjectAltName={names}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, key)
+    return context, public
