@@ -27,6 +27,7 @@ from gemmalock.lockfile import LOCK_NAME, Lock
 from gemmalock.meanings import Meanings
 from gemmalock.memo import agreed, agreement
 from gemmalock.paths import joined
+from gemmalock.secret import holds_secret
 from gemmalock.settings import Settings
 from gemmalock.spec import MANIFEST_NAME, SCHEMES, Manifest
 from gemmalock.store.place import store_folder
@@ -34,6 +35,7 @@ from gemmalock.workspace import Search
 
 #: A file that people wrote is not larger than this; reading stops there.
 MAX_BYTES = 256 * 1024 * 1024
+_SECRET_HINT = "a server repeats what it was sent, in the name or the URL of a file; nothing was written"
 
 
 class Papers:
@@ -191,7 +193,8 @@ class Papers:
     def write_lock(self, lock: Lock) -> bool:
         """Write the lock, if its bytes differ; whether they did. Line endings stay as they were.
 
-        Raises RunRefused when another lock stands there by now: it is not ours to replace.
+        Raises RunRefused when another lock stands there by now: it is not ours to replace. And for one with a secret in
+        it, as a server may have it that names files by what it was sent.
         """
         from gemmalock.codec.lock_json import write_lock
         from gemmalock.durable import write_file
@@ -201,6 +204,8 @@ class Papers:
             text = text.replace(b"\n", b"\r\n")
         if text == self.lock_bytes:
             return False
+        if holds_secret(text.decode("utf-8")):
+            raise RunRefused(f"`{LOCK_NAME}` would have a credential in it", hint=_SECRET_HINT)
         path = write_place(self.project, self.project.lock_path)
         there = read_lock_bytes(self.project.lock_path)
         if there == text:

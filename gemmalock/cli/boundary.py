@@ -15,6 +15,7 @@ from gemmalock.cli.state import State
 from gemmalock.cli.streams import steady_streams
 from gemmalock.errors import GemmalockError, InputError, Interrupted, UsageError, disk_error
 from gemmalock.outcome import ErrorNote, ExitCode, Report
+from gemmalock.secret import redacted_secrets
 from gemmalock.settings import is_true
 
 
@@ -88,7 +89,7 @@ def _kept(text: str) -> str | None:
 
     try:
         with tempfile.NamedTemporaryFile("wb", prefix="gemmalock-", suffix=".log", delete=False) as log:
-            log.write(text.encode("utf-8", "backslashreplace"))
+            log.write(redacted_secrets(text).encode("utf-8", "backslashreplace"))
     except OSError:
         return None
     return log.name

@@ -2,6 +2,8 @@
 
 Whoever pipes a run into `head` has seen enough, and still wants the files: what is written after the reader went is
 dropped, and the work is done. Only where standard output cannot be *written* (a full disk) the run has failed.
+
+No secret gets through, whoever writes: that is looked at here a last time.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import io
 import os
 import sys
 from typing import TextIO
+
+from gemmalock.secret import redacted_bytes
 
 
 class Patient(io.FileIO):
@@ -29,6 +33,16 @@ class Patient(io.FileIO):
                 self._is_over = True
                 self.failure = error
         return memoryview(text).nbytes  # type: ignore[arg-type]
+
+
+class Discreet(io.BufferedWriter):
+    """A stream's buffer, which keeps secrets. What is written to it comes in whole writes of who wrote it."""
+
+    def write(self, text: object, /) -> int:
+        """Write what is left of it when the known secrets are out; as if it were all of it."""
+        raw = bytes(text)  # type: ignore[call-overload]
+        super().write(redacted_bytes(raw))
+        return len(raw)
 
 
 def steady_streams() -> Patient | None:
@@ -58,5 +72,5 @@ def _steady(now: TextIO | None, original: TextIO | None, number: int) -> tuple[T
         now.flush()
     raw = Patient(number, "w", closefd=False)
     encoding = getattr(now, "encoding", None) or "utf-8"
-    buffered = io.BufferedWriter(raw)
+    buffered = Discreet(raw)
     return io.TextIOWrapper(buffered, encoding, "backslashreplace", line_buffering=number == 2 or raw.isatty()), raw
