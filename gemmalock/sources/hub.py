@@ -29,6 +29,7 @@ from gemmalock.sources.hub_papers import (
     read_tree,
     repository_of,
 )
+from gemmalock.spec import scheme_of
 from gemmalock.stopping import Stop
 
 _Asked = TypeVar("_Asked")
@@ -61,6 +62,8 @@ class HubSource:
     def list(self, source: str, stop: Stop) -> Listing:
         """As ports.Source has it: everything in a repository, at the commit that its ref is at. Raises Gated where its
         licence was not accepted."""
+        if scheme_of(source) != "hf":
+            return self._web.list(source, stop)
         repository, ref = repository_of(source)
         commit = self._settled(repository, ref, stop)
         info = self._info(repository, commit, stop)

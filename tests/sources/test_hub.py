@@ -116,6 +116,11 @@ def test_a_dataset_is_listed_and_fetched_as_a_model_is(hub: Hub) -> None:
     assert read(source, f"{HOME}/datasets/org/rows/resolve/{commit}/rows.parquet") == WEIGHTS
 
 
+def test_a_folder_of_the_hub_by_its_web_address_cannot_be_listed(hub: Hub, repo: Repo) -> None:
+    with pytest.raises(PolicyRefused, match="cannot be listed"):
+        source_of(hub).list(f"{HOME}/org/gemma/resolve/main", Stop())
+
+
 def read(source: HubSource, url: str) -> bytes:
     """All bytes behind a URL."""
     body, buffer = bytearray(), memoryview(bytearray(65536))
