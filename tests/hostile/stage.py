@@ -37,6 +37,7 @@ LOOKS = (
     ("sync", "--dry-run", "--json"),
     ("prune", "--dry-run"),
     ("list",),
+    ("diff", "gemmalock.lock", "gemmalock.lock"),
     ("tasks",),
 )
 #: Runs several command lines, one after the other, and prints their exit codes last: one interpreter for all.

@@ -116,6 +116,7 @@ def test_hostile_etags_are_kept_as_they_came_or_refused(stage: Stage, kind: str)
     stage.run("sync", *LOUD, code=[0, 1], env={"GEMMALOCK_RETRIES": "0"})
     stage.run("status", "-vv", code=[0, 1])
     stage.content.etag = f'"{text}2"'
+    stage.run("outdated", code=[0, 1], env={"GEMMALOCK_RETRIES": "0"})
     stage.run("lock", "--upgrade", "-vv", code=[0, 1], env={"GEMMALOCK_RETRIES": "0"})
 
 
@@ -168,7 +169,15 @@ def test_a_name_that_is_no_text_is_pruned_and_named(synced: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["no\x1b[2Jsuch"], ["sync", "::set-env name=X::y"], ["sync", "--\u202e"], ["path", "\x07"]]
+    "words",
+    [
+        ["no\x1b[2Jsuch"],
+        ["sync", "::set-env name=X::y"],
+        ["sync", "--\u202e"],
+        ["path", "\x07"],
+        ["diff", "::set-env name=X::\x1b[2J"],
+        ["outdated", "--exclude-newer", "\x1b[2J\u202e"],
+    ],
 )
 def test_hostile_arguments_are_shown_harmlessly(stage: Stage, words: list[str]) -> None:
     stage.run(*words, code=[1, 4, 5])
