@@ -31,11 +31,12 @@ def run_prune(workshop: Workshop, papers: Papers, selection: Selection, options:
     change = LockChange(LOCK_NAME, changed=False)
     if not any(True for _ in lock.nodes()) and not options.allow_empty:
         raise RunRefused("the lock lists no file, so everything would be pruned", hint="`--allow-empty` does that")
-    from gemmalock.app.leftover import leftover_roots
+    from gemmalock.app.leftover import former_roots, leftover_roots
 
     manifests = (*selection.manifests(lock), *(leftover_roots(workshop) if not selection.within else ()))
     pruning = Pruning.of(workshop, manifests, adopt=options.adopt, allow_empty=options.allow_empty)
     result = pruning.preview(workshop) if options.dry_run else prune_roots(workshop, papers, pruning)
+    former = tuple(root.told for root in former_roots(workshop))
     # What sync warns of, for it has done what else it was asked for, is all that was asked for here.
     error = result.error or pruning.failure
     told = () if options.dry_run else (*root_warnings(workshop), *(_purged(workshop) if error is None else ()))
@@ -46,7 +47,7 @@ def run_prune(workshop: Workshop, papers: Papers, selection: Selection, options:
         strays_kept=result.kept,
         lock=change,
         errors=() if error is None else (ErrorNote.of(error),),
-        warnings=told,
+        warnings=(*former, *told),
         facts=(("dry_run", True),) if options.dry_run else (),
     )
 

@@ -11,7 +11,7 @@ from gemmalock.app.affording import affordable
 from gemmalock.app.ending import Ending
 from gemmalock.app.entering import enter_roots, leave_roots
 from gemmalock.app.failing import note_outcomes
-from gemmalock.app.leftover import leftover_roots
+from gemmalock.app.leftover import FormerRoot, former_roots, leftover_roots
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
 from gemmalock.app.papers import Papers, memo_root
 from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
@@ -23,7 +23,7 @@ from gemmalock.executor import execute, untouched
 from gemmalock.job import Crew, refused
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.looking import look, read_through
-from gemmalock.memo import remember
+from gemmalock.memo import forget, remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
 from gemmalock.ports import PruneResult
@@ -129,7 +129,8 @@ class Sync:
         pruned = ending.prune(pruning)
         fresh = not (ready.known or self.options.frozen)
         untidy = ending.tidy(ready.lock, due=changed or bool(pruned.pruned) or fresh)
-        settled = self._settled(ready, ending, pruning)
+        former = self._former(ready)
+        settled = not former and self._settled(ready, ending, pruning)
         if settled:
             self._remember(known=ready.known and not changed)
         report = Report(
@@ -142,6 +143,7 @@ class Sync:
             errors=ending.notes,
             warnings=(
                 *self._warnings(ready, self.selection.of(ready.lock.nodes())),
+                *(root.told for root in former),
                 *_not_pruned(ending.code, pruning, pruned),
                 *pruning_warnings(pruning),
                 *untidy,
@@ -181,6 +183,16 @@ class Sync:
         if ready.known or self.selection.within:
             return ()
         return leftover_roots(self.workshop)
+
+    def _former(self, ready: Ready) -> tuple[FormerRoot, ...]:
+        """The roots that manifests had before; looked for until a run has seen that there are none. Should one become
+        the root again, what was proved there is proved no more."""
+        if ready.known:
+            return ()
+        former = former_roots(self.workshop)
+        for root in former if self.options.acts else ():
+            forget(root.folder)
+        return former
 
     def _pruning(self, ready: Ready) -> Pruning:
         """What is to become of the strays. Raises RunRefused before anything is changed, where pruning would be a
@@ -255,7 +267,11 @@ class Sync:
             pruned=pruned.pruned,
             strays_kept=pruned.kept,
             lock=LockChange(LOCK_NAME, False),
-            warnings=(*self._warnings(ready, self.selection.of(ready.lock.nodes())), *pruning_warnings(pruning)),
+            warnings=(
+                *self._warnings(ready, self.selection.of(ready.lock.nodes())),
+                *(root.told for root in self._former(ready)),
+                *pruning_warnings(pruning),
+            ),
             facts=(("dry_run", True),),
         )
 

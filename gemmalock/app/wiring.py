@@ -124,17 +124,18 @@ class Workshop:
             if manifest_path not in self._roots:
                 manifest = self.lock.manifest(manifest_path)
                 assert manifest is not None
-                self._roots[manifest_path] = self._open_root(manifest)
+                self._roots[manifest_path] = self.open_root(manifest)
             return self._roots[manifest_path]
 
     def root_of(self, manifest: LockedManifest) -> RootFolder:
         """The root of a manifest that the lock need not have."""
         with self._making:
             if manifest.path not in self._roots:
-                self._roots[manifest.path] = self._open_root(manifest)
+                self._roots[manifest.path] = self.open_root(manifest)
             return self._roots[manifest.path]
 
-    def _open_root(self, manifest: LockedManifest) -> RootFolder:
+    def open_root(self, manifest: LockedManifest) -> RootFolder:
+        """The same, opened for the caller alone: a manifest may have had another root before."""
         from gemmalock.links import LinkMode
         from gemmalock.roots import RootFolder
 

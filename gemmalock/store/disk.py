@@ -166,9 +166,9 @@ class DiskStore:
         with suppress(OSError):
             os.utime(sidecar_path(self.object_path(sha256)))
 
-    def roots_of(self, lock: Path) -> dict[str, Path]:
-        """The roots that were filled from this store for a lock, by the paths of their manifests; what would not say is
-        left out. Raises DiskError."""
+    def roots_of(self, lock: Path) -> tuple[tuple[str, Path], ...]:
+        """The roots that were filled from this store for a lock, each with the path of its manifest; what would not say
+        is left out. Raises DiskError."""
         return self._roots.of_lock(lock)
 
     def remember_root(self, root: Path, tenant: Tenant | None = None) -> None:

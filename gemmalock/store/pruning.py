@@ -81,17 +81,18 @@ class KnownRoots:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         write_file(path, text)
 
-    def of_lock(self, lock: Path) -> dict[str, Path]:
-        """The roots that are noted as a lock's, by the paths of their manifests. What cannot be read is left out."""
-        found = {}
+    def of_lock(self, lock: Path) -> tuple[tuple[str, Path], ...]:
+        """The roots that are noted as a lock's, each with the path of its manifest, sorted: more than one of a manifest
+        whose root changed. What cannot be read is left out."""
+        found = []
         for path in self._listed():
             try:
                 fields = json.loads(path.read_bytes())
                 if fields.get("lock") == os.fspath(lock.absolute()):
-                    found[str(fields["manifest"])] = Path(str(fields["path"]))
+                    found.append((str(fields["manifest"]), Path(str(fields["path"]))))
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
-        return found
+        return tuple(sorted(found))
 
     def knows(self, root: Path) -> bool:
         """Whether the root is noted under the path that it has now; one stat."""

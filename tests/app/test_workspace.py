@@ -287,6 +287,62 @@ def test_what_is_left_over_stays_known_until_it_was_dealt_with(monorepo: Desk, b
     assert len(monorepo.sync().pruned) == 2
 
 
+def told_of_former_roots(desk: Desk) -> set[str]:
+    """What `status`, `sync` and `prune` warn of; all the same."""
+    folder = desk.project.folder
+    told = {desk.sync().warnings, gemmalock.status(folder).warnings, gemmalock.sync(folder, check=True).warnings}
+    (warnings,) = told
+    return set(warnings)
+
+
+def test_a_root_that_changed_is_told_until_it_is_dealt_with(monorepo: Desk, gemmalock: Gemmalock) -> None:
+    monorepo.sync()
+    folder = monorepo.project.folder
+    old = folder / "apps/chat/models"
+    declare(monorepo, "apps/chat", "chat.bin", "shared.bin", root="weights")
+    size = sum(path.stat().st_size for path in old.glob("m/*"))
+    told = (
+        "`apps/chat/models` was the root of `apps/chat/gemmalock.yaml` before, and still has 2 files that sync put "
+        f"there ({size} B); {{}}; without `apps/chat/models/.gemmalock/ledger.json` they are yours"
+    )
+    assert told_of_former_roots(monorepo) == {told.format("`rm -r apps/chat/models` removes them")}
+    assert f"warning: {told.format('`rm -r apps/chat/models` removes them')}" in gemmalock("prune").err
+    assert tree(folder) > EVERYTHING
+    (old / "mine").write_text("mine")
+    assert told_of_former_roots(monorepo) == {told.format("there is more in it: look before you remove it")}
+    (old / ".gemmalock/ledger.json").unlink()
+    assert told_of_former_roots(monorepo) == set()
+    assert (old / "mine").exists()
+
+
+def test_a_root_that_came_and_went_is_told_of_at_both_places(monorepo: Desk) -> None:
+    for root in ("models", "weights", "models"):
+        declare(monorepo, "apps/chat", "chat.bin", "shared.bin", root=root)
+        report = monorepo.sync()
+    (told,) = report.warnings
+    assert told.startswith("`apps/chat/weights` was the root of `apps/chat/gemmalock.yaml` before")
+    assert monorepo.sync().warnings == (told,)
+    shutil.rmtree(monorepo.project.folder / "apps/chat/weights")
+    assert monorepo.sync().warnings == ()
+
+
+def test_a_root_that_was_moved_leaves_nothing_to_tell(monorepo: Desk) -> None:
+    monorepo.sync()
+    chat = monorepo.project.folder / "apps/chat"
+    (chat / "models").rename(chat / "weights")
+    declare(monorepo, "apps/chat", "chat.bin", "shared.bin", root="weights")
+    report = monorepo.sync()
+    assert (report.warnings, report.bytes_fetched, report.pruned) == ((), 0, ())
+
+
+def test_a_root_inside_of_the_one_before_is_seen_before_that_is_removed(monorepo: Desk) -> None:
+    declare(monorepo, "apps/chat", "chat.bin", root="models/v1")
+    monorepo.sync()
+    declare(monorepo, "apps/chat", "chat.bin", root="models/v1/deep")
+    (told,) = monorepo.sync().warnings
+    assert "there is more in it" in told
+
+
 def test_a_member_that_is_a_repository_of_its_own_has_one_lock(monorepo: Desk) -> None:
     (monorepo.project.folder / "apps/chat/.git").mkdir()
     monorepo.sync()
