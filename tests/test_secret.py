@@ -98,7 +98,9 @@ def test_the_longer_of_two_secrets_is_starred_out_whole() -> None:
     assert redacted_secrets("x abcdefgh-ijklmnop y abcdefgh z") == "x *** y *** z"
 
 
-@pytest.mark.parametrize("show", [escaped, redacted, shown, quoted, shown_url, shown_json, json.loads], ids=str)
+@pytest.mark.parametrize(
+    "show", [escaped, redacted, shown, quoted, shown_url, shown_json, json.loads], ids=lambda show: show.__name__
+)
 def test_everything_that_is_shown_was_held_against_them(show: object) -> None:
     Secret("s3cretS3cret")
     assert callable(show)
