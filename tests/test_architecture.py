@@ -99,6 +99,7 @@ HOMES: Mapping[str, frozenset[str]] = {
     "rich": frozenset({"cli"}),
     "urllib3": frozenset({"sources"}),
     "keyring": frozenset({"sources"}),
+    "truststore": frozenset({"sources"}),
     "yaml": frozenset({"codec"}),
     "jsonschema": frozenset({"codec"}),
     "referencing": frozenset({"codec"}),
@@ -114,7 +115,7 @@ EXTRAS = frozenset({"keyring"})
 #: What the distribution is called that brings a package, where it is called otherwise.
 DISTRIBUTIONS: Mapping[str, str] = {"yaml": "pyyaml", "ruamel": "ruamel.yaml"}
 #: What nobody imports while it only decides that there is nothing to do.
-HEAVY = ("urllib3", "jsonschema", "referencing", "yaml", "ruamel", "rich", "pluggy", "keyring")
+HEAVY = ("urllib3", "jsonschema", "referencing", "yaml", "ruamel", "rich", "pluggy", "keyring", "truststore")
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 
 

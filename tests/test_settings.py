@@ -498,3 +498,24 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 )
 def test_the_earlier_of_both_limits_counts(until: datetime | None, age: int | None, newest: datetime | None) -> None:
     assert Settings(exclude_newer=until, minimum_age=age).newest(NOW) == newest
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "offline", "origin"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, {}, True, "environment HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "yes"}, {}, True, "environment HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "ON"}, {}, True, "environment HF_HUB_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "0"}, {}, False, "gemmalock.toml:1"),
+        ({"HF_HUB_OFFLINE": ""}, {}, False, "gemmalock.toml:1"),
+        ({"HF_HUB_OFFLINE": "whatever"}, {}, False, "gemmalock.toml:1"),
+        ({"HF_HUB_OFFLINE": "1", "GEMMALOCK_OFFLINE": "0"}, {}, False, "environment GEMMALOCK_OFFLINE"),
+        ({"HF_HUB_OFFLINE": "1"}, {"offline": False}, False, "flag --offline"),
+    ],
+)
+def test_the_hubs_own_word_for_offline_is_one(
+    tmp_path: Path, environ: dict[str, str], flags: dict[str, object], offline: bool, origin: str
+) -> None:
+    (tmp_path / "gemmalock.toml").write_text("offline = false\n")
+    loaded = load(tmp_path, environ, flags)
+    assert (loaded.settings.offline, loaded.said["offline"][-1].origin) == (offline, origin)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from gemmalock.app.findings import Finding, Verdict
 from gemmalock.errors import TlsFailed
 from gemmalock.settings import Settings
-from gemmalock.sources.certificates import certificate_variable, tls_context
+from gemmalock.sources.certificates import certificate_variable, openssl_knows_the_system, tls_context
 from gemmalock.sources.credentials import Credentials
 from gemmalock.sources.fields import origin_of
 from gemmalock.sources.keepers import Keyring, Netrc, SecretFile, TokenFile, Variable
@@ -42,10 +42,16 @@ def _certificates(environ: Mapping[str, str]) -> Finding:
     paths = ssl.get_default_verify_paths()
     folder = paths.capath
     place = environ[variable] if variable is not None else paths.cafile or folder or paths.openssl_cafile
+    if variable is not None and Path(place).is_dir():
+        folder = place
     try:
-        count = len(tls_context(None if variable is None else place).get_ca_certs())
+        context = tls_context(None if variable is None else place)
     except TlsFailed as error:
         return Finding(topic, what, Verdict.BROKEN, error.message, f"let `{variable}` name a file of PEM certificates")
+    if not openssl_knows_the_system():
+        besides = f", and those of `{variable}`" if variable is not None else ""
+        return Finding(topic, what, Verdict.OK, f"those of the system, which is asked at each connection{besides}")
+    count = len(context.get_ca_certs())
     # Those of a folder are read one by one, when they are needed.
     more = folder is not None and next(Path(folder).glob("*.0"), None) is not None
     if not count and not more:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PREFIX = "GEMMALOCK_"
+#: What the hub's own client is kept from the network with.
+HUB_OFFLINE = "HF_HUB_OFFLINE"
 #: The setting that puts flags before those that are typed.
 ADDOPTS = "addopts"
 COLORS = ("auto", "always", "never")
@@ -188,7 +190,9 @@ def read_amount(value: object) -> int:
 
 
 def _environment(environ: Mapping[str, str], also: Iterable[str]) -> list[Said]:
-    return [
+    # The hub's own client has a word for it, which is on or says nothing; ours outweighs it.
+    theirs = [Said("offline", True, From.ENVIRONMENT, HUB_OFFLINE)] if is_true(environ.get(HUB_OFFLINE, "")) else []
+    return theirs + [
         Said(name, environ[twin], From.ENVIRONMENT, twin)
         for name in (*_READERS, ADDOPTS, *also)
         if environ.get(twin := PREFIX + name.upper())

@@ -1,29 +1,51 @@
-"""Whom to believe over TLS: the system's certificates, and those of a file that the environment names."""
+"""Whom to believe over TLS: whom the system does, and the certificates that the environment names."""
 
 from __future__ import annotations
 
+import os
 import ssl
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from gemmalock.errors import TlsFailed
 
-#: The variables that name a file of further certificates, the weightier one first.
-VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+#: The variables that name further certificates, a file or a folder of them, the weightiest first.
+VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR")
 
 
 def certificate_variable(environ: Mapping[str, str]) -> str | None:
-    """Which variable names the file of further certificates; None where none does."""
+    """Which variable names further certificates; None where none does."""
     return next((name for name in VARIABLES if environ.get(name)), None)
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """A client's context that believes the system, and `ca_file` where there is one. Raises TlsFailed for a file that
-    cannot be read. This takes a tenth of a second."""
-    context = ssl.create_default_context()
-    if ca_file is not None:
+def tls_context(place: str | None) -> ssl.SSLContext:
+    """A client's context that believes the system, and the certificates at `place` where there are some. Raises
+    TlsFailed for a place that cannot be read. This takes a tenth of a second."""
+    context = _system_context()
+    if place is not None:
+        is_folder = not Path(place).is_file() and any(Path(each).is_dir() for each in place.split(os.pathsep))
         try:
-            context.load_verify_locations(ca_file)
+            context.load_verify_locations(**{"capath" if is_folder else "cafile": place})
         except OSError as error:
             reason = error.strerror or error
-            raise TlsFailed(f"cannot read certificates from `{ca_file}`: {reason}") from error
+            raise TlsFailed(f"cannot read certificates from `{place}`: {reason}") from error
     return context
+
+
+def openssl_knows_the_system() -> bool:
+    """Whether OpenSSL, as Python has it here, reads the certificates that the system keeps. Elsewhere they are in a
+    store of the system's own, or Python was built for another place than this."""
+    if sys.platform in ("darwin", "win32"):
+        return False
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile is not None or (paths.capath is not None and any(Path(paths.capath).iterdir()))
+
+
+def _system_context() -> ssl.SSLContext:
+    if openssl_knows_the_system():
+        # truststore would do the same, and anew for each connection, one after the other.
+        return ssl.create_default_context()
+    import truststore
+
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

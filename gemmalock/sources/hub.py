@@ -178,5 +178,5 @@ def refusal(error: SourceError, repository: Repository, ref: str) -> SourceError
             f"the hub does not accept the token of `{error.credential}`", hint=f"see {HUB}/settings/tokens"
         )
     if isinstance(error, Forbidden) and error.said:
-        return Forbidden(f"{error.message}: {error.said}", hint=f"{sent}; {error.hint}")
+        return Forbidden(f"{error.message}: {error.said}", hint=error.hint)
     return None

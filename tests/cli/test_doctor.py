@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from gemmalock.app import trusting
 from gemmalock.app.probing import file_system
 from gemmalock.codec.report_json import report_problems
+from gemmalock.sources import certificates
 from tests.cli.conftest import Here, Shop
 from tests.running import Project
 
@@ -264,6 +266,13 @@ def test_certificates_that_cannot_be_read_are_broken(
     monkeypatch.setenv(variable, str(tmp_path / "certificates.pem"))
     facts = examined(here, code=1)
     assert check(facts, "certificates", variable)["verdict"] == "broken"
+
+
+def test_a_system_that_openssl_does_not_know_is_asked_by_itself(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "openssl_knows_the_system", lambda: False)
+    monkeypatch.setattr(trusting, "openssl_knows_the_system", lambda: False)
+    found = check(examined(here), "certificates", "system")
+    assert found["says"] == "those of the system, which is asked at each connection"
 
 
 @pytest.mark.parametrize(

@@ -676,7 +676,7 @@ def test_offline_nothing_is_connected_to(call: Callable[[HttpSource], object]) -
     """N10."""
     with pytest.raises(Offline) as caught:
         call(HttpSource(policy=Policy(offline=True)))
-    assert caught.value.hint == "run it again without `--offline`"
+    assert caught.value.hint.startswith("run it again without `--offline`")
 
 
 BAD_URLS = ["http://127.0.0.1:99999/x", "http://[::1/x", "http:///x", "gopher://127.0.0.1/x", "http://a..b\udcff/x"]

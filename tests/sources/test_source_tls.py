@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +12,22 @@ import pytest
 
 from gemmalock.errors import ConnectionFailed, RedirectRefused, TlsFailed
 from gemmalock.ports import Ask
+from gemmalock.sources.certificates import certificate_variable, tls_context
 from gemmalock.sources.http import HttpSource
 from gemmalock.stopping import Stop
 from tests.servers.fileserver import FileServer
 from tests.servers.scripted import ScriptedServer
 from tests.sources.conftest import drained
+
+
+@pytest.fixture(autouse=True, params=["openssl", "truststore"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to ask the system whom it believes; the second is that of systems whose OpenSSL does not know."""
+    if request.param == "truststore":
+        nowhere = ssl.DefaultVerifyPaths(None, None, "", "", "", "")  # type: ignore[arg-type]
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
+    assert (type(tls_context(None)) is ssl.SSLContext) == (request.param == "openssl")
+
 
 Certificate = Callable[[str], tuple[ssl.SSLContext, Path]]
 
@@ -97,3 +110,32 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     missing = tmp_path / "none.pem"
     with pytest.raises(TlsFailed, match=r"none\.pem"):
         HttpSource(ca_file=str(missing)).open(Ask("https://127.0.0.1:9/x"), Stop())
+
+
+def test_a_folder_of_certificates_is_trusted(certificate: Certificate, tmp_path: Path) -> None:
+    context, public = certificate("IP:127.0.0.1")
+    asked = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", str(public)], check=True, capture_output=True, text=True
+    )
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    (folder / f"{asked.stdout.strip()}.0").write_bytes(public.read_bytes())
+    with FileServer({"/x": b"x"}, tls=context) as server:
+        for place in (str(folder), f"{tmp_path / 'none'}{os.pathsep}{folder}"):
+            source = HttpSource(ca_file=place)
+            assert source.probe(server.url + "/x", Stop()).size == 1
+            source.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({}, None),
+        ({"SSL_CERT_FILE": ""}, None),
+        ({"SSL_CERT_DIR": "d"}, "SSL_CERT_DIR"),
+        ({"SSL_CERT_DIR": "d", "REQUESTS_CA_BUNDLE": "b"}, "REQUESTS_CA_BUNDLE"),
+        ({"SSL_CERT_DIR": "d", "REQUESTS_CA_BUNDLE": "b", "SSL_CERT_FILE": "f"}, "SSL_CERT_FILE"),
+    ],
+)
+def test_the_weightiest_variable_names_the_certificates(environ: dict[str, str], variable: str | None) -> None:
+    assert certificate_variable(environ) == variable
