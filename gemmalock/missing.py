@@ -25,11 +25,15 @@ def matches_nothing(glob: str, source: str, names: Collection[str]) -> NotFound:
 
 def is_not_there(name: str, source: str, names: Collection[str]) -> NotFound:
     """A name that a source has not."""
+    return NotFound(f"`{name}` is not in `{source}`", hint=instead_of(name, names))
+
+
+def instead_of(name: str, names: Collection[str]) -> str:
+    """The names that are near one that is not there, or else all that are, as a hint."""
     near = difflib.get_close_matches(name, names, n=3) or [each for each in names if each.endswith(f"/{name}")][:3]
-    hint = f"there is {_listed(names, len(names))}" if names else "it is empty"
     if near:
-        hint = f"did you mean {_listed(near, len(near))}?"
-    return NotFound(f"`{name}` is not in `{source}`", hint=hint)
+        return f"did you mean {_listed(near, len(near))}?"
+    return f"there is {_listed(names, len(names))}" if names else "it is empty"
 
 
 def no_such_quantisation(model: ModelSpec, names: Collection[str]) -> NotFound:

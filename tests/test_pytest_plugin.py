@@ -276,7 +276,7 @@ def test_a_wrong_name_fails_and_the_near_one_is_told(suite: Suite, mode: str) ->
     result.assert_outcomes(passed=1, failed=1, errors=1)
     text = shown(result)
     assert "gemmalock: the lock has no `gema` (not_found)\nhint: did you mean `gemma`?\n" in text
-    assert "gemmalock: the lock has no `gemma::weights.gguf` (not_found)\n" in text
+    assert "gemmalock: the lock has no `gemma::weights.gguf` (not_found)\nhint: there is `" in text
     assert "--gemmalock=sync" not in text
 
 

@@ -206,7 +206,7 @@ def _wanted(lock: Lock, wanted: str, nearest: str) -> tuple[tuple[Node, ...], bo
     model, _, name = (rest if manifest else wanted).partition("::")
     nodes = [node for node in lock.nodes() if node.model.name == model and (not name or node.file.name == name)]
     if not nodes:
-        raise NotFound(f"the lock has no `{wanted}`", hint=_near(lock, model))
+        raise NotFound(f"the lock has no `{wanted}`", hint=_near(lock, manifest, model, name))
     owners = sorted({node.manifest.path for node in nodes})
     if manifest is None:
         manifest = nearest if nearest in owners else owners[0]
@@ -215,18 +215,18 @@ def _wanted(lock: Lock, wanted: str, nearest: str) -> tuple[tuple[Node, ...], bo
             raise UsageError(f"more than one manifest has `{wanted}`", hint=f"say which: {listed}")
     meant = tuple(node for node in nodes if node.manifest.path == manifest)
     if not meant:
-        raise NotFound(f"the lock has no `{wanted}`", hint=_near(lock, model))
+        raise NotFound(f"the lock has no `{wanted}`", hint=_near(lock, manifest, model, name))
     return meant, bool(name)
 
 
-def _near(lock: Lock, model: str) -> str:
-    import difflib
+def _near(lock: Lock, manifest: str | None, model: str, name: str) -> str:
+    """What the lock has instead: files of the model, where it has that, else models; of that manifest, where one is
+    named that has any."""
+    from gemmalock.missing import instead_of
 
-    names = sorted({node.model.name for node in lock.nodes()})
-    close = difflib.get_close_matches(model, names, n=1)
-    return (
-        f"did you mean `{close[0]}`?" if close else f"it has {', '.join(f'`{name}`' for name in names) or 'no models'}"
-    )
+    nodes = [node for node in lock.nodes() if node.manifest.path == manifest] or list(lock.nodes())
+    files = sorted({node.file.name for node in nodes if node.model.name == model})
+    return instead_of(name, files) if files else instead_of(model, sorted({node.model.name for node in nodes}))
 
 
 def _common_folder(nodes: Iterable[Node]) -> str:

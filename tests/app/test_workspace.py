@@ -447,6 +447,23 @@ def test_a_name_means_the_nearest_member_that_has_it(monorepo: Desk) -> None:
     assert "apps/chat/gemmalock.yaml::m" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [
+        ("m::convert", "did you mean `convert.bin`?"),
+        ("m::weights", "there is `chat.bin`, `convert.bin`, `search.bin`, `shared.bin`"),
+        ("apps/chat/gemmalock.yaml::m::search.bin", "did you mean `shared.bin`, `chat.bin`?"),
+        ("apps/chat/gemmalock.yaml::n", "there is `m`"),
+        ("n::chat.bin", "there is `m`"),
+    ],
+)
+def test_a_name_that_the_lock_does_not_have_is_told_with_what_it_has(monorepo: Desk, wanted: str, hint: str) -> None:
+    monorepo.lock()
+    with pytest.raises(gemmalock.SourceError) as caught:
+        gemmalock.path(wanted, monorepo.project.folder)
+    assert (caught.value.message, caught.value.hint) == (f"the lock has no `{wanted}`", hint)
+
+
 def test_a_model_is_added_to_the_manifest_that_is_nearest(monorepo: Desk, gemmalock: Gemmalock) -> None:
     monorepo.server.put("/more.bin", SMALL)
     added = gemmalock("add", "more", f"{monorepo.server.origin}/more.bin", folder=monorepo.project.folder / "apps/chat")
