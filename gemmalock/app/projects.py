@@ -42,24 +42,44 @@ class Wanted:
     staged: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Projects:
+    """The projects that are meant, and those that would be if git tracked them and did not ignore them."""
+
+    places: tuple[Place, ...]
+    untracked: tuple[Place, ...] = ()
+
+
 @contextlib.contextmanager
-def places(folder: Path, wanted: Wanted, environ: Mapping[str, str]) -> Iterator[tuple[Place, ...]]:
+def projects(folder: Path, wanted: Wanted, environ: Mapping[str, str]) -> Iterator[Projects]:
     """The projects that are meant, for as long as the context lasts. Raises UsageError, RunRefused."""
     repository = Repository.around(folder, environ)
     if repository is None:
         base = absolute(folder)
-        yield _places(base, wanted.papers or _walked(base), wanted.unlocked)
+        yield Projects(_places(base, wanted.papers or _walked(base), wanted.unlocked))
         return
     tracked = [entry.path for entry in repository.entries() if entry.path.startswith(repository.prefix)]
     papers = [repository.inside(name) for name in wanted.papers] or [
         path for path in tracked if path.rpartition("/")[2] in PAPERS
     ]
     if not (wanted.staged and repository.committing):
-        yield _places(repository.top, papers, wanted.unlocked)
+        found = _places(repository.top, papers, wanted.unlocked)
+        yield Projects(found, () if wanted.papers else _untracked(repository, found, wanted.unlocked))
         return
     with tempfile.TemporaryDirectory(prefix="gemmalock-staged-") as staged:
         _check_out(repository, Path(staged))
-        yield _places(Path(staged), papers, wanted.unlocked)
+        yield Projects(_places(Path(staged), papers, wanted.unlocked))
+
+
+def _untracked(repository: Repository, found: Iterable[Place], unlocked: bool) -> tuple[Place, ...]:
+    """The projects of papers that are new to git, less those that were found."""
+    papers = [
+        path
+        for path in repository.untracked(sorted(PAPERS), ignored=False)
+        if path.startswith(repository.prefix) and not NEVER_WALKED.intersection(path.split("/"))
+    ]
+    known = {place.folder for place in found}
+    return tuple(place for place in _places(repository.top, papers, unlocked) if place.folder not in known)
 
 
 def _check_out(repository: Repository, target: Path) -> None:

@@ -65,9 +65,11 @@ class Repository:
         """Everything in the index, in its order."""
         return tuple(_entry(line) for line in self._listed("ls-files", "--stage"))
 
-    def untracked(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The files on the disk with one of these names that the index does not have, also those that git ignores."""
-        return tuple(self._listed("ls-files", "--others", "--", *(f":(glob)**/{name}" for name in names)))
+    def untracked(self, names: Iterable[str], *, ignored: bool = True) -> tuple[str, ...]:
+        """The files on the disk with one of these names that the index does not have, also (`ignored`) those that git
+        ignores."""
+        which = () if ignored else ("--exclude-standard",)
+        return tuple(self._listed("ls-files", "--others", *which, "--", *(f":(glob)**/{name}" for name in names)))
 
     def staged(self) -> frozenset[str]:
         """The paths at which the index has something, and something else than the last commit."""

@@ -75,6 +75,29 @@ def test_a_repository_without_a_project_has_nothing_to_do(empty: Repo) -> None:
         assert "nothing to do" in done.out
 
 
+def test_a_project_that_git_does_not_track_is_passed_over_and_told(monorepo: Repo) -> None:
+    for name in ("apps/c", "apps/d"):
+        monorepo.declare(name)
+    monorepo.lock("apps/d")
+    monorepo.declare("node_modules/x")
+    monorepo.declare("apps/ignored")
+    monorepo.write(".git/info/exclude", "/apps/ignored/\n")
+    told = "note: passed over {} that git does not track: {}; `git add` a manifest and its lock to have it\n"
+    done = monorepo.gemmalock("each", "verify")
+    assert (done.code, visited(done)) == (0, ["apps/a", "apps/b"])
+    assert done.err == told.format("1 project", "`apps/d`")
+    # For `lock`, a manifest without a lock is a project too.
+    assert monorepo.gemmalock("each", "lock", "--check").err == told.format("2 projects", "`apps/c`, `apps/d`")
+    for quiet in (
+        ["-q", "each", "verify"],
+        ["each", "verify", "apps/a/gemmalock.lock"],
+        ["-C", "apps/a", "each", "verify"],
+    ):
+        assert monorepo.gemmalock(*quiet).err == ""
+    monorepo.done("add", "apps/d")
+    assert visited(monorepo.gemmalock("each", "verify")) == ["apps/a", "apps/b", "apps/d"]
+
+
 def test_a_manifest_without_a_lock_is_a_project_for_lock_alone(empty: Repo) -> None:
     empty.declare("apps/a")
     empty.done("add", ".")

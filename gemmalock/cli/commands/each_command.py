@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from gemmalock.app.projects import Place, Wanted, places
+from gemmalock.app.projects import Place, Projects, Wanted, projects
 from gemmalock.app.weights import PAPERS
 from gemmalock.cli.flags import flag, global_flags
 from gemmalock.cli.page import Page
@@ -22,6 +22,8 @@ from gemmalock.errors import UsageError
 from gemmalock.escaping import escaped
 from gemmalock.outcome import ErrorNote, ExitCode, Report
 
+#: So many untracked projects are named.
+_SHOWN = 10
 COMMANDS = ("lock", "sync", "status", "verify")
 #: What the whole ends with is the first of these that a project ended with.
 _GRAVEST = (
@@ -56,12 +58,26 @@ def command(context: click.Context, /, name: str, words: tuple[str, ...], staged
         staged = False
     began = time.monotonic()
     runs: list[_Run] = []
-    with places(state.folder, Wanted(papers, name == "lock", staged), os.environ) as found:
-        for place in found:
-            runs.append(_run(state, place, arguments, alone=len(found) == 1))
+    with projects(state.folder, Wanted(papers, name == "lock", staged), os.environ) as found:
+        for place in found.places:
+            runs.append(_run(state, place, arguments, alone=len(found.places) == 1))
             if runs[-1].code is ExitCode.INTERRUPTED:
                 break
+    _tell_untracked(state, found)
     return _finish(state, arguments, runs, time.monotonic() - began)
+
+
+def _tell_untracked(state: State, found: Projects) -> None:
+    """Say which projects git does not know: whoever has just made one takes it for one of them."""
+    if not found.untracked or state.verbosity < 0:
+        return
+    shown = ", ".join(f"`{place.shown}`" for place in found.untracked[:_SHOWN])
+    rest = f" and {len(found.untracked) - _SHOWN} more" if len(found.untracked) > _SHOWN else ""
+    count = "1 project" if len(found.untracked) == 1 else f"{len(found.untracked)} projects"
+    state.page.say(
+        "note",
+        f"passed over {count} that git does not track: {shown}{rest}; `git add` a manifest and its lock to have it",
+    )
 
 
 @dataclass(frozen=True, slots=True)
