@@ -23,7 +23,7 @@ from gemmalock.escaping import redacted
 from gemmalock.lockfile import Lock
 from gemmalock.outcome import ErrorNote, ExitCode, Report
 from gemmalock.settings import ADDOPTS, FLAGS, PREFIX, Loaded, Settings, load
-from gemmalock.settings.said import From, said_in_files
+from gemmalock.settings.said import From, mistaken_in_files, said_in_files
 from gemmalock.version import VERSION
 
 
@@ -123,7 +123,11 @@ def _roots(project: Project, papers: Papers, lock: Lock) -> tuple[Root, ...]:
 
 
 def _unread(project: Project, call: Call, lock: Lock) -> Iterator[Finding]:
-    """Settings files where somebody may take them for read: beside other manifests, and on the way to here."""
+    """What somebody may take for read: what nearly is a settings file, and settings files beside other manifests and on
+    the way to here."""
+    for problem in mistaken_in_files(project.folder):
+        place = f"{problem.path}:{problem.line}" if problem.line else problem.path
+        yield Finding("not read", place, Verdict.WARNING, problem.message, problem.hint)
     here = absolute(call.folder)
     between = [place for place in (here, *here.parents) if project.folder in place.parents]
     members = [project.folder / manifest.folder for manifest in lock.manifests]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,14 +96,53 @@ def said_in_files(folder: Path) -> tuple[list[Said], list[Problem]]:
         except (OSError, UnicodeDecodeError) as error:
             problems.append(Problem(name, 0, 0, f"cannot be read: {getattr(error, 'strerror', None) or error}"))
             continue
-        if table and table[-1] not in text:
-            # Somebody else's: whether it is TOML is not our business.
+        if not _names(table, text):
+            # Somebody else's: whether it is TOML is not our business, and no run depends on it.
             continue
         try:
             found += _said_in(SettingsFile(name, table, text), folder)
         except _SaysNothing as error:
             problems.append(error.problem)
     return found, problems
+
+
+def mistaken_in_files(folder: Path) -> list[Problem]:
+    """What somebody may take for ours in settings files of a folder, and that is not read: a file that cannot be
+    understood and does not name us, and a table whose name is nearly ours."""
+    found: list[Problem] = []
+    for name, table in FILES.items():
+        try:
+            file = SettingsFile(name, table, read_file(folder / name, MAX_BYTES).decode("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue
+        if not _names(table, file.text):
+            try:
+                found += _nearly_ours(file)
+            except _SaysNothing as error:
+                found.append(error.problem)
+    return found
+
+
+def _names(table: tuple[str, ...], text: str) -> bool:
+    """Whether a settings file can have our table."""
+    return not table or table[-1] in text
+
+
+def _nearly_ours(file: SettingsFile) -> Iterator[Problem]:
+    import difflib
+
+    *above, own = file.table
+    tables = _parsed(file)
+    for key in above:
+        tables = tables.get(key, {})
+        if not isinstance(tables, dict):
+            return
+    for name in difflib.get_close_matches(own, tables, n=1, cutoff=0.8):
+        line, column = SettingsFile(file.name, (*above,), file.text).place(name)
+        told = ".".join((*above, name))
+        yield Problem(
+            file.name, line, column, f"`{told}` is no table of ours", f"did you mean `{'.'.join(file.table)}`?"
+        )
 
 
 class _SaysNothing(Exception):

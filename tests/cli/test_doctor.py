@@ -118,6 +118,31 @@ def test_a_settings_file_that_is_not_read_is_warned_of(here: Here, project: Proj
     assert rows(facts)["jobs"] == (8, "default", [])
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "says", "hint"),
+    [
+        ("[project]\nname = \n", "pyproject.toml:2", "is not TOML: invalid value", ""),
+        ("[tool.gemalock]\njobs = 1\n", "pyproject.toml:1", "`tool.gemalock` is no table of ours",
+         "did you mean `tool.gemmalock`?"),
+    ],
+)  # fmt: skip
+def test_what_may_be_taken_for_our_settings_is_warned_of_and_stops_no_run(
+    here: Here, project: Project, text: str, place: str, says: str, hint: str
+) -> None:
+    project.write_manifest("version: 1\nmodels: {}\n")
+    (project.folder / "pyproject.toml").write_text(text)
+    facts = examined(here)
+    assert check(facts, "not read", place)["says"] == says
+    assert any(place in warning and warning.endswith(hint) for warning in facts["warnings"])
+    assert here("lock").code == 0
+
+
+def test_a_pyproject_of_others_is_no_finding(here: Here, project: Project) -> None:
+    for text in ("[tool.poetry]\n", "tool = 3\n", "[project]\nname = 'gema'\n"):
+        (project.folder / "pyproject.toml").write_text(text)
+        assert not [each for each in examined(here)["checks"] if each["about"] == "not read"]
+
+
 def test_a_members_settings_file_is_warned_of_from_anywhere(here: Here, shop: Shop, project: Project) -> None:
     shop.declare("tokenizer.json")
     shop.here("lock")
