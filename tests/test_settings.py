@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemmalock.errors import SettingInvalid
-from gemmalock.settings import PREFIX, Settings, addopts_in, flags_in, load, load_settings, read_amount
+from gemmalock.settings import PREFIX, Settings, addopts_in, flags_in, load, load_settings
 from gemmalock.settings.said import said_in_files
 from gemmalock.settings.times import read_moment, read_span
+from gemmalock.settings.values import read_amount
 
 #: Every setting with a value as a file, the environment and a flag may give it, and what it then is.
 VALUES: Mapping[str, tuple[str, str, object, object]] = {

@@ -22,8 +22,9 @@ from gemmalock.errors import GemmalockError, SettingInvalid
 from gemmalock.escaping import redacted
 from gemmalock.lockfile import Lock
 from gemmalock.outcome import ErrorNote, ExitCode, Report
-from gemmalock.settings import ADDOPTS, FLAGS, PREFIX, Loaded, Settings, load
+from gemmalock.settings import PREFIX, Loaded, Settings, load
 from gemmalock.settings.said import From, mistaken_in_files, said_in_files
+from gemmalock.settings.values import ADDOPTS, FLAGS
 from gemmalock.version import VERSION
 
 

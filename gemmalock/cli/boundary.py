@@ -16,7 +16,7 @@ from gemmalock.cli.streams import steady_streams
 from gemmalock.errors import GemmalockError, InputError, Interrupted, UsageError, disk_error
 from gemmalock.outcome import ErrorNote, ExitCode, Report
 from gemmalock.secret import redacted_secrets
-from gemmalock.settings import is_true
+from gemmalock.settings.values import is_true
 
 
 def run(arguments: Sequence[str], listen: Callable[[], None] = lambda: None) -> int:

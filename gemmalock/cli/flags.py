@@ -12,8 +12,9 @@ from click.core import ParameterSource
 
 from gemmalock.cli.state import TYPED, State
 from gemmalock.errors import Problem, SettingInvalid, UsageError
-from gemmalock.settings import COLORS, FLAGS, LINK_MODES, PROGRESS, flags_in, read_said
+from gemmalock.settings import flags_in, read_said
 from gemmalock.settings.said import From, Said
+from gemmalock.settings.values import COLORS, FLAGS, LINK_MODES, PROGRESS
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 #: A global flag may be given before and after the command: what has more weight counts, then what came last.

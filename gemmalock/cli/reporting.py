@@ -18,7 +18,7 @@ from gemmalock.cli.flags import option, said_by
 from gemmalock.cli.state import State
 from gemmalock.collect import absolute
 from gemmalock.errors import UsageError
-from gemmalock.settings import FLAGS, SUMMARY_KINDS
+from gemmalock.settings.values import FLAGS, SUMMARY_KINDS
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

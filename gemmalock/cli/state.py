@@ -14,8 +14,9 @@ from gemmalock.app.session import ALL, Call, Choice, Session, begin
 from gemmalock.collect import nearest
 from gemmalock.errors import Problem
 from gemmalock.ports import Reporter
-from gemmalock.settings import is_true, refusal
+from gemmalock.settings import refusal
 from gemmalock.settings.said import Said, said_in_files
+from gemmalock.settings.values import is_true
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from gemmalock.cli.closing import GROUPS, expanded, short_summary, slowest
 from gemmalock.outcome import ErrorNote, ExitCode, Outcome, Pruned, Report, StrayKept
-from gemmalock.settings import SUMMARY_KINDS
+from gemmalock.settings.values import SUMMARY_KINDS
 from tests.cli.conftest import Shop
 from tests.cli.test_loudness import failed, outcome_of
 

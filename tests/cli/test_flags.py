@@ -13,7 +13,8 @@ import pytest
 
 from gemmalock.cli.program import COMMANDS, program
 from gemmalock.cli.state import State
-from gemmalock.settings import FLAGS, Settings, load, load_settings
+from gemmalock.settings import Settings, load, load_settings
+from gemmalock.settings.values import FLAGS
 from tests.cli.conftest import Here, Shop
 from tests.guard import CHECKOUT
 from tests.running import Project

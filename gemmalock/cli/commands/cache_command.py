@@ -20,7 +20,7 @@ from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
 from gemmalock.cli.state import State
 from gemmalock.errors import UsageError
-from gemmalock.settings import read_amount
+from gemmalock.settings.values import read_amount
 from gemmalock.sizes import shown_size
 
 
