@@ -81,6 +81,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     }.items():
         monkeypatch.setenv(variable, str(home / place))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    # What one test makes known as a secret is starred out of no other's.
+    monkeypatch.setattr("gemmalock.secret._forms", frozenset())
+    monkeypatch.setattr("gemmalock.secret._pattern", None)
     with watching():
         yield home
 

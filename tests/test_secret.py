@@ -13,20 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock import secret
 from gemmalock.errors import Busy, GemmalockError
 from gemmalock.escaping import escaped, redacted, shown, shown_json
 from gemmalock.secret import Secret, holds_secret, redacted_bytes, redacted_secrets
 from gemmalock.sources.fields import quoted, shown_url
 
 TOKEN = "hf_Distinct/ive+T0ken=é\"'\\"
-
-
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test makes known, the next one does not know."""
-    monkeypatch.setattr(secret, "_forms", frozenset())
-    monkeypatch.setattr(secret, "_pattern", None)
 
 
 @dataclass(frozen=True, slots=True)

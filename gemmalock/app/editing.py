@@ -52,7 +52,7 @@ def run_add(workshop: Workshop, papers: Papers, name: str, model: Declaration) -
     if papers.manifest.model(name) is not None:
         raise UsageError(f"there is a model `{name}` already", hint="`gemmalock remove` takes it out")
     text = add_model(papers.manifest_bytes, name, declared)
-    return workshop.plugging.ended(_edited(workshop, papers, text, "add"))
+    return workshop.ended(_edited(workshop, papers, text, "add"))
 
 
 def run_remove(workshop: Workshop, papers: Papers, name: str) -> Report:
@@ -62,7 +62,7 @@ def run_remove(workshop: Workshop, papers: Papers, name: str) -> Report:
     if papers.manifest.model(name) is None:
         raise UsageError(f"there is no model `{name}`", hint="`gemmalock list` shows what there is")
     text = remove_model(papers.manifest_bytes, name)
-    return workshop.plugging.ended(_edited(workshop, papers, text, "remove"))
+    return workshop.ended(_edited(workshop, papers, text, "remove"))
 
 
 def _refuse_what_is_no_place(source: str, schemes: KnownSchemes) -> None:

@@ -45,7 +45,7 @@ class LockOptions:
 def run_lock(workshop: Workshop, papers: Papers, options: LockOptions, selection: Selection = ALL) -> Report:
     """What `gemmalock lock` does. A selection is for an upgrade alone. Raises InputError; a file that cannot be had is
     in the report."""
-    return workshop.plugging.ended(_lock(workshop, papers, options, selection))
+    return workshop.ended(_lock(workshop, papers, options, selection))
 
 
 def _lock(workshop: Workshop, papers: Papers, options: LockOptions, selection: Selection) -> Report:

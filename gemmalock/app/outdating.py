@@ -27,7 +27,7 @@ def run_outdated(workshop: Workshop, papers: Papers, selection: Selection, *, ch
     Raises LockMissing, NothingCollected, InputError; a file that cannot be asked for is in the report, and the others
     are told.
     """
-    return workshop.plugging.ended(_outdated(workshop, papers, selection, check))
+    return workshop.ended(_outdated(workshop, papers, selection, check))
 
 
 def _outdated(workshop: Workshop, papers: Papers, selection: Selection, check: bool) -> Report:

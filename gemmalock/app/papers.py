@@ -19,6 +19,7 @@ from gemmalock.errors import (
     LockMissing,
     ManifestInvalid,
     NothingCollected,
+    PolicyRefused,
     Problem,
     RunRefused,
     disk_error,
@@ -193,8 +194,8 @@ class Papers:
     def write_lock(self, lock: Lock) -> bool:
         """Write the lock, if its bytes differ; whether they did. Line endings stay as they were.
 
-        Raises RunRefused when another lock stands there by now: it is not ours to replace. And for one with a secret in
-        it, as a server may have it that names files by what it was sent.
+        Raises RunRefused when another lock stands there by now: it is not ours to replace. Raises
+        PolicyRefused for one with a secret in it, as a server may have it that names files by what it was sent.
         """
         from gemmalock.codec.lock_json import write_lock
         from gemmalock.durable import write_file
@@ -205,7 +206,7 @@ class Papers:
         if text == self.lock_bytes:
             return False
         if holds_secret(text.decode("utf-8")):
-            raise RunRefused(f"`{LOCK_NAME}` would have a credential in it", hint=_SECRET_HINT)
+            raise PolicyRefused(f"`{LOCK_NAME}` would have a credential in it", hint=_SECRET_HINT)
         path = write_place(self.project, self.project.lock_path)
         there = read_lock_bytes(self.project.lock_path)
         if there == text:

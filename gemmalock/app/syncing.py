@@ -85,7 +85,7 @@ class Sync:
 
     def run(self) -> Report:
         """Raises InputError, LockOutdated, LockMissing, RunRefused; what happens to files is in the report."""
-        return self.workshop.plugging.ended(self._run())
+        return self.workshop.ended(self._run())
 
     def _run(self) -> Report:
         began = time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +25,7 @@ from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
     from gemmalock.looking import Reading
-    from gemmalock.outcome import FileOutcome
+    from gemmalock.outcome import FileOutcome, Report
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
     from gemmalock.sources.retry import Backoff
@@ -177,6 +177,11 @@ class Workshop:
         """What the transfers of this run found out that concerns more than one file, a sentence each."""
         terms: Terms | None = self._made.get("terms")
         return (*self.sources.warnings, *(() if terms is None else terms.mistrusted.warnings))
+
+    def ended(self, report: Report) -> Report:
+        """The report of a run that has ended, with the warnings of its sources, and told to plugins."""
+        untold = tuple(warning for warning in self.sources.warnings if warning not in report.warnings)
+        return self.plugging.ended(replace(report, warnings=(*report.warnings, *untold)) if untold else report)
 
     @property
     def reading(self) -> Reading:

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 
 from gemmalock.errors import ConnectionFailed
-from gemmalock.secret import redacted_secrets
+from gemmalock.secret import Secret, redacted_secrets
 from gemmalock.sources.bodies import Body, Chunked, Counted, UntilClose
 from gemmalock.sources.certificates import tls_context
 from gemmalock.sources.failures import FOREIGN, is_silence, source_error, told_cause
@@ -171,6 +171,8 @@ class Channel:
             parts = urlsplit(proxy)
             given = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
             fields = urllib3.make_headers(proxy_basic_auth=given) if given else {}
+            for secret in (unquote(parts.password or ""), fields.get("proxy-authorization", "").rpartition(" ")[2]):
+                Secret(secret)
             if scheme_of(proxy) == "https":
                 settings["proxy_ssl_context"] = self._context()
             manager = urllib3.ProxyManager(proxy, 32, proxy_headers=fields, **settings)

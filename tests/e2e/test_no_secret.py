@@ -11,12 +11,11 @@ from urllib.parse import quote
 
 import pytest
 
-from gemmalock import secret
 from gemmalock.app.papers import Papers
 from gemmalock.cli import boundary
 from gemmalock.cli.state import State
 from gemmalock.collect import Project as Place
-from gemmalock.errors import RunRefused
+from gemmalock.errors import PolicyRefused
 from gemmalock.lockfile import Lock, task_id
 from gemmalock.secret import Secret
 from gemmalock.settings import Settings
@@ -82,9 +81,11 @@ def environ(request: pytest.FixtureRequest, house: Path, project: Project) -> It
         elif request.param == "token file":
             (house / "hf").mkdir()
             (house / "hf/token").write_text(TOKEN)
+            (house / "hf/token").chmod(0o600)
             found |= {"HF_ENDPOINT": server.url}
         elif request.param == "netrc":
             (house / ".netrc").write_text(f"machine 127.0.0.1 login me password {PASSWORD}\n")
+            (house / ".netrc").chmod(0o600)
         else:
             found |= {"MODELS": TOKEN if request.param == "auth" else f"PRIVATE-TOKEN: {FIELD}"}
             found |= {"GEMMALOCK_AUTH": f"{server.url}=MODELS"}
@@ -160,11 +161,28 @@ def at_another_place(file: dict[str, Any], way: str) -> dict[str, Any]:
     return file | {"url": url, "name": f"{way}.bin", "path": f"gemma/{way}.bin", "task_id": task}
 
 
+@pytest.mark.parametrize("environ", ["token file", "netrc"], indirect=True)
+@pytest.mark.parametrize("command", [("lock",), ("sync",), ("lock", "--json"), ("outdated",)], ids=str)
+def test_a_file_of_secrets_that_others_may_read_is_warned_of_once(
+    environ: dict[str, str], command: tuple[str, ...], project: Project, gemmalock: Gemmalock, house: Path
+) -> None:
+    for place in (house / "hf/token", house / ".netrc"):
+        if place.exists():
+            place.chmod(0o644)
+    declare(project, environ, "fine")
+    if command == ("outdated",):
+        assert gemmalock("lock", env=environ).code == 0
+    done = gemmalock(*command, env=environ)
+    assert done.code == 0, done.err
+    assert done.err.count("others may read it") == 1
+    if "--json" in command:
+        (warning,) = done.json()["warnings"]
+        assert "`chmod 600` takes that away" in warning
+
+
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that this process knows, until the test is over."""
-    monkeypatch.setattr(secret, "_forms", frozenset())
-    monkeypatch.setattr(secret, "_pattern", None)
+def known() -> None:
+    """A secret that this process knows."""
     Secret(TOKEN)
 
 
@@ -192,7 +210,7 @@ def test_a_lock_with_a_secret_in_it_is_not_written(project: Project, monkeypatch
 
     monkeypatch.setattr(lock_json, "write_lock", lambda lock: f'{{"name": "{TOKEN}"}}\n'.encode())
     project.write_manifest("version: 1\n")
-    with pytest.raises(RunRefused, match="a credential in it"):
+    with pytest.raises(PolicyRefused, match="a credential in it"):
         Papers(Place(project.folder), Settings()).write_lock(Lock())
     assert not project.lock.exists()
 

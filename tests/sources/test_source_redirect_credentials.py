@@ -16,6 +16,7 @@ import pytest
 
 from gemmalock.errors import RedirectRefused, SourceError
 from gemmalock.ports import Ask
+from gemmalock.secret import redacted_secrets
 from gemmalock.sources.channel import Routes
 from gemmalock.sources.credentials import Credentials
 from gemmalock.sources.http import HttpSource, Policy
@@ -227,6 +228,13 @@ def test_a_proxy_gets_its_own_password_and_nothing_of_the_servers(world: World) 
         assert f"Basic {given}" in head
         assert H not in head
     assert "proxy-authorization" not in place.asked[0].fields
+
+
+def test_the_password_of_a_proxy_is_a_secret_too(world: World) -> None:
+    _, source = world(CHAINS[0])
+    source.open(Ask(CHAINS[0].start), Stop()).close()
+    given = base64.b64encode(f"me:{PROXY}".encode()).decode()
+    assert redacted_secrets(f"{PROXY} or {given}") == "*** or ***"
 
 
 def test_a_probe_follows_by_the_same_rules(world: World) -> None:
