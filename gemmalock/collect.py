@@ -18,6 +18,9 @@ from gemmalock.paths import joined
 from gemmalock.spec import MANIFEST_NAME
 from gemmalock.workspace import MAX_BYTES, manifests_below, may_have_members, workspace_above
 
+#: So many manifests are named.
+_SHOWN = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -214,11 +217,20 @@ def _found_at(path: Path, selector: str) -> _Meant:
         project = _above(path)
         return _Meant(project, project.manifest if _is_one_of_many(project) else "")
     if len({project.folder for project in below}) > 1:
-        listed = ", ".join(f"`{_shown(project.manifest_path, path)}`" for project in below[:10])
-        hint = "name one of them, declare a workspace above them, or use `gemmalock each`"
-        raise UsageError(f"there is more than one manifest below `{selector}`: {listed}", hint=hint)
+        raise _many(selector, [_shown(project.manifest_path, path) for project in below])
     # No one of them is nearer than the others; what is for one manifest alone is for the root's.
     return _within(below[0] if len(below) == 1 else replace(below[0], manifest=MANIFEST_NAME), path)
+
+
+def _many(selector: str, manifests: Sequence[str]) -> UsageError:
+    """Manifests with locks of their own. A run has one lock, and its report has too: for several there is `each`."""
+    listed = ", ".join(f"`{name}`" for name in manifests[:_SHOWN])
+    rest = f" and {len(manifests) - _SHOWN} more" if len(manifests) > _SHOWN else ""
+    return UsageError(
+        f"there is more than one manifest below `{selector}`, each with a lock of its own: {listed}{rest}",
+        hint="name one of them, or run lock, sync, status or verify in all by `gemmalock each`; "
+        "a `workspace` in a manifest above gives them one lock",
+    )
 
 
 def _has_project(folder: Path) -> bool:

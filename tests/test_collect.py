@@ -113,6 +113,11 @@ def test_many_manifests_below_are_named(repository: Path) -> None:
         collect(repository / "apps")
     assert "`chat/gemmalock.yaml`" in caught.value.message
     assert "`search/gemmalock.yaml`" in caught.value.message
+    assert "`gemmalock each`" in caught.value.hint
+    for number in range(20):
+        manifest_in(repository / "apps" / f"other-{number:02}")
+    with pytest.raises(UsageError, match=r"`other-08/gemmalock\.yaml` and 12 more$"):
+        collect(repository / "apps")
 
 
 @pytest.mark.parametrize(
