@@ -225,6 +225,27 @@ def test_a_credential_of_this_machine_may_go_over_plain_http(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize("name", ["HF_TOKEN", "GITHUB_TOKEN", "GH_TOKEN"])
+def test_a_file_of_a_project_sends_no_token_of_a_service_elsewhere(tmp_path: Path, name: str) -> None:
+    (tmp_path / "gemmalock.toml").write_text(f'jobs = 4\nauth = {{ "https://evil.example" = "{name}" }}\n')
+    with pytest.raises(SettingInvalid) as caught:
+        load_settings(tmp_path, {}, {})
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line, problem.column) == ("gemmalock.toml", 2, 10)
+    assert f"`auth` sends `{name}` to `https://evil.example`" in problem.message
+    assert "GEMMALOCK_AUTH" in problem.hint
+    # Its owner may send it where it is to go.
+    (tmp_path / "gemmalock.toml").unlink()
+    assert load_settings(tmp_path, {"GEMMALOCK_AUTH": f"https://evil.example={name}"}, {}).auth
+
+
+def test_a_file_may_name_the_token_of_a_service_for_that_service(tmp_path: Path) -> None:
+    (tmp_path / "gemmalock.toml").write_text(
+        '[auth]\n"https://huggingface.co" = "HF_TOKEN"\n"http://127.0.0.1:9" = "GH_TOKEN"\n'
+    )
+    assert len(load_settings(tmp_path, {}, {}).auth) == 2
+
+
 def test_every_problem_of_every_place_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.gemmalock]\njobs = 0\n")
     (tmp_path / "gemmalock.toml").write_text("ofline = true\ntimeout = 'soon'\n")

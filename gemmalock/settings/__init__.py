@@ -115,7 +115,12 @@ def read_said(said: Said) -> object:
         wrong = [said.problem(f"unknown setting `{_written(said.name)}`", _suggestion(said.name))]
         raise SettingInvalid(wrong[0].message, problems=wrong)
     try:
-        return ALL[said.name](said.value)
+        value = ALL[said.name](said.value)
+        if said.name == "auth" and said.file is not None:
+            from gemmalock.settings.tables import refuse_foreign_tokens
+
+            refuse_foreign_tokens(said.value)
+        return value
     except Flaws as flaws:
         found = flaws.all
     except ValueError as error:

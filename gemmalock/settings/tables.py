@@ -19,6 +19,13 @@ from gemmalock.spec import is_loopback
 _WEB = frozenset({"http", "https"})
 #: In capitals, so that a token that somebody put in the place of its variable's name is seen for what it is.
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+#: The variables that are a service's own token, whoever set them, with the origins that they are for.
+OWN_TOKENS: Mapping[str, tuple[str, ...]] = {
+    "HF_TOKEN": ("https://huggingface.co",),
+    "GITHUB_TOKEN": ("https://api.github.com", "https://github.com"),
+    "GH_TOKEN": ("https://api.github.com", "https://github.com"),
+}
+_FOREIGN_HINT = "name a variable of its own there, or say it in the environment, as `GEMMALOCK_AUTH`"
 _NO_NAME = f"must be the name of an environment variable, in capitals, or `{KEYRING}`"
 
 
@@ -51,6 +58,19 @@ def read_auth(value: object) -> tuple[tuple[str, str], ...]:
     if flaws:
         raise Flaws(flaws)
     return tuple((origin, str(name)) for origin, (_, name) in zip(origins, table, strict=True))
+
+
+def refuse_foreign_tokens(value: object) -> None:
+    """Raise Flaws where a settings file names the variable of a service's own token for somebody else: it came with a
+    project, and whose token that is has not been asked."""
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    flaws = [
+        Flaw(key, f"sends `{name}` to `{shown(key)}`, and that is for {OWN_TOKENS[name][0]} alone", _FOREIGN_HINT)
+        for key, name in pairs
+        if name in OWN_TOKENS and origin_of(key) not in OWN_TOKENS[name] and not is_loopback(key)
+    ]
+    if flaws:
+        raise Flaws(flaws)
 
 
 def _table(value: object, pair: str, form: str) -> list[tuple[str, object]]:
