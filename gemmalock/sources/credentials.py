@@ -6,6 +6,7 @@ redirect, so that none ever follows one; it goes over TLS, or to this machine; a
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import threading
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gemmalock.errors import Unauthorized
+from gemmalock.errors import SettingInvalid, Unauthorized
+from gemmalock.sources.endpoints import endpoint_of
 from gemmalock.sources.fields import origin_of
 from gemmalock.sources.keepers import (
     KEYRING,
@@ -27,10 +29,11 @@ from gemmalock.sources.keepers import (
     Variable,
     secret_file,
 )
+from gemmalock.sources.places import hub_home, placed
 from gemmalock.spec import is_loopback
 
-HUB = "https://huggingface.co"
-GITHUB = ("https://api.github.com", "https://github.com")
+#: Where a workflow says that GitHub is.
+_GITHUB = ("GITHUB_API_URL", "GITHUB_SERVER_URL")
 #: What parsers of URLs do not agree about: such a URL is nobody's origin.
 _DISPUTED = re.compile(r"[\x00-\x20\x7f\\]")
 _TRUE = frozenset({"1", "on", "yes", "true"})
@@ -158,12 +161,6 @@ def keepers(
     )
 
 
-def hub_origin(environ: Mapping[str, str]) -> str | None:
-    """Whom the hub's token is for: the hub, or the one that `HF_ENDPOINT` puts in its place; None where a token must
-    not be sent there."""
-    return trusted_origin(_without_user(environ.get("HF_ENDPOINT") or HUB))
-
-
 def _named(
     environ: Mapping[str, str], auth: Iterable[tuple[str, str]], warn: Callable[[str], None]
 ) -> Iterable[Keeper]:
@@ -180,54 +177,46 @@ def _named(
 
 def _of_hub(environ: Mapping[str, str], warn: Callable[[str], None]) -> Iterable[Keeper]:
     """As the hub's own client finds its token."""
-    hub = hub_origin(environ)
-    if hub is None or environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").strip().lower() in _TRUE:
+    whom = _moved(environ, ["HF_ENDPOINT"])
+    if not whom or environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").strip().lower() in _TRUE:
         return
-    whom = frozenset({hub})
     yield Variable("HF_TOKEN", whom, environ)
     variable = "HF_TOKEN_PATH" if environ.get("HF_TOKEN_PATH") else None
     place = token_file(environ)
-    yield TokenFile(variable or str(place), whom, secret_file(place, variable, warn))
+    if place is not None:
+        yield TokenFile(variable or str(place), whom, secret_file(place, variable, warn))
 
 
-def token_file(environ: Mapping[str, str]) -> Path:
+def token_file(environ: Mapping[str, str]) -> Path | None:
     """Where the hub's client keeps its token."""
     if environ.get("HF_TOKEN_PATH"):
-        return _at_home(environ["HF_TOKEN_PATH"], environ)
-    cache = _at_home(environ.get("XDG_CACHE_HOME") or "~/.cache", environ)
-    home = _at_home(environ["HF_HOME"], environ) if environ.get("HF_HOME") else cache / "huggingface"
-    return home / "token"
+        return placed(environ["HF_TOKEN_PATH"], environ)
+    house = hub_home(environ)
+    return None if house is None else house / "token"
 
 
 def _of_github(environ: Mapping[str, str]) -> Iterable[Keeper]:
     """In a workflow the token is for the server that the workflow runs on, and for no other."""
-    given = [environ[name] for name in ("GITHUB_API_URL", "GITHUB_SERVER_URL") if environ.get(name)]
-    whom = frozenset(origin for url in given or GITHUB if (origin := trusted_origin(_without_user(url))) is not None)
+    whom = _moved(environ, [name for name in _GITHUB if environ.get(name, "").strip()] or _GITHUB)
     yield Variable("GITHUB_TOKEN", whom, environ)
     yield Variable("GH_TOKEN", whom, environ)
 
 
+def _moved(environ: Mapping[str, str], variables: Iterable[str]) -> frozenset[str]:
+    """The origins at which the services of these variables are; nobody's where a token must not be sent there. What is
+    no place of a service is refused before anything is asked of it."""
+    whom: set[str | None] = set()
+    for variable in variables:
+        with contextlib.suppress(SettingInvalid):
+            whom.add(trusted_origin(endpoint_of(environ, variable)))
+    return frozenset(origin for origin in whom if origin is not None)
+
+
 def _of_netrc(environ: Mapping[str, str], warn: Callable[[str], None]) -> Iterable[Keeper]:
     variable = "NETRC" if environ.get("NETRC") else None
-    yield Netrc(secret_file(netrc_file(environ), variable, warn))
-
-
-def netrc_file(environ: Mapping[str, str]) -> Path:
-    """Where names and passwords by host are."""
-    return _at_home(environ.get("NETRC") or "~/.netrc", environ)
-
-
-def _at_home(text: str, environ: Mapping[str, str]) -> Path:
-    if text != "~" and not text.startswith("~/"):
-        return Path(text)
-    return Path(environ.get("HOME") or Path.home()) / text[2:]
-
-
-def _without_user(url: str) -> str:
-    """An endpoint with a name and password in it is the same place; they are not ours to send."""
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    place = placed(environ.get("NETRC") or "~/.netrc", environ)
+    if place is not None:
+        yield Netrc(secret_file(place, variable, warn))
 
 
 def _spelt_shortly(origin: str, host: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gemmalock.lockfile import LockedFile
 from gemmalock.sources.hub_papers import Repository, file_of
+from gemmalock.sources.places import hub_home, placed
 
 #: A name that the client gives a blob.
 _NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -22,26 +23,23 @@ def blobs_of(file: LockedFile, environ: Mapping[str, str]) -> Iterator[Path]:
     place = file_of(file.url)
     if place is None or file.sha256 is None:
         return
-    folder = cache_folder(environ) / _folder_of(place.repository) / "blobs"
+    cache = cache_folder(environ)
+    if cache is None:
+        return
+    folder = cache / _folder_of(place.repository) / "blobs"
     for name in (file.sha256, (file.etag or "").strip('"')):
         if _NAME.fullmatch(name):
             yield folder / name
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """The client's cache: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else that in the user's cache folder."""
+def cache_folder(environ: Mapping[str, str]) -> Path | None:
+    """The client's cache: `HF_HUB_CACHE`, or `HUGGINGFACE_HUB_CACHE` as it was called, else `hub` in `HF_HOME`, else
+    that in the user's cache folder; None where there is none."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if environ.get(variable):
-            return Path(environ[variable]).expanduser()
-    return hub_home(environ) / "hub"
-
-
-def hub_home(environ: Mapping[str, str]) -> Path:
-    """Where the client keeps what is its own."""
-    if environ.get("HF_HOME"):
-        return Path(environ["HF_HOME"]).expanduser()
-    cache = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache"
-    return Path(cache).expanduser() / "huggingface"
+            return placed(environ[variable], environ)
+    house = hub_home(environ)
+    return None if house is None else house / "hub"
 
 
 def _folder_of(repository: Repository) -> str:

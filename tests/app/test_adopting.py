@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ BODY = b"weights of a model " * 100_000
 DIGEST = hashlib.sha256(BODY).hexdigest()
 BLOB = "b" * 40
 COMMIT = "c" * 40
+USER = pwd.getpwuid(os.getuid())
 
 
 def file_at(place: str, etag: str = f'"{DIGEST}"') -> LockedFile:
@@ -111,10 +113,28 @@ def test_a_large_file_that_is_to_be_adopted_needs_no_room(
         ({"HOME": "/home/ada", "HF_HOME": "/hf"}, "/hf/hub"),
         ({"HF_HOME": "/hf", "HF_HUB_CACHE": "/models"}, "/models"),
         ({"HF_HOME": "/hf", "HUGGINGFACE_HUB_CACHE": "/older"}, "/older"),
+        ({"HOME": "/home/ada", "HF_HOME": "~/hf"}, "/home/ada/hf/hub"),
+        ({"HOME": "/home/ada", "HF_HUB_CACHE": "~//hub"}, "/home/ada/hub"),
+        ({"HOME": "/home/ada", "HF_HUB_CACHE": "~"}, "/home/ada"),
+        ({"HOME": "/home/ada", "XDG_CACHE_HOME": "~/cache"}, "/home/ada/cache/huggingface/hub"),
+        ({"HOME": "/home/ada", "HF_HUB_CACHE": f"~{USER.pw_name}/hub"}, f"{USER.pw_dir}/hub"),
+        ({}, f"{USER.pw_dir}/.cache/huggingface/hub"),
     ],
 )
 def test_the_cache_is_where_the_client_has_it(environ: dict[str, str], folder: str) -> None:
     assert cache_folder(environ) == Path(folder)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"HF_HOME": "~nobody-of-this-name/hf"}, {"HF_HUB_CACHE": "~nobody-of-this-name"}, {"HF_HOME": "~/hf"}, {}],
+)
+def test_where_there_is_no_home_folder_there_is_no_cache(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert cache_folder(environ) is None
+    assert list(blobs_of(file_at("owner/name"), environ)) == []
 
 
 @pytest.mark.parametrize(

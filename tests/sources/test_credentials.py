@@ -66,13 +66,16 @@ WHERE: list[tuple[dict[str, str], str, bool]] = [
     # An endpoint of one's own stands in the hub's place: its token is not the hub's.
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "https://hub.example"}, "https://hub.example/x", True),
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "https://hub.example/"}, "https://huggingface.co/x", False),
-    ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "https://me:pw@hub.example/p"}, "https://hub.example/x", True),
+    ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "https://me:pw@hub.example/p"}, "https://hub.example/x", False),
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://hub.example"}, "http://hub.example/x", False),
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:8080"}, "http://127.0.0.1:8080/x", True),
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:8080"}, "http://127.0.0.1:8081/x", False),
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:8080"}, "http://localhost:8080/x", False),
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://[0:0::1]:80"}, "http://[::1]/x", True),
+    ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": " https://hub.example/p\n"}, "https://hub.example/x", True),
+    ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "hub.example"}, "https://huggingface.co/x", False),
     ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": ""}, "https://huggingface.co/x", True),
+    ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": " "}, "https://huggingface.co/x", True),
     ({"GITHUB_TOKEN": TOKEN}, "https://api.github.com/repos/a/b", True),
     ({"GITHUB_TOKEN": TOKEN}, "https://github.com/a/b/releases/download/v1/x", True),
     ({"GITHUB_TOKEN": TOKEN}, "https://objects.githubusercontent.com/x", False),
@@ -87,6 +90,8 @@ WHERE: list[tuple[dict[str, str], str, bool]] = [
     ({"GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": "https://git.example/api/v3"}, "https://git.example/api/v3/x", True),
     ({"GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": "https://git.example/api/v3"}, "https://api.github.com/x", False),
     ({"GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": "http://git.example/api/v3"}, "http://git.example/x", False),
+    ({"GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": " https://git.example/v3 "}, "https://git.example/x", True),
+    ({"GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": " "}, "https://api.github.com/x", True),
 ]  # fmt: skip
 
 
@@ -195,6 +200,16 @@ def test_the_token_file_is_where_the_hubs_client_keeps_it(environ: dict[str, str
     written(house / place, "of-the-file\n")
     there = {name: value.format(home=house) for name, value in environ.items()}
     assert sent({"HOME": str(house), **there}, f"{HUB}/x") == bearer("of-the-file")
+
+
+def test_a_user_without_a_home_folder_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert Credentials({}).for_url(f"{HUB}/x") is None
+    nowhere = {"HF_TOKEN_PATH": "~/mine", "NETRC": "~nobody-of-this-name/netrc"}
+    assert Credentials(nowhere).for_url(f"{HUB}/x") is None
+    found = Credentials({"HF_TOKEN": TOKEN, "HF_HOME": "~nobody-of-this-name"}).for_url(f"{HUB}/x")
+    assert found is not None
+    assert found.headers == bearer(TOKEN)
 
 
 NETRC = """machine models.example.org login me password pass-word

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import gemmalock.store.objects
 from gemmalock.durable import open_folder
-from gemmalock.errors import Interrupted, PolicyRefused, RunRefused, SizeMismatch, UnsafePath
+from gemmalock.errors import Interrupted, PolicyRefused, RunRefused, SettingInvalid, SizeMismatch, UnsafePath
 from gemmalock.journal import Chunk, Validator
 from gemmalock.stopping import Stop
 from gemmalock.store import DiskStore, StoredObject, store_folder
@@ -169,6 +169,18 @@ def test_a_part_that_is_a_link_is_not_followed(store: DiskStore, tmp_path: Path)
     with pytest.raises(UnsafePath):
         store.enter(part, hashlib.sha256(BIG).hexdigest(), len(BIG))
     assert precious.stat().st_mode & 0o200
+
+
+@pytest.mark.parametrize("said", [None, "~/store", "~nobody-of-this-name/store"])
+def test_a_store_in_a_home_folder_that_there_is_not_is_a_setting_to_mend(
+    said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(SettingInvalid, match="home folder") as caught:
+        store_folder(said, None)
+    assert "`GEMMALOCK_STORE`" in str(caught.value.hint)
 
 
 def test_a_link_in_the_place_of_an_object_is_none(store: DiskStore, tmp_path: Path) -> None:
