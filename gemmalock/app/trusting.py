@@ -1,4 +1,4 @@
-"""Looks at what `doctor` says of the way out: certificates, proxies, credentials. Connects to nothing.
+"""Looks at what `doctor` says of the way out: certificates, proxies, services, credentials. Connects to nothing.
 
 What would go where is asked of `sources.credentials`, which also a request asks. No value of a variable or of a file
 that has a secret gets into a finding, not even in the words of an error.
@@ -13,17 +13,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gemmalock.app.findings import Finding, Verdict
-from gemmalock.errors import TlsFailed
+from gemmalock.errors import SettingInvalid, TlsFailed
 from gemmalock.settings import Settings
 from gemmalock.sources.certificates import certificate_variable, openssl_knows_the_system, tls_context
 from gemmalock.sources.credentials import Credentials
+from gemmalock.sources.endpoints import ENDPOINTS, endpoint_of
 from gemmalock.sources.fields import origin_of
 from gemmalock.sources.keepers import Keyring, Netrc, SecretFile, TokenFile, Variable
 from gemmalock.sources.proxies import no_proxy_variable, proxies_from, proxy_variable
 
 
 def examine_way_out(environ: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
-    """Certificates, proxies and credentials by this environment and these settings."""
+    """Certificates, proxies, moved services and credentials by this environment and these settings."""
     yield _certificates(environ)
     for scheme in ("http", "https"):
         yield _proxy(environ, scheme)
@@ -31,6 +32,7 @@ def examine_way_out(environ: Mapping[str, str], settings: Settings) -> Iterator[
     if bypass is not None:
         listed = environ[bypass] if "@" not in environ[bypass] else "a list that is not shown"
         yield Finding("proxies", bypass, Verdict.OK, f"hosts that are asked without: {listed}")
+    yield from _services(environ)
     yield from _credentials(environ, settings)
 
 
@@ -77,6 +79,18 @@ def _proxy(environ: Mapping[str, str], scheme: str) -> Finding:
         return Finding("proxies", scheme, Verdict.BROKEN, f"what `{variable}` says is no http or https proxy", hint)
     secret = ", with credentials" if "@" in parts.netloc else ""
     return Finding("proxies", scheme, Verdict.OK, f"{shown}{secret} (`{variable}`)")
+
+
+def _services(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Where each service is asked that the environment has elsewhere."""
+    for variable, usual in ENDPOINTS.items():
+        try:
+            endpoint = endpoint_of(environ, variable)
+        except SettingInvalid as error:
+            yield Finding("services", variable, Verdict.BROKEN, error.message, error.hint or "")
+            continue
+        if endpoint != usual:
+            yield Finding("services", variable, Verdict.OK, f"{origin_of(endpoint)} is asked, not {usual}")
 
 
 def _credentials(environ: Mapping[str, str], settings: Settings) -> Iterator[Finding]:

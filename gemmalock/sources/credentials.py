@@ -177,9 +177,9 @@ def _named(
 
 def _of_hub(environ: Mapping[str, str], warn: Callable[[str], None]) -> Iterable[Keeper]:
     """As the hub's own client finds its token."""
-    whom = _moved(environ, ["HF_ENDPOINT"])
-    if not whom or environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").strip().lower() in _TRUE:
+    if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").strip().lower() in _TRUE:
         return
+    whom = _moved(environ, ["HF_ENDPOINT"])
     yield Variable("HF_TOKEN", whom, environ)
     variable = "HF_TOKEN_PATH" if environ.get("HF_TOKEN_PATH") else None
     place = token_file(environ)

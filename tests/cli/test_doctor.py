@@ -327,6 +327,26 @@ def test_hosts_that_need_no_proxy_are_shown(here: Here, monkeypatch: pytest.Monk
     assert check(examined(here), "proxies", "NO_PROXY")["says"] == "hosts that are asked without: localhost,.example"
 
 
+@pytest.mark.parametrize(
+    ("said", "verdict", "says"),
+    [
+        (f" https://hub.example/{SECRET}/", "ok", "https://hub.example is asked, not https://huggingface.co"),
+        (f"https://me:{SECRET}@hub.example", "broken", "`HF_ENDPOINT` is not the URL of a service"),
+        ("hub.example", "broken", "`HF_ENDPOINT` is not the URL of a service"),
+    ],
+)
+def test_where_a_service_is_asked_is_shown(
+    here: Here, monkeypatch: pytest.MonkeyPatch, said: str, verdict: str, says: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", said)
+    facts = examined(here, code=0 if verdict == "ok" else 1)
+    found = check(facts, "services", "HF_ENDPOINT")
+    assert (found["verdict"], found["says"]) == (verdict, says)
+    assert [each["what"] for each in facts["checks"] if each["about"] == "services"] == ["HF_ENDPOINT"]
+    whom = "https://hub.example" if verdict == "ok" else "no server"
+    assert check(facts, "credentials", "HF_TOKEN")["says"] == f"not set, for {whom}"
+
+
 def test_credentials_are_shown_by_name_and_origin(
     here: Here, project: Project, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +355,7 @@ def test_credentials_are_shown_by_name_and_origin(
     )
     monkeypatch.setenv("A_TOKEN", SECRET)
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setenv("HF_ENDPOINT", f"https://me:{SECRET}@hub.example/x")
+    monkeypatch.setenv("HF_ENDPOINT", f"https://hub.example/{SECRET}")
     monkeypatch.setenv("GITHUB_TOKEN", f"{SECRET}\n")
     (house / ".netrc").write_text(
         f"machine c.example login me password {SECRET}\nmachine d.example password {SECRET}\n"
