@@ -78,8 +78,9 @@ def _cases(report: Report) -> Iterator[Element]:
 
 
 def _file_case(file: FileOutcome, *, is_finding: bool) -> Element:
-    manifest, model, name = file.id.split("::", 2)
-    case = _case(f"{manifest}::{model}", name, file.seconds)
+    # A model of which not one file is known, because its source cannot be asked, is told as one.
+    *whose, name = file.id.split("::", 2)
+    case = _case("::".join(whose), name, file.seconds)
     told = "  ".join(file_line(file))
     if file.error is not None:
         hint = f"hint: {file.error.hint}" if file.error.hint else ""

@@ -181,6 +181,15 @@ def test_a_sync_is_told_file_by_file(shop: Shop) -> None:
     assert {each.attrib["name"]: each.attrib["value"] for each in suite.iter("property")}["exit_code"] == "1"
 
 
+@pytest.mark.parametrize("command", ["lock", "sync"])
+def test_a_model_whose_source_cannot_be_listed_is_a_case(shop: Shop, command: str) -> None:
+    shop.project.write_manifest("version: 1\nmodels:\n  x:\n    source: file://nowhere\n    files: ['*.gguf']\n")
+    assert shop.here(command, *ASKED).code == 1
+    (case,) = read(written(shop)).findall("testcase")
+    assert (case.attrib["classname"], case.attrib["name"]) == ("gemmalock.yaml", "x")
+    assert case.find("failure") is not None
+
+
 @pytest.mark.parametrize("command", ["lock", "sync", "status", "verify"])
 def test_every_command_about_files_writes_it(shop: Shop, command: str) -> None:
     shop.here("sync")
