@@ -14,8 +14,8 @@ from gemmalock.spec import FileSpec, ModelSpec, is_local
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """An old lock, as one model sees it: what it has of its manifest, and of the others. `is_as_declared`: the manifest
-    says what it said when the lock was made; `is_renewed`: the model is to be asked for anew, so that nothing stays."""
+    """An old lock, as one model sees it: what it has of its manifest, and of the others. `is_as_declared`: the model
+    is what it was when the lock was made; `is_renewed`: the model is to be asked for anew, so that nothing stays."""
 
     model: ModelSpec
     manifest: LockedManifest | None
@@ -38,6 +38,17 @@ class Before:
         before = (*self.others, *((self.manifest,) if self.manifest is not None else ()))
         shared = (model for manifest in before for model in manifest.models if model.source == self.model.source)
         return next((model.revision for model in (self.kept, *shared) if model is not None and model.revision), None)
+
+    @property
+    def license(self) -> str | None:
+        """What the source said of its licence. That of a manifest which says something else by now is not known to be
+        the source's."""
+        return self.kept.license if self.kept is not None and self.is_as_declared else None
+
+    @property
+    def is_unsure_of_license(self) -> bool:
+        """Whether the lock has a licence that may be the source's, or one that the manifest had."""
+        return self.kept is not None and self.kept.license is not None and not self.is_as_declared
 
     @property
     def listed(self) -> frozenset[str]:

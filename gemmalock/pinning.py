@@ -18,7 +18,7 @@ from gemmalock.errors import (
 from gemmalock.lockfile import LockedFile, is_strong
 from gemmalock.paths import path_problem
 from gemmalock.ports import Listing, Probe
-from gemmalock.spec import FileSpec
+from gemmalock.spec import FileSpec, Manifest
 
 #: Below this many bytes a file without a published digest is fetched and hashed by `lock`.
 SMALL = 1024 * 1024
@@ -51,6 +51,9 @@ class Asker(Protocol):
 
     def source_url(self, source: str, revision: str | None, name: str) -> str | None:
         """The URL of a file of a source, as lockfile.UrlRule has it, also for schemes of plugins. Asks no source."""
+
+    def meant(self, declared: str) -> Manifest | None:
+        """The manifest that has this digest (Manifest.declared), or None where nobody remembers it. Asks no source."""
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file, into the store where that can be, and hash it. Raises DigestMismatch where it is not the blob

@@ -13,6 +13,7 @@ from gemmalock.before import Before
 from gemmalock.errors import FileError
 from gemmalock.lockfile import (
     Lock,
+    LockedManifest,
     LockedModel,
     at_revision,
     file_in_repository,
@@ -61,14 +62,23 @@ class Wanted:
 def wanted_of(path: str, manifest: Manifest, old: Lock | None, wish: Wish, asker: Asker) -> list[Wanted]:
     """The models of the manifest at `path`; their sources are asked for what their globs match."""
     locked = old.manifest(path) if old is not None else None
-    is_as_declared = locked is not None and locked.declared == manifest.declared
+    meant = _meant(locked, manifest, asker)
     others = tuple(each for each in old.manifests if each is not locked) if old is not None else ()
     wanted = []
     for model in manifest.models:
         is_renewed = wish.renews(f"{path}::{model.name}")
+        is_as_declared = meant is not None and meant.model(model.name) == model
         before = Before(model, locked, others, is_as_declared, is_renewed, asker.source_url)
         wanted.append(_Wanting(path, model, before, asker).wanted())
     return wanted
+
+
+def _meant(locked: LockedManifest | None, manifest: Manifest, asker: Asker) -> Manifest | None:
+    """What the manifest said when the old lock was made; None where nobody remembers."""
+    if locked is None or locked.declared == manifest.declared:
+        return None if locked is None else manifest
+    meant = asker.meant(locked.declared)
+    return meant if meant is not None and meant.declared == locked.declared else None
 
 
 @dataclass
@@ -87,9 +97,8 @@ class _Wanting:
     absent: set[str] = field(default_factory=set)
 
     def wanted(self) -> Wanted:
-        kept, listed = self.before.kept, self.before.listed
-        self.revision = self.before.revision
-        self.license = kept.license if kept is not None else None
+        listed = self.before.listed
+        self.revision, self.license = self.before.revision, self.before.license
         names = self._names(listed)
         declared = [file for spec in self.model.files if (file := self._declared(spec)) is not None]
         if names is not None:
@@ -131,9 +140,9 @@ class _Wanting:
             return any(rule(source, None, name) is None for name in names)
         if not in_repository(source):
             return False
-        return self.before.kept is None or any(
-            self.before.pinned(name, self._url_of(name), None) is None for name in names
-        )
+        if self.before.kept is None or (self.model.license is None and self.before.is_unsure_of_license):
+            return True
+        return any(self.before.pinned(name, self._url_of(name), None) is None for name in names)
 
     def _found(self, listing: Listing, names: set[str], globs: Iterable[str]) -> set[str]:
         """Those of the names that are there, and what the globs select; the others have failed."""

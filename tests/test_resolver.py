@@ -38,6 +38,7 @@ def sha256(body: bytes) -> str:
 class World:
     """A resolver.Asker over a source in memory, that remembers what it was asked.
 
+    `remembered`: manifests whose meaning it remembers.
     `published`: whether the source tells digests. `sizes`: whether it tells sizes. `delimited`: whether
     a body that is cut short tells itself. `maps`: what was to be pinned at once.
     """
@@ -52,6 +53,7 @@ class World:
     learned: list[str] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     maps: list[list[str]] = field(default_factory=list)
+    remembered: list[Manifest] = field(default_factory=list)
 
     def probe(self, file: Unlocked) -> Probe:
         """As the source says, less what it is told to keep to itself."""
@@ -69,6 +71,10 @@ class World:
     def source_url(self, source: str, revision: str | None, name: str) -> str | None:
         """As the built-in schemes have it."""
         return source_url(source, revision, name)
+
+    def meant(self, declared: str) -> Manifest | None:
+        """As it is remembered."""
+        return next((manifest for manifest in self.remembered if manifest.declared == declared), None)
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch it."""
@@ -672,6 +678,43 @@ def test_the_licence_is_the_manifests_else_the_sources(
     repository.license = "changed since"
     again = lock_of(repository.resolve(Manifest(models=(model,)), first))
     assert [lock.manifests[0].models[0].license for lock in (first, again)] == [locked, locked]
+
+
+@pytest.mark.parametrize("is_remembered", [True, False])
+def test_a_model_that_stayed_is_not_asked_for_where_its_manifest_is_remembered(
+    repository: Repository, is_remembered: bool
+) -> None:
+    (early,) = shared("early", "**").models
+    before = Manifest(models=(early,))
+    first = lock_of(repository.resolve(before))
+    repository.asked.clear()
+    repository.remembered = [before] if is_remembered else []
+    late = ModelSpec("late", "late", source="hf://owner/other@main", patterns=("a.gguf",))
+    second = lock_of(repository.resolve(Manifest(models=(early, late)), first))
+    asked = ["hf://owner/other@main"]
+    assert repository.asked == (asked if is_remembered else [f"hf://owner/repo@{OLD}", *asked])
+    assert second.manifests[0].models[0] == first.manifests[0].models[0]
+    # One that changed is looked for, whatever is remembered.
+    repository.asked.clear()
+    changed = replace(early, patterns=("**", "*.gguf"), exclude=("*.json",))
+    lock_of(repository.resolve(Manifest(models=(changed,)), first))
+    assert repository.asked == [f"hf://owner/repo@{OLD}"]
+
+
+def test_a_licence_that_left_the_manifest_leaves_the_lock(repository: Repository) -> None:
+    ours = ModelSpec("m", "m", source=HUB, patterns=("a.gguf",), license="mit")
+    first = lock_of(repository.resolve(Manifest(models=(ours,))))
+    theirs = Manifest(models=(replace(ours, license=None),))
+    again = lock_of(repository.resolve(theirs, first))
+    assert again == lock_of(repository.resolve(theirs))
+    assert again.manifests[0].models[0].license == "gemma"
+    # Of a file by its URL nobody else says a licence.
+    file = FileSpec(f"{HERE}/a.gguf", "a.gguf")
+    declared = ModelSpec("m", "m", files=(file,), license="mit")
+    world = World({f"{HERE}/a.gguf": LARGE})
+    first = lock_of(world.resolve(Manifest(models=(declared,))))
+    again = lock_of(world.resolve(Manifest(models=(replace(declared, license=None),)), first))
+    assert again.manifests[0].models[0].license is None
 
 
 def test_a_new_name_is_looked_for_at_the_commit_that_is_pinned(repository: Repository) -> None:

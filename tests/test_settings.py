@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -185,6 +185,7 @@ BAD = [
     ("exclude_newer", "2026-02-30", "must be a date that there is"),
     ("exclude_newer", "2026-02-28T25:00:00Z", "must be a date that there is"),
     ("exclude_newer", "0001-01-01T00:00:00+12:00", "must be a date that there is"),
+    ("exclude_newer", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5))), "must be a date that there is"),
     ("exclude_newer", datetime(2026, 11, 1), "must say its offset from UTC, as `2026-11-01T00:00:00Z`"),
     ("exclude_newer", 20261101, "must be a date such as `2026-11-01`"),
     ("minimum_age", "7", "must be a span of time such as `7d`"),

@@ -24,7 +24,7 @@ from gemmalock.memo import forget
 from gemmalock.pinning import ASKERS, MOST_TEXT, SMALL, Learned, Pinned, Unlocked, Wish, digest_before, pin
 from gemmalock.plan import Action, FilePlan, ResumeStatus
 from gemmalock.ports import Answer, Ask, Claim, Listing, Probe
-from gemmalock.spec import is_local, scheme_of
+from gemmalock.spec import Manifest, is_local, scheme_of
 
 _Answer = TypeVar("_Answer")
 _BUFFER = 1024 * 1024
@@ -38,6 +38,7 @@ class Questions:
 
     workshop: Workshop
     wish: Wish
+    recall: Callable[[str], Manifest | None] = lambda declared: None
     _probed: Shared[Probe] = field(default_factory=Shared)
     _listed: Shared[Listing] = field(default_factory=Shared)
     _learned: Shared[Learned] = field(default_factory=Shared)
@@ -62,6 +63,10 @@ class Questions:
     def source_url(self, source: str, revision: str | None, name: str) -> str | None:
         """Where a file of a source is."""
         return rule_of(self.workshop.settings)(source, revision, name)
+
+    def meant(self, declared: str) -> Manifest | None:
+        """The manifest that a lock was made from, as the store remembers it."""
+        return self.recall(declared)
 
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file into the store and hash it: once, however many entries it has. A large one of known size is a

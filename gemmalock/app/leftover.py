@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,11 @@ class FormerRoot:
     def told(self) -> str:
         """As a warning."""
         count = f"{len(self.sizes)} file{'' if len(self.sizes) == 1 else 's'}"
-        cure = f"`rm -r {self.prefix}` removes them" if self.lone else "there is more in it: look before you remove it"
+        cure = (
+            f"`rm -r {shlex.quote(str(self.folder))}` removes them"
+            if self.lone
+            else "there is more in it: look before you remove it"
+        )
         return (
             f"`{self.prefix}` was the root of `{self.manifest}` before, and still has {count} that sync put there "
             f"({shown_size(sum(self.sizes))}); {cure}; without `{self.prefix}/{OWN}/{LEDGER}` they are yours"

@@ -106,7 +106,7 @@ def resolve_papers(workshop: Workshop, papers: Papers, wish: Wish) -> Resolution
     workshop.lock = papers.old_lock or Lock()
     manifests, plugging, folder = papers.manifests, workshop.plugging, workshop.project.folder
     plugging.call("gemmalock_before_resolve", folder=folder, manifests=manifests)
-    resolution = resolve(manifests, papers.old_lock, wish, Questions(workshop, wish))
+    resolution = resolve(manifests, papers.old_lock, wish, Questions(workshop, wish, papers.meant))
     if resolution.lock is not None:
         plugging.call("gemmalock_resolved", folder=folder, old=papers.old_lock, lock=resolution.lock)
     return resolution

@@ -126,7 +126,12 @@ class Papers:
         if not schemes.asked:
             # What a manifest with a scheme of a plugin means hangs on what is installed.
             self._learned[text] = meaning
+            self._learned[meaning.declared.encode()] = meaning
         return meaning
+
+    def meant(self, declared: str) -> Manifest | None:
+        """What a manifest of this digest said that was read before, or None where that is forgotten."""
+        return self._meanings.recall(declared.encode())
 
     def remember(self) -> None:
         """Note what was found out about the papers' meaning; for runs that may write, once there is a store."""

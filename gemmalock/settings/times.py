@@ -21,8 +21,9 @@ def read_moment(value: object) -> datetime:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"must say its offset from UTC, as `{value.isoformat()}Z`")
-        return value.astimezone(UTC)
-    if isinstance(value, date):
+        # As text is read: what lies beyond the first or the last year in UTC is no date either.
+        value = value.isoformat()
+    elif isinstance(value, date):
         return datetime.combine(value, time.max, UTC)
     if not isinstance(value, str):
         raise ValueError(f"must be a date such as `2026-11-01`, not {value!r}")

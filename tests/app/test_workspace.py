@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -305,8 +306,9 @@ def test_a_root_that_changed_is_told_until_it_is_dealt_with(monorepo: Desk, gemm
         "`apps/chat/models` was the root of `apps/chat/gemmalock.yaml` before, and still has 2 files that sync put "
         f"there ({size} B); {{}}; without `apps/chat/models/.gemmalock/ledger.json` they are yours"
     )
-    assert told_of_former_roots(monorepo) == {told.format("`rm -r apps/chat/models` removes them")}
-    assert f"warning: {told.format('`rm -r apps/chat/models` removes them')}" in gemmalock("prune").err
+    cure = f"`rm -r {shlex.quote(str(old))}` removes them"
+    assert told_of_former_roots(monorepo) == {told.format(cure)}
+    assert f"warning: {told.format(cure)}" in gemmalock("prune").err
     assert tree(folder) > EVERYTHING
     (old / "mine").write_text("mine")
     assert told_of_former_roots(monorepo) == {told.format("there is more in it: look before you remove it")}
