@@ -8,6 +8,7 @@ long as no secret is known that costs nothing. What a secret is for is known in 
 from __future__ import annotations
 
 import re
+from _thread import allocate_lock
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ LEAST_LENGTH = 8
 
 _forms: frozenset[str] = frozenset()
 _pattern: re.Pattern[str] | None = None
+_learning = allocate_lock()
 
 
 class Secret:
@@ -75,13 +77,15 @@ def holds_secret(text: str) -> bool:
 
 def _learn(value: str) -> None:
     global _forms, _pattern
-    forms = _forms.union(form for form in _spellings(value) if len(form) >= LEAST_LENGTH)
-    if forms == _forms:
-        return
-    # Replaced whole, and the pattern last: other threads see the old ones or the new ones.
-    _forms = forms
-    longest_first = sorted(forms, key=lambda form: (-len(form), form))
-    _pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    spelt = frozenset(form for form in _spellings(value) if len(form) >= LEAST_LENGTH)
+    with _learning:
+        forms = _forms | spelt
+        if forms == _forms:
+            return
+        # Replaced whole, and the pattern last: who reads meanwhile sees the old ones or the new ones.
+        _forms = forms
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        _pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -82,13 +82,13 @@ PURE = frozenset(
 #: They see the world through `ports` alone; which adapter is behind a port is picked by `app`.
 SEES_PORTS_ONLY = frozenset({"resolver", "wanted", "pinning", "executor", "job", "looking"})
 ADAPTERS = frozenset({"sources", "transfer", "roots", "store", "registry", "links", "codec"})
-#: What a pure room may import of the standard library, and nothing else.
+#: What a pure room may import of the standard library, and nothing else; `_thread` for its locks.
 PURE_LIBRARY = frozenset(
     {
-        "__future__", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib", "dataclasses",
-        "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math",
-        "operator", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata", "urllib.parse", "uuid",
-        "zlib",
+        "__future__", "_thread", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib",
+        "dataclasses", "difflib", "enum", "errno", "fnmatch", "functools", "hashlib", "heapq", "hmac", "itertools",
+        "json", "math", "operator", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata",
+        "urllib.parse", "uuid", "zlib",
     }
 )  # fmt: skip
 #: Built-in functions that reach the world.

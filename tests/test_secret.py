@@ -6,6 +6,8 @@ import base64
 import copy
 import json
 import pickle
+import sys
+import threading
 from dataclasses import asdict, dataclass
 from urllib.parse import quote
 
@@ -132,3 +134,25 @@ def test_whatever_a_secret_is_made_of_it_is_gone(before: str, value: str, after:
 def test_bytes_that_are_no_text_stay_as_they_are() -> None:
     Secret("s3cretS3cret")
     assert redacted_bytes(b"\xff s3cretS3cret \x00\xfe") == b"\xff *** \x00\xfe"
+
+
+def test_none_is_lost_where_many_are_learnt_at_once() -> None:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for turn in range(100):
+            values = [f"secret-of-{turn}-and-{number}" for number in range(4)]
+            together = threading.Barrier(len(values))
+            learners = [threading.Thread(target=_learns, args=(together, value)) for value in values]
+            for learner in learners:
+                learner.start()
+            for learner in learners:
+                learner.join()
+            assert [value for value in values if not holds_secret(value)] == []
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def _learns(together: threading.Barrier, value: str) -> None:
+    together.wait()
+    Secret(value)

@@ -7,6 +7,7 @@ redirect, so that none ever follows one; it goes over TLS, or to this machine; a
 from __future__ import annotations
 
 import contextlib
+import enum
 import ipaddress
 import re
 import threading
@@ -98,9 +99,9 @@ class Credentials:
             return f"`{sent}` was sent and not accepted: check that it is still valid"
         if sent is not None:
             return f"`{sent}` was sent and is not enough: check what it may read, or whether the link has expired"
-        origin = trusted_origin(url)
-        if origin is None:
-            return "no credential was sent: one goes over https only"
+        origin = _trusted(url)
+        if isinstance(origin, Untrusted):
+            return f"no credential was sent: {origin.value}"
         return f"no credential was sent: {self._usual(origin)}, or enter its host in netrc"
 
     def _usual(self, origin: str) -> str:
@@ -133,20 +134,38 @@ class Credentials:
         return Sending(origin, tuple(names), flaw)
 
 
+class Untrusted(enum.Enum):
+    """Why no credential is sent to a URL."""
+
+    PLAIN = "one goes over https only"
+    DISPUTED = "programs read this URL in different ways"
+    NOT_ASCII = "its host has to be written in ASCII, as `xn--…`"
+    USER = "its URL has a user name in it"
+
+
 def trusted_origin(url: str) -> str | None:
     """The origin of a URL that a credential may be sent to: https, or on this machine; None for any other, for one
     with a user name in it and for one that programs read in different ways."""
-    if not url.isascii() or _DISPUTED.search(url):
-        return None
+    found = _trusted(url)
+    return None if isinstance(found, Untrusted) else found
+
+
+def _trusted(url: str) -> str | Untrusted:
     try:
         parts = urlsplit(url)
         origin = origin_of(url)
     except ValueError:
-        return None
-    if not parts.hostname or "@" in parts.netloc or "%" in parts.netloc:
-        return None
+        return Untrusted.DISPUTED
+    if "@" in parts.netloc:
+        return Untrusted.USER
+    # Beyond the host all agree: what is not ASCII there is percent-encoded.
+    if not parts.netloc.isascii():
+        return Untrusted.NOT_ASCII
+    if _DISPUTED.search(url) or not parts.hostname or "%" in parts.netloc:
+        return Untrusted.DISPUTED
     origin = _spelt_shortly(origin, parts.hostname)
-    return origin if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(origin)) else None
+    is_private = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(origin))
+    return origin if is_private else Untrusted.PLAIN
 
 
 def keepers(

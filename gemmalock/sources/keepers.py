@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import netrc
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -113,6 +114,24 @@ class TokenFile:
         return fields_of(self.name, self.file.text or "") if origin in self.whom else None
 
 
+class _FirstCounts(dict[str, tuple[str, str | None, str | None]]):
+    """Entries by host, in lower case: of two for one host the first one counts. One that is empty is being read."""
+
+    def __setitem__(self, host: str, entry: tuple[str, str | None, str | None]) -> None:
+        if not self.get(host.lower()):
+            super().__setitem__(host.lower(), entry)
+
+    def __getitem__(self, host: str) -> tuple[str, str | None, str | None]:
+        return super().__getitem__(host.lower())
+
+
+class _NetrcText(netrc.netrc):
+    """A netrc whose entries weigh as curl has it: the library lets the last one of a host count."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, _FirstCounts() if name == "hosts" else value)
+
+
 @dataclass(frozen=True)
 class Netrc:
     """Names and passwords by host, as netrc(5) and curl have it: without a port, and without an entry for the rest."""
@@ -123,20 +142,16 @@ class Netrc:
     @cached_property
     def hosts(self) -> Mapping[str, tuple[str, str]] | None:
         """Name and password of each host, in lower case; None where the file cannot be understood."""
-        import netrc
-
         if self.file.text is None:
             return {}
         try:
-            found = netrc.netrc(str(self.file.path)).hosts
+            found = _NetrcText(str(self.file.path)).hosts
         except (netrc.NetrcParseError, OSError, ValueError):
             # Its message may hold a word of the file, and any word may be a password.
             self.file.warn(f"{self.file.shown} cannot be understood; see netrc(5)")
             return None
         return {
-            host.lower(): (login or "", password or "")
-            for host, (login, _, password) in found.items()
-            if host != "default"
+            host: (login or "", password or "") for host, (login, _, password) in found.items() if host != "default"
         }
 
     def origins(self) -> frozenset[str]:

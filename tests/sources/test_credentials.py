@@ -40,6 +40,8 @@ WHERE: list[tuple[dict[str, str], str, bool]] = [
     ({"HF_TOKEN": TOKEN}, "https://huggingface.co:443/x", True),
     ({"HF_TOKEN": TOKEN}, "HTTPS://HuggingFace.CO/x", True),
     ({"HF_TOKEN": f"  {TOKEN}\n"}, "https://huggingface.co/x", True),
+    ({"HF_TOKEN": TOKEN}, "https://huggingface.co/módel?ö#ü", True),
+    ({"HF_TOKEN": TOKEN}, "https://huggingface.co/%C3%B3", True),
     ({"HF_TOKEN": TOKEN}, "http://huggingface.co/x", False),
     ({"HF_TOKEN": TOKEN}, "https://huggingface.co:8443/x", False),
     ({"HF_TOKEN": TOKEN}, "https://huggingface.co./x", False),
@@ -247,6 +249,13 @@ def test_netrc_is_by_host_over_tls_and_never_for_everybody(url: str, given: str 
     assert sent({"HOME": str(house)}, url) == basic
 
 
+def test_of_two_entries_of_a_host_the_first_counts_as_for_curl(house: Path) -> None:
+    text = "machine A.example login one password the-first\nmachine a.example login two password the-second\n"
+    written(house / ".netrc", text)
+    first = base64.b64encode(b"one:the-first").decode()
+    assert sent({"HOME": str(house)}, "https://a.example/x") == {"Authorization": f"Basic {first}"}
+
+
 def test_a_login_with_a_colon_is_refused(house: Path) -> None:
     written(house / ".netrc", NETRC)
     with pytest.raises(Unauthorized, match="colon"):
@@ -332,7 +341,11 @@ def test_what_shadows_what_is_told_by_name() -> None:
         (403, "https://api.github.com/x", None, "set `GITHUB_TOKEN`"),
         (401, "https://a.example:8443/x", None, "let `auth` in the settings name a variable for `https://a.example:8443`"),
         (401, "https://b.example/x", None, "set `MODELS`"),
-        (401, "http://a.example/x", None, "over https only"),
+        (401, "http://a.example/x", None, "one goes over https only"),
+        (401, "https://a.example/módel", None, "name a variable for `https://a.example`"),
+        (401, "https://á.example/x", None, "its host has to be written in ASCII, as `xn--…`"),
+        (401, "https://me@a.example/x", None, "its URL has a user name in it"),
+        (401, "https://a.example\\/x", None, "programs read this URL in different ways"),
         (401, f"{HUB}/x", "HF_TOKEN", "`HF_TOKEN` was sent and not accepted"),
         (403, f"{HUB}/x", "HF_TOKEN", "`HF_TOKEN` was sent and is not enough"),
     ],
@@ -352,7 +365,22 @@ _URLS = st.builds(
     st.sampled_from(["https", "http", "HTTPS", "ftp"]),
     _HOSTS | st.text(max_size=12),
     st.sampled_from(["", ":443", ":80", ":8443", ":", ":0443"]),
-    st.sampled_from(["", "/", "/x", "?@a.example", "#@a.example", "/\\a.example", "//a.example"]),
+    st.sampled_from(
+        [
+            "",
+            "/",
+            "/x",
+            "?@a.example",
+            "#@a.example",
+            "/\\a.example",
+            "//a.example",
+            "/módel",
+            "?ö@a.example",
+            "#／a.example",
+            "／a.example",
+            "/\u2028x",
+        ]
+    ),
 )
 
 

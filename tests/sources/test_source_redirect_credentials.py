@@ -340,6 +340,22 @@ def test_a_proxy_on_another_machine_hears_plain_http(proxy: str | None, url: str
     assert not Routes({"http": "http://p.example"}, lambda host: True).is_overheard(url)
 
 
+def test_what_a_proxy_on_another_machine_hears_carries_no_credential() -> None:
+    auth, url = {"http://127.0.0.1:9": "of-the-m0dels"}, "http://127.0.0.1:9/x"
+    for proxy, name in (("http://p.example:3128", None), ("http://127.0.0.1:3128", "T0")):
+        source = here(auth, proxies={"http": proxy})
+        assert source.credential_for(url) == name
+        source.close()
+
+
+def test_a_path_beyond_ascii_changes_nothing_of_what_is_sent() -> None:
+    with FileServer({"/módel": b"x"}) as server:
+        source = here({server.url: "of-the-m0dels"})
+        assert drained(source.open(Ask(f"{server.url}/módel"), Stop())) == b"x"
+        source.close()
+    assert [each.headers.get("authorization") for each in server.requests] == ["Bearer of-the-m0dels"]
+
+
 # --- what is refused says what was sent, by name -------------------------------------------------------------
 
 
