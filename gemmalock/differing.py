@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel
+from gemmalock.lockfile import COMMIT, Lock, LockedFile, LockedManifest, LockedModel
 
 _Value = TypeVar("_Value", LockedManifest, LockedModel, LockedFile)
 #: What is told of each, in this order: name of the field → what people call it.
@@ -54,13 +54,13 @@ class FieldChange:
         """As `its size was 7, and is 10`."""
         if isinstance(self.before, tuple) or isinstance(self.after, tuple):
             return f"its {self.words} changed"
-        cut = self._is_cut
-        return f"its {self.words} was {_told(self.before, cut)}, and is {_told(self.after, cut)}"
+        before, after = (_told(value, self._is_cut and self._is_long(value)) for value in (self.before, self.after))
+        return f"its {self.words} was {before}, and is {after}"
 
     @property
     def arrow(self) -> str:
         """As `revision 4f1c2a9 → 77aa0c1`: long values by as much of them as tells them apart."""
-        before, after = (_plain(value)[: _BRIEF.get(self.name)] for value in (self.before, self.after))
+        before, after = (self._brief(value) for value in (self.before, self.after))
         if before == after:
             before, after = _plain(self.before), _plain(self.after)
         return f"{self.words} {before} → {after}"
@@ -68,6 +68,13 @@ class FieldChange:
     @property
     def _is_cut(self) -> bool:
         return self.name in _LONG and str(self.before)[:_SHOWN] != str(self.after)[:_SHOWN]
+
+    def _is_long(self, value: object) -> bool:
+        """Whether a value may be told by its beginning: of revisions a commit, and no tag."""
+        return self.name != "revision" or COMMIT.fullmatch(_plain(value)) is not None
+
+    def _brief(self, value: object) -> str:
+        return shown_revision(_plain(value)) if self.name == "revision" else _plain(value)[: _BRIEF.get(self.name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +189,11 @@ class LockDifference:
             yield from (f"{manifest.path}: {field.sentence}" for field in manifest.fields)
         for model in self.models:
             yield from (f"{model.id}: {field.sentence}" for field in model.fields)
+
+
+def shown_revision(revision: str) -> str:
+    """A commit as git abbreviates it; anything else, as a tag, whole."""
+    return revision[: _BRIEF["revision"]] if COMMIT.fullmatch(revision) else revision
 
 
 def difference(old: Lock, new: Lock) -> LockDifference:

@@ -12,6 +12,10 @@ from gemmalock.spec import ModelSpec, is_local
 
 #: So many names are shown, and how many more there are.
 _SHOWN = 20
+#: So many names are proposed.
+_NEAR = 3
+#: Characters that look alike in one font or another, in either case.
+_LOOKS = str.maketrans("oil", "011")
 
 
 def matches_nothing(glob: str, source: str, names: Collection[str]) -> NotFound:
@@ -30,10 +34,15 @@ def is_not_there(name: str, source: str, names: Collection[str]) -> NotFound:
 
 def instead_of(name: str, names: Collection[str]) -> str:
     """The names that are near one that is not there, or else all that are, as a hint."""
-    near = difflib.get_close_matches(name, names, n=3) or [each for each in names if each.endswith(f"/{name}")][:3]
-    if near:
+    close = difflib.get_close_matches(name, names, n=_NEAR) or [each for each in names if each.endswith(f"/{name}")]
+    alike = sorted(each for each in names if _looks(each) == _looks(name))
+    if near := tuple(dict.fromkeys((*alike, *close)))[:_NEAR]:
         return f"did you mean {_listed(near, len(near))}?"
     return f"there is {_listed(names, len(names))}" if names else "it is empty"
+
+
+def _looks(name: str) -> str:
+    return name.casefold().translate(_LOOKS)
 
 
 def no_such_quantisation(model: ModelSpec, names: Collection[str]) -> NotFound:
@@ -94,7 +103,7 @@ def gap_errors(
         left = sorted(name for name, of in had.items() if of == gap.set)
         excluded = [name for name in left if model.excludes(name)]
         if excluded:
-            hint = "exclude all shards of the set, or none"
+            hint = f"exclude the whole set, `{gap.set.glob}`, or none of its shards"
             yield excluded[0], _gap_error(gap, excluded, len(excluded), "taken out by `exclude`", hint)
         if unselected := [name for name in left if name not in excluded]:
             hint = f"select the whole set: `{gap.set.glob}`"
@@ -109,7 +118,8 @@ def _absent(model: ModelSpec, gap: Gap, had: frozenset[str], *, is_listed: bool)
     if not first:
         return
     if is_listed:
-        why, hint = f"not in `{model.source}`", "ask the publisher for a whole set, or exclude this one"
+        why = f"not in `{model.source}`"
+        hint = f"ask the publisher for the whole set, or exclude all of it: `{gap.set.glob}`"
     else:
         why, hint = "not among the model's files", "name all shards of the set, as text or by `url`"
     yield first[0], _gap_error(gap, first, count, why, hint)

@@ -10,6 +10,7 @@ import pytest
 from gemmalock.drift import Drift, drift
 from gemmalock.errors import ConnectionFailed, FileError
 from gemmalock.lockfile import Lock
+from gemmalock.missing import instead_of
 from gemmalock.pinning import SMALL, Unlocked, Wish
 from gemmalock.ports import Listing, Probe
 from gemmalock.resolver import Resolution
@@ -163,7 +164,14 @@ def test_a_set_with_a_gap_is_an_error_that_names_each_shard_that_is_not_there(qu
         f"`m-Q8_0-00002-of-00005.gguf`, `m-Q8_0-00005-of-00005.gguf` are not in `{HUB}`: "
         "the set of 5 shards is not whole without them"
     )
-    assert "the publisher" in advice
+    assert advice == "ask the publisher for the whole set, or exclude all of it: `m-Q8_0-*-of-00005.gguf`"
+
+
+def test_a_set_that_is_excluded_as_the_hint_says_is_no_error() -> None:
+    repository = having("a.json", *SHARDS[:2])
+    ((_, _, advice),) = said(repository.resolve(model("*")))
+    glob = advice.split("`")[1]
+    assert names_of(repository.resolve(model("*", exclude=(glob,)))) == ["a.json"]
 
 
 def test_a_shard_that_is_there_and_not_selected_or_excluded_is_told_so() -> None:
@@ -174,7 +182,22 @@ def test_a_shard_that_is_there_and_not_selected_or_excluded_is_told_so() -> None
     assert advice == "select the whole set: `model-*-of-00003.safetensors`"
     ((id, told, advice),) = said(repository.resolve(model("*", exclude=("*-00002-*",))))
     assert (id, told) == (SHARDS[1], f"`{SHARDS[1]}` is taken out by `exclude`: {ending}")
-    assert advice == "exclude all shards of the set, or none"
+    assert advice == "exclude the whole set, `model-*-of-00003.safetensors`, or none of its shards"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("w/00O1.bin", "`w/0001.bin`"),
+        ("w/l00l.bin", "`w/1001.bin`"),
+        ("W/0901.BIN", "`w/0901.bin`"),
+        ("w/0001.bim", "`w/0001.bin`"),
+    ],
+)
+def test_a_name_that_looks_like_the_one_that_was_written_is_proposed_first(name: str, near: str) -> None:
+    names = [f"w/{number:04}.bin" for number in (1, 901, 801, 701, 601, 1001)]
+    assert instead_of(name, names).startswith(f"did you mean {near}")
+    assert instead_of(name, names).count("`") <= 6
 
 
 def test_each_reason_for_a_gap_is_told_by_itself() -> None:

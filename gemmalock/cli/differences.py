@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from gemmalock.differing import Change, FieldChange, FileChange, LockDifference, ManifestChange, ModelChange
+from gemmalock.differing import (
+    Change,
+    FieldChange,
+    FileChange,
+    LockDifference,
+    ManifestChange,
+    ModelChange,
+    shown_revision,
+)
 from gemmalock.lockfile import LockedModel
 from gemmalock.sizes import shown_size
 
@@ -68,7 +76,7 @@ def _card(model: LockedModel | None) -> Iterator[str]:
     if model is not None and model.source:
         yield model.source
     if model is not None and model.revision:
-        yield f"revision {model.revision[:7]}"
+        yield f"revision {shown_revision(model.revision)}"
 
 
 def _size(file: FileChange) -> str:

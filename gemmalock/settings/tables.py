@@ -26,6 +26,7 @@ OWN_TOKENS: Mapping[str, tuple[str, ...]] = {
     "GH_TOKEN": ("https://api.github.com", "https://github.com"),
 }
 _FOREIGN_HINT = "name a variable of its own there, or say it in the environment, as `GEMMALOCK_AUTH`"
+_EACH_HOST = "name each host by itself"
 _NO_NAME = f"must be the name of an environment variable, in capitals, or `{KEYRING}`"
 
 
@@ -92,6 +93,8 @@ def _prefix_flaws(key: str, target: object) -> Iterator[tuple[str, str]]:
     for what, url in (("leads from", key), ("leads to", target)):
         for wrong in url_wrongs(url, _WEB):
             yield f"{what} a URL that cannot be: {wrong.message}", wrong.hint
+        if _has_wildcard(url):
+            yield f"{what} a pattern of hosts, and a host has no wildcard", _EACH_HOST
         if "?" in url:
             yield f"{what} a URL with a query", "a prefix ends with a path, or before it"
 
@@ -109,7 +112,15 @@ def _auth_flaws(key: str, name: object) -> Iterator[tuple[str, str]]:
 
 def _origin_flaws(key: str) -> Iterator[tuple[str, str]]:
     parts = urlsplit(key)
+    if _has_wildcard(key):
+        yield f"has `{shown(key)}`: an origin has no wildcard", _EACH_HOST
+        return
     if parts.path not in ("", "/") or parts.query:
         yield f"has `{shown(key)}`, which is more than an origin", f"write `{origin_of(key)}`"
     if parts.scheme == "http" and not is_loopback(key):
         yield f"has `{shown(key)}`: a credential goes over https only", f"write `https://{parts.netloc}`"
+
+
+def _has_wildcard(url: str) -> bool:
+    """Whether the host of a URL is a pattern: it would be taken at its word, and never met."""
+    return "*" in re.split(r"[/?#]", url.partition("://")[2])[0].rpartition("@")[2]
