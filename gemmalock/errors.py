@@ -301,7 +301,7 @@ class Offline(SourceError):
     """The network is needed and not allowed."""
 
     code = "offline"
-    default_hint = "run it again without `--offline`; `gemmalock doctor` shows what else says so"
+    default_hint = "`offline` is on, by a flag, the environment or a settings file: `gemmalock doctor` shows by which"
 
 
 class RangeRefused(SourceError):

@@ -125,6 +125,17 @@ def test_outdated_with_q_is_a_letter_a_file(moved: Shop) -> None:
     assert moved.here("outdated", "-qq").out == ""
 
 
+@pytest.mark.parametrize(("arguments", "env"), [(["--offline"], {}), ([], {"HF_HUB_OFFLINE": "1"})])
+def test_outdated_without_a_network_asks_nobody_and_says_who_forbids_it(
+    moved: Shop, arguments: list[str], env: dict[str, str]
+) -> None:
+    asked = len(moved.server.requests)
+    done = moved.run("outdated", *arguments, env=env)
+    assert done.code == 1
+    assert "by a flag, the environment or a settings file: `gemmalock doctor` shows by which" in done.err
+    assert len(moved.server.requests) == asked
+
+
 def test_a_file_that_cannot_be_asked_for_is_told_beside_what_moved(moved: Shop) -> None:
     del moved.server.files["/model.gguf"]
     done = moved.here("outdated")

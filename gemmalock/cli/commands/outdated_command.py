@@ -9,7 +9,7 @@ import click
 from gemmalock.app.outdating import run_outdated
 from gemmalock.app.session import Choice
 from gemmalock.cli.choosing import choosing, show_collected
-from gemmalock.cli.flags import age_settings, flag, global_flags
+from gemmalock.cli.flags import age_settings, flag, global_flags, setting
 from gemmalock.cli.opening import open_run
 from gemmalock.cli.running import finish, timed
 from gemmalock.cli.signals import pausing
@@ -20,6 +20,7 @@ from gemmalock.outcome import Outcome
 @click.command("outdated")
 @choosing
 @flag("--check", "Exit 1 if anything moved.")
+@setting("--offline", "Use no network.", is_flag=True)
 @age_settings
 @global_flags
 @click.pass_obj
