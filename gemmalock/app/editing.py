@@ -74,13 +74,15 @@ def _refuse_what_is_no_place(source: str, schemes: KnownSchemes) -> None:
 
 
 def _edited(workshop: Workshop, papers: Papers, text: bytes, command: str) -> Report:
-    """Lock what `text` says, then write it: a manifest that cannot be locked is not written."""
+    """Lock what `text` says, then write it: a manifest that cannot be locked, or whose lock cannot be written, is
+    not written."""
     from gemmalock.durable import write_file
 
     edited = Papers(workshop.project, papers.settings, edited={workshop.project.manifest: text})
     resolution = resolve_papers(workshop, edited, Wish())
     if resolution.lock is None:
         return replace(lock_report(edited, resolution, ExitCode.FAILED), command=command)
+    edited.lock_to_write(resolution.lock)
     # The manifest first: the next run mends a lock that is behind it.
     try:
         write_file(write_place(workshop.project, workshop.project.manifest_path), text, mode=0o666)

@@ -19,7 +19,6 @@ from gemmalock.errors import (
     LockMissing,
     ManifestInvalid,
     NothingCollected,
-    PolicyRefused,
     Problem,
     RunRefused,
     disk_error,
@@ -28,7 +27,6 @@ from gemmalock.lockfile import LOCK_NAME, Lock
 from gemmalock.meanings import Meanings
 from gemmalock.memo import agreed, agreement
 from gemmalock.paths import joined
-from gemmalock.secret import holds_secret
 from gemmalock.settings import Settings
 from gemmalock.spec import MANIFEST_NAME, SCHEMES, Manifest
 from gemmalock.store.place import store_folder
@@ -36,7 +34,6 @@ from gemmalock.workspace import Search
 
 #: A file that people wrote is not larger than this; reading stops there.
 MAX_BYTES = 256 * 1024 * 1024
-_SECRET_HINT = "a server repeats what it was sent, in the name or the URL of a file; nothing was written"
 
 
 class Papers:
@@ -197,37 +194,46 @@ class Papers:
         return root is not None and agreed(self.project.folder / root, self.agreement)
 
     def write_lock(self, lock: Lock) -> bool:
-        """Write the lock, if its bytes differ; whether they did. Line endings stay as they were.
-
-        Raises RunRefused when another lock stands there by now: it is not ours to replace. Raises
-        PolicyRefused for one with a secret in it, as a server may have it that names files by what it was sent.
-        """
-        from gemmalock.codec.lock_json import write_lock
+        """Write the lock, if its bytes differ; whether they did. Line endings stay as they were. Raises what
+        `lock_to_write` does, and DiskError."""
         from gemmalock.durable import write_file
 
-        text = write_lock(lock)
-        if self.lock_bytes is not None and b"\r\n" in self.lock_bytes:
-            text = text.replace(b"\n", b"\r\n")
-        if text == self.lock_bytes:
+        text = self.lock_to_write(lock)
+        if text is None:
             return False
-        if holds_secret(text.decode("utf-8")):
-            raise PolicyRefused(f"`{LOCK_NAME}` would have a credential in it", hint=_SECRET_HINT)
-        path = write_place(self.project, self.project.lock_path)
-        there = read_lock_bytes(self.project.lock_path)
-        if there == text:
-            # Another run has come to the same.
-            self._lock = _LockText(text)
-            return False
-        if there != self.lock_bytes:
-            raise RunRefused(
-                f"`{LOCK_NAME}` changed during the run", hint="run it again, on the lock that is there now"
-            )
         try:
-            write_file(path, text, mode=0o666)
+            write_file(write_place(self.project, self.project.lock_path), text, mode=0o666)
         except OSError as error:
             raise disk_error(error, f"write `{LOCK_NAME}`") from error
         self._lock = _LockText(text)
         return True
+
+    def lock_to_write(self, lock: Lock) -> bytes | None:
+        """The bytes that the lock is to be written as; None where it is there already. Writes nothing.
+
+        Raises RunRefused when another lock stands there by now: it is not ours to replace; and for one that could not
+        be read again. Raises PolicyRefused for one with a secret in it, as a server may have it that names files by
+        what it was sent.
+        """
+        from gemmalock.app.lock_text import refuse_unfit, text_of
+
+        text = text_of(lock)
+        if self.lock_bytes is not None and b"\r\n" in self.lock_bytes:
+            text = text.replace(b"\n", b"\r\n")
+        if text == self.lock_bytes:
+            return None
+        refuse_unfit(text)
+        write_place(self.project, self.project.lock_path)
+        there = read_lock_bytes(self.project.lock_path)
+        if there == text:
+            # Another run has come to the same.
+            self._lock = _LockText(text)
+            return None
+        if there != self.lock_bytes:
+            raise RunRefused(
+                f"`{LOCK_NAME}` changed during the run", hint="run it again, on the lock that is there now"
+            )
+        return text
 
 
 class _LockText:

@@ -206,9 +206,9 @@ def test_a_bug_keeps_its_traceback_without_secrets(
 
 @pytest.mark.usefixtures("known")
 def test_a_lock_with_a_secret_in_it_is_not_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gemmalock.codec import lock_json
+    from gemmalock.app import lock_text
 
-    monkeypatch.setattr(lock_json, "write_lock", lambda lock: f'{{"name": "{TOKEN}"}}\n'.encode())
+    monkeypatch.setattr(lock_text, "write_lock", lambda lock: f'{{"name": "{TOKEN}"}}\n'.encode())
     project.write_manifest("version: 1\n")
     with pytest.raises(PolicyRefused, match="a credential in it"):
         Papers(Place(project.folder), Settings()).write_lock(Lock())
