@@ -29,6 +29,11 @@ from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
 
 _KEPT_CONNECTIONS = 64
+#: Fields by which a body is delimited and judged: a number in them is no secret, though it be somebody's password. What
+#: is shown of them is starred there.
+_FRAMING = frozenset(
+    {"content-encoding", "content-length", "content-range", "content-type", "transfer-encoding", "x-linked-size"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +61,14 @@ class Routes:
 
 class Reply:
     """An answer whose head was read. `headers` have lower-case names, several of one name are joined by `, `;
-    `locations` has every Location. A secret that a server repeats is starred out of the fields: they are shown, and
-    some are written down."""
+    `locations` has every Location. A secret that a server repeats is starred out of the fields that are shown, or
+    written down: all but those that say what the body is."""
 
     def __init__(self, response: urllib3.BaseHTTPResponse, call: Call, *, proxied: bool) -> None:
         wire = call.answered
         self.status = response.status
         self.headers: Mapping[str, str] = {
-            name.lower(): redacted_secrets(response.headers[name]) for name in response.headers
+            name.lower(): _told(name.lower(), response.headers[name]) for name in response.headers
         }
         self.locations: tuple[str, ...] = tuple(response.headers.getlist("location"))
         self._call = call
@@ -183,6 +188,10 @@ class Channel:
         if self._tls is None:
             self._tls = tls_context(self.routes.ca_file)
         return self._tls
+
+
+def _told(name: str, value: str) -> str:
+    return value if name in _FRAMING else redacted_secrets(value)
 
 
 def _framed(headers: Mapping[str, str], status: int, wire: Response) -> Body:

@@ -426,3 +426,22 @@ def test_an_etag_that_repeats_a_secret_is_not_kept() -> None:
         source = here({server.url: "of-the-m0dels"})
         assert source.probe(server.url + "/x", Stop()).etag == '"***"'
         source.close()
+
+
+def test_a_number_that_delimits_a_body_is_no_secret() -> None:
+    """A password of digits, and a file of so many bytes."""
+
+    def script(exchange: Exchange) -> None:
+        fields = {"ETag": '"12345678-x"', "Content-Type": "x/12345678"}
+        if "range" in exchange.request.headers:
+            exchange.answer(206, fields | {"Content-Range": "bytes 12345670-12345671/12345678"}, b"xy")
+        else:
+            exchange.head(200, fields | {"Content-Length": "12345678"}).close()
+
+    with ScriptedServer(script) as server:
+        source = here({server.url: "12345678"})
+        probe = source.probe(server.url + "/x", Stop())
+        assert (probe.size, probe.etag) == (12345678, '"***-x"')
+        part = Ask(server.url + "/x", 12345670, 12345672, 12345678, proven=True)
+        assert drained(source.open(part, Stop())) == b"xy"
+        source.close()
