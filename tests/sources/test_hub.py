@@ -53,7 +53,9 @@ def source_of(hub: Hub, newest: datetime | None = None, token: str = "") -> HubS
     """The hub as a source; `HF_ENDPOINT` says where it is, and `HF_TOKEN` has the token."""
     environ = {"HF_ENDPOINT": hub.url, **({"HF_TOKEN": token} if token else {})}
     rules = ((HOME, hub.url, "HF_ENDPOINT"),)
-    return HubSource(HttpSource(rewrites=Rewrites(rules), credentials=Credentials(environ)), newest)
+    return HubSource(
+        HttpSource(rewrites=Rewrites(rules), credentials=Credentials({"HOME": "/nonexistent", **environ})), newest
+    )
 
 
 def blob_of(body: bytes) -> str:

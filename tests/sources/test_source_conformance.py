@@ -81,7 +81,9 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
         release = Release("v1", [Asset(name, body) for name, body in FILES.items()])
         private = "private" in kind
         with GitHub({"o/r": Repository([release], private=private)}, tokens={TOKEN}) as github:
-            credentials = Credentials(github.environ | {"GITHUB_TOKEN": TOKEN}) if private else None
+            credentials = (
+                Credentials({"HOME": "/nonexistent"} | github.environ | {"GITHUB_TOKEN": TOKEN}) if private else None
+            )
             web = HttpSource(rewrites=Rewrites(moved(github.environ)), credentials=credentials)
             yield Case(GitHubSource(web), "https://github.com/o/r/releases/download/v1")
             web.close()

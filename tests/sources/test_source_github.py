@@ -65,7 +65,10 @@ def make(github: GitHub) -> Iterator[Make]:
     made: list[HttpSource] = []
 
     def make(newest: datetime | None = None, **environ: str) -> GitHubSource:
-        rewrites, credentials = Rewrites(moved(github.environ)), Credentials(github.environ | environ)
+        rewrites, credentials = (
+            Rewrites(moved(github.environ)),
+            Credentials({"HOME": "/nonexistent"} | github.environ | environ),
+        )
         made.append(HttpSource(rewrites=rewrites, credentials=credentials))
         return GitHubSource(made[-1], newest)
 
