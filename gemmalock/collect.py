@@ -1,4 +1,4 @@
-"""Folders, manifests and node IDs → the project that is meant, and which of its files.
+"""Folders, manifests and node IDs → the projects that are meant, and which of their files.
 
 Names are looked at here, and who belongs to which workspace; what else is in a manifest is the codec's.
 """
@@ -6,12 +6,14 @@ Names are looked at here, and who belongs to which workspace; what else is in a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from gemmalock.durable import read_file
-from gemmalock.errors import NothingCollected, UsageError
+from gemmalock.errors import Deselected, NothingCollected, UsageError
 from gemmalock.expressions import Expression
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.paths import joined
@@ -107,7 +109,7 @@ class Selection:
         meant = [node for node in listed if not self.prefixes or any(_under(node.id, p) for p in self.prefixes)]
         left = tuple(node for node in meant if self.filter.leaves(node))
         if meant and not left:
-            raise NothingCollected(f"all {len(meant)} files are deselected", hint=self.filter.hint)
+            raise Deselected.of(len(meant), self.filter.hint)
         # As with pytest: where none of these failed, all are run.
         only = self.filter.only or ()
         return tuple(node for node in left if node.id in only) or left
@@ -117,38 +119,71 @@ class Selection:
         return tuple(each for each in lock.manifests if not self.within or _under(each.path, self.within))
 
 
-def collect(folder: Path, selectors: Sequence[str] = ()) -> tuple[Project, Selection]:
+class Collected(NamedTuple):
+    """A project that is meant, and what of it."""
+
+    project: Project
+    selection: Selection
+
+
+class SeveralProjects(UsageError):
+    """Several projects are meant, `found` in the order of their folders, where one is needed."""
+
+    def __init__(self, message: str, found: tuple[Collected, ...]) -> None:
+        hint = "name one of them, or run in its folder (`-C`); a `workspace` in a manifest above gives them one lock"
+        super().__init__(message, hint=hint)
+        self.found = found
+
+
+def collect(folder: Path, selectors: Sequence[str] = ()) -> Collected:
     """The one project that `selectors` (folders, manifests, node IDs; none: `folder`) mean, and what of it.
 
-    Node IDs begin where the run does, or at the workspace root. Raises UsageError for a selector that is nothing, or
-    for selectors of two projects, NothingCollected where there is no manifest, ManifestInvalid for one above that may
-    be a workspace's.
+    Node IDs begin where the run does, or at the workspace root. Raises UsageError for a selector that is nothing,
+    SeveralProjects where more than one is meant, NothingCollected where there is no manifest, ManifestInvalid for one
+    above that may be a workspace's.
     """
     if not selectors:
         meant = _meant(folder, "", str(folder))
         # In a folder with nothing below it whose nearest manifest is the root's, a run is about the whole workspace.
-        return meant.project, Selection(within="" if meant.prefix == MANIFEST_NAME else meant.prefix)
-    home = _home(folder)
-    found = [_named(folder, home, selector) for selector in selectors]
-    projects = {each.project.folder: each.project for each in found}
-    if len(projects) > 1:
-        listed = ", ".join(sorted(f"`{_shown(place, folder)}`" for place in projects))
-        raise UsageError(
-            f"these belong to different locks: {listed}",
-            hint="run gemmalock once for each; `gemmalock each` does it for all of a repository",
+        return _only(
+            [
+                Collected(each.project, Selection(within="" if each.prefix == MANIFEST_NAME else each.prefix))
+                for each in meant
+            ],
+            folder,
         )
-    # What means everything leaves nothing out, whatever else was named.
-    prefixes = () if any(not each.prefix for each in found) else tuple(each.prefix for each in found)
-    return found[0].project, Selection(prefixes, named=True)
+    home = _home(folder)
+    named = sorted(
+        (each for selector in selectors for each in _named(folder, home, selector)),
+        key=lambda each: each.project.folder,
+    )
+    by_project = (list(group) for _, group in groupby(named, key=lambda each: each.project.folder))
+    return _only([_selected(meant) for meant in by_project], folder)
 
 
-def prefix_of(folder: Path, text: str) -> str:
-    """The prefix of node IDs that a word of `--deselect` means: of what is there as a selector does, else as it stands.
-    Empty: everything. Raises UsageError and ManifestInvalid as `collect` does."""
+def _only(found: Sequence[Collected], folder: Path) -> Collected:
+    if len(found) == 1:
+        return found[0]
+    manifests = [_shown(project.manifest_path, folder) for project, _ in found]
+    listed = ", ".join(f"`{name}`" for name in manifests[:_SHOWN])
+    rest = f" and {len(manifests) - _SHOWN} more" if len(manifests) > _SHOWN else ""
+    raise SeveralProjects(f"more than one project is meant, each with a lock of its own: {listed}{rest}", tuple(found))
+
+
+def _selected(meant: Sequence[_Meant]) -> Collected:
+    """What selectors of one project mean. What means everything leaves nothing out, whatever else was named."""
+    prefixes = () if any(not each.prefix for each in meant) else tuple(each.prefix for each in meant)
+    return Collected(meant[0].project, Selection(prefixes, named=True))
+
+
+def prefixes_of(folder: Path, text: str, project: Project) -> tuple[str, ...]:
+    """The prefixes of a project's node IDs that a word of `--deselect` means: of what is there as a selector does, else
+    as it stands. Empty ones mean everything. Raises UsageError and ManifestInvalid as `collect` does."""
     path = text.partition("::")[0]
     if path and not (folder / path).exists():
-        return text.rstrip(":/")
-    return _named(folder, _home(folder), text).prefix
+        return (text.rstrip(":/"),)
+    meant = _named(folder, _home(folder), text)
+    return tuple(each.prefix for each in meant if each.project.folder == project.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +200,7 @@ def _home(folder: Path) -> Path | None:
     return None if project is None else project.folder
 
 
-def _named(folder: Path, home: Path | None, selector: str) -> _Meant:
+def _named(folder: Path, home: Path | None, selector: str) -> list[_Meant]:
     path, separator, rest = selector.partition("::")
     base = folder
     if separator and home is not None and not (folder / path).exists() and (home / path).exists():
@@ -173,9 +208,10 @@ def _named(folder: Path, home: Path | None, selector: str) -> _Meant:
     meant = _meant(base, path, selector)
     if not separator:
         return meant
-    if meant.project.manifest == MANIFEST_NAME and meant.prefix and meant.prefix != MANIFEST_NAME:
+    only = meant[0]
+    if len(meant) > 1 or (only.project.manifest == MANIFEST_NAME and only.prefix not in ("", MANIFEST_NAME)):
         raise UsageError(f"`{path}` has more than one manifest below it", hint=f"name one of them before `::{rest}`")
-    return _Meant(meant.project, f"{meant.project.manifest}::{rest}".rstrip(":"))
+    return [_Meant(only.project, f"{only.project.manifest}::{rest}".rstrip(":"))]
 
 
 def nearest(folder: Path) -> Project | None:
@@ -191,15 +227,15 @@ def _under(node_id: str, prefix: str) -> bool:
     return node_id == prefix or node_id.startswith((f"{prefix}::", f"{prefix}/"))
 
 
-def _meant(base: Path, path: str, selector: str) -> _Meant:
-    """What a folder or a manifest means."""
+def _meant(base: Path, path: str, selector: str) -> list[_Meant]:
+    """What a folder or a manifest means: a project, or those below, in the order of their folders."""
     try:
-        return _found_at(base / path, selector)
+        return list(_found_at(base / path, selector))
     except OSError as error:
         raise _closed(base / path, error) from error
 
 
-def _found_at(path: Path, selector: str) -> _Meant:
+def _found_at(path: Path, selector: str) -> Iterator[_Meant]:
     if path.is_file() or path.name == MANIFEST_NAME:
         if path.name not in (MANIFEST_NAME, LOCK_NAME):
             raise UsageError(f"`{selector}` is not a manifest", hint=f"a manifest is called `{MANIFEST_NAME}`")
@@ -207,30 +243,25 @@ def _found_at(path: Path, selector: str) -> _Meant:
             raise NothingCollected(f"there is no `{selector}`")
         project = _project_of(absolute(path.parent))
         # The manifest itself, and none of those in folders below it.
-        return _Meant(project, project.manifest if path.name == MANIFEST_NAME and _is_one_of_many(project) else "")
-    if not path.is_dir():
+        yield _Meant(project, project.manifest if path.name == MANIFEST_NAME and _is_one_of_many(project) else "")
+    elif not path.is_dir():
         raise UsageError(f"`{selector}` does not exist", hint="give a folder, a manifest or a node ID")
-    if _has_project(path):
-        return _within(_project_of(absolute(path)), path)
-    below = [_project_of(absolute(place)) for place in manifests_below(path)]
-    if not below:
+    elif _has_project(path):
+        yield _within(_project_of(absolute(path)), path)
+    elif below := [_project_of(absolute(place)) for place in manifests_below(path)]:
+        yield from _within_each(below, path)
+    else:
         project = _above(path)
-        return _Meant(project, project.manifest if _is_one_of_many(project) else "")
-    if len({project.folder for project in below}) > 1:
-        raise _many(selector, [_shown(project.manifest_path, path) for project in below])
-    # No one of them is nearer than the others; what is for one manifest alone is for the root's.
-    return _within(below[0] if len(below) == 1 else replace(below[0], manifest=MANIFEST_NAME), path)
+        yield _Meant(project, project.manifest if _is_one_of_many(project) else "")
 
 
-def _many(selector: str, manifests: Sequence[str]) -> UsageError:
-    """Manifests with locks of their own. A run has one lock, and its report has too: for several there is `each`."""
-    listed = ", ".join(f"`{name}`" for name in manifests[:_SHOWN])
-    rest = f" and {len(manifests) - _SHOWN} more" if len(manifests) > _SHOWN else ""
-    return UsageError(
-        f"there is more than one manifest below `{selector}`, each with a lock of its own: {listed}{rest}",
-        hint="name one of them, or run lock, sync, status or verify in all by `gemmalock each`; "
-        "a `workspace` in a manifest above gives them one lock",
-    )
+def _within_each(below: list[Project], path: Path) -> Iterator[_Meant]:
+    """What a folder means that manifests are below: each of their projects. Of a project's own manifests no one is
+    nearer than the others; what is for one alone is for the root's."""
+    below.sort(key=lambda project: project.folder)
+    for _, manifests in groupby(below, key=lambda project: project.folder):
+        first, *others = manifests
+        yield _within(replace(first, manifest=MANIFEST_NAME) if others else first, path)
 
 
 def _has_project(folder: Path) -> bool:

@@ -10,6 +10,7 @@
     ├── LockOutdated        the lock does not follow from the manifest (exit 1)
     ├── LockMissing         there is no lock, and none may be made (exit 1)
     ├── NothingCollected    no manifest, or a selection that selects nothing (exit 5)
+    │   └── Deselected      something was named, and flags leave nothing of it
     ├── RunRefused          a whole run stops before it changes anything (exit 1)
     ├── Interrupted         SIGINT or SIGTERM (exit 2)
     └── FileError           one file cannot be had, checked or placed (exit 1)
@@ -30,7 +31,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from gemmalock.escaping import redacted_message
 
@@ -173,6 +174,19 @@ class NothingCollected(GemmalockError):
     code = "nothing_collected"
     exit_code = 5
     default_hint = "run `gemmalock init` to write a manifest"
+
+
+class Deselected(NothingCollected):
+    """What is named has files, `count` of them, and the flags that narrow a run leave none."""
+
+    def __init__(self, message: str, *, count: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.count = count
+
+    @classmethod
+    def of(cls, count: int, hint: str) -> Self:
+        """The error of so many files."""
+        return cls(f"all {count} files are deselected", count=count, hint=hint)
 
 
 class RunRefused(GemmalockError):

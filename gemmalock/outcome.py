@@ -25,6 +25,17 @@ class ExitCode(enum.IntEnum):
     NOTHING_COLLECTED = 5
 
 
+#: What a whole ends with is the first of these that a part of it ended with.
+_GRAVEST = (
+    ExitCode.INTERRUPTED,
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.FAILED,
+    ExitCode.NOTHING_COLLECTED,
+    ExitCode.OK,
+)
+
+
 class Outcome(enum.StrEnum):
     """How it ended for one file."""
 
@@ -162,6 +173,15 @@ class LockChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectEnd:
+    """How a run ended in one of several projects, whose `folder` is from where the run began."""
+
+    folder: str
+    exit_code: ExitCode
+    lock: LockChange | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How many files ended how, what was pruned, and what came: bytes, and seconds of wall time."""
 
@@ -178,7 +198,8 @@ class Summary:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a command did. `errors` are those of the run as a whole; `facts` are a command's own figures; `difference`,
-    of the two locks that it is about: the one before and the one after, where it is about two."""
+    of the two locks that it is about: the one before and the one after, where it is about two; `projects`, how it ended
+    in each, where it is about several: then they have the locks."""
 
     command: str
     exit_code: ExitCode
@@ -191,6 +212,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     facts: tuple[tuple[str, object], ...] = field(default=())
     difference: LockDifference | None = None
+    projects: tuple[ProjectEnd, ...] = ()
 
     def count(self, outcome: Outcome) -> int:
         """How many files ended so."""
@@ -200,6 +222,12 @@ class Report:
     def bytes_fetched(self) -> int:
         """Bytes that came from sources, over all files."""
         return sum(file.bytes_fetched for file in self.files)
+
+    @property
+    def locks_written(self) -> int:
+        """How many locks the run changed."""
+        locks = (self.lock, *(project.lock for project in self.projects))
+        return sum(1 for lock in locks if lock is not None and lock.changed)
 
     @property
     def summary(self) -> Summary:
@@ -219,6 +247,11 @@ def exit_code_of(outcomes: Iterable[FileOutcome]) -> ExitCode:
     if Outcome.CANCELLED in results:
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED if Outcome.FAILED in results else ExitCode.OK
+
+
+def gravest(codes: Iterable[ExitCode]) -> ExitCode:
+    """The exit code of a whole whose parts ended with these."""
+    return min(codes, key=_GRAVEST.index, default=ExitCode.OK)
 
 
 def exit_code_after(error: GemmalockError) -> ExitCode:

@@ -1,4 +1,4 @@
-"""Folders, manifests and node IDs → the one project that is meant, and which of its files."""
+"""Folders, manifests and node IDs → the projects that are meant, and which of their files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.collect import Project, Selection, collect, nearest
+from gemmalock.collect import Collected, Project, Selection, SeveralProjects, collect, nearest, prefixes_of
 from gemmalock.errors import NothingCollected, UsageError
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.workspace import NEVER_WALKED
@@ -109,11 +109,11 @@ def test_no_manifest_is_looked_for_in_a_virtual_environment(repository: Path) ->
 def test_many_manifests_below_are_named(repository: Path) -> None:
     for name in ("chat", "search"):
         manifest_in(repository / "apps" / name)
-    with pytest.raises(UsageError, match="more than one") as caught:
+    with pytest.raises(SeveralProjects, match="more than one") as caught:
         collect(repository / "apps")
     assert "`chat/gemmalock.yaml`" in caught.value.message
     assert "`search/gemmalock.yaml`" in caught.value.message
-    assert "`gemmalock each`" in caught.value.hint
+    assert "`-C`" in caught.value.hint
     for number in range(20):
         manifest_in(repository / "apps" / f"other-{number:02}")
     with pytest.raises(UsageError, match=r"`other-08/gemmalock\.yaml` and 12 more$"):
@@ -153,10 +153,75 @@ def test_many_selectors_of_one_project_add_up(repository: Path) -> None:
 def test_selectors_of_two_projects_are_a_usage_error_that_names_both(repository: Path) -> None:
     for name in ("chat", "search"):
         manifest_in(repository / name)
-    with pytest.raises(UsageError, match="different locks") as caught:
+    with pytest.raises(SeveralProjects, match="a lock of its own") as caught:
         collect(repository, ["chat", "search"])
-    assert "`chat`" in caught.value.message
-    assert "`search`" in caught.value.message
+    assert "`chat/gemmalock.yaml`" in caught.value.message
+    assert "`search/gemmalock.yaml`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("selectors", "found"),
+    [
+        # Without a selector nothing is a selection: each is pruned, as when run there.
+        ((), [("a", Selection()), ("b", Selection()), ("ws", Selection())]),
+        (("b", "a"), [("a", Selection(named=True)), ("b", Selection(named=True))]),
+        (("b/gemmalock.yaml::x", "a"), [("a", Selection(named=True)),
+                                        ("b", Selection(("gemmalock.yaml::x",), named=True))]),
+        (("a::x", "b::y", "a::z"), [("a", Selection(("gemmalock.yaml::x", "gemmalock.yaml::z"), named=True)),
+                                    ("b", Selection(("gemmalock.yaml::y",), named=True))]),
+        ((".", "a::x"), [("a", Selection(named=True)), ("b", Selection(named=True)), ("ws", Selection(named=True))]),
+        (("ws/one", "ws/stranger"), [("ws", Selection(("one",), named=True)), ("ws/stranger", Selection(named=True))]),
+    ],
+)  # fmt: skip
+def test_several_projects_are_found_in_the_order_of_their_folders(
+    repository: Path, selectors: tuple[str, ...], found: list[tuple[str, Selection]]
+) -> None:
+    for name in ("b", "a", "ws/stranger"):
+        manifest_in(repository / name)
+    for name in ("ws/one", "ws/two"):
+        manifest_in(repository / name)
+    (repository / "ws/gemmalock.yaml").write_text("version: 1\nworkspace: {members: [one, two]}\n")
+    with pytest.raises(SeveralProjects) as caught:
+        collect(repository, selectors)
+    assert [
+        (project.folder.relative_to(repository).as_posix(), selection) for project, selection in caught.value.found
+    ] == found
+
+
+def test_members_are_one_project_beside_those_that_are_none(repository: Path) -> None:
+    for name in ("apps/one", "apps/two", "apps/stranger"):
+        manifest_in(repository / name)
+    (repository / "gemmalock.yaml").write_text('version: 1\nworkspace: {members: ["apps/one", "apps/two"]}\n')
+    with pytest.raises(SeveralProjects) as caught:
+        collect(repository / "apps")
+    assert caught.value.found == (
+        Collected(Project(repository), Selection(within="apps")),
+        Collected(Project(repository / "apps/stranger"), Selection()),
+    )
+    assert collect(repository)[0] == Project(repository)
+
+
+def test_a_node_id_needs_the_manifest_where_there_are_several(repository: Path) -> None:
+    for name in ("apps/a", "apps/b"):
+        manifest_in(repository / name)
+    with pytest.raises(UsageError, match="`apps` has more than one manifest below it"):
+        collect(repository, ["apps::gemma"])
+
+
+@pytest.mark.parametrize(
+    ("text", "a", "b"),
+    [
+        ("a/gemmalock.yaml::x", ("gemmalock.yaml::x",), ()),
+        ("a", ("",), ()),
+        (".", ("",), ("",)),
+        ("nowhere.yaml::x", ("nowhere.yaml::x",), ("nowhere.yaml::x",)),
+    ],
+)
+def test_what_is_deselected_of_one_project_is_nothing_in_another(
+    repository: Path, text: str, a: tuple[str, ...], b: tuple[str, ...]
+) -> None:
+    found = [Project(manifest_in(repository / name)) for name in ("a", "b")]
+    assert [prefixes_of(repository, text, project) for project in found] == [a, b]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from gemmalock.app.failing import failed_before
 from gemmalock.app.papers import Papers
 from gemmalock.app.plugging import Chorus, check_plugins
 from gemmalock.app.wiring import Silence, Workshop
-from gemmalock.collect import Filter, Project, Selection, absolute, collect, nearest, prefix_of
+from gemmalock.collect import Collected, Filter, Project, Selection, absolute, collect, nearest, prefixes_of
 from gemmalock.errors import Problem, UsageError
 from gemmalock.expressions import Expression
 from gemmalock.ports import Reporter
@@ -52,8 +52,8 @@ ALL = Choice()
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Where a run happens and what it was told. `flags` are settings that were given for this run alone; `problems` are
-    known to be in its settings before they are read."""
+    """Where a run happens and what it was told. `collected`: what the selectors mean, where that is known. `flags` are
+    settings that were given for this run alone; `problems` are known to be in its settings before they are read."""
 
     folder: Path
     selectors: tuple[str, ...] = ()
@@ -64,6 +64,7 @@ class Call:
     choice: Choice = ALL
     problems: tuple[Problem, ...] = ()
     trace: Callable[[str], None] = lambda text: None
+    collected: Collected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,11 @@ class Session:
 def begin(call: Call, *, anywhere: bool = False) -> Session:
     """Collect and wire. `anywhere`: for what concerns the store alone nothing below is looked at, and where there is
     no project, the folder stands in for one. Raises NothingCollected, UsageError, SettingInvalid."""
+    narrowed = _filter(call.choice)
     if anywhere:
         project, selection = nearest(call.folder) or Project(absolute(call.folder)), Selection()
     else:
-        project, selection = collect(call.folder, call.selectors)
+        project, selection = call.collected or collect(call.folder, call.selectors)
     texts = _settings_texts(project.folder)
     settings = load_settings(project.folder, call.environ, call.flags, call.problems)
     check_plugins(settings)
@@ -91,19 +93,20 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
         project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root, trace=call.trace
     )
     workshop.reporter = Chorus(call.reporter, workshop.plugging)
-    chosen = replace(selection, filter=_filter(call, workshop, papers))
-    return Session(
-        workshop, papers, chosen, failed_before(workshop, papers) if call.choice.failed_first else frozenset()
+    narrowed = replace(
+        narrowed,
+        deselected=tuple(p for text in call.choice.deselect for p in prefixes_of(call.folder, text, project)),
+        only=failed_before(workshop, papers) if call.choice.last_failed else None,
     )
+    first = failed_before(workshop, papers) if call.choice.failed_first else frozenset[str]()
+    return Session(workshop, papers, replace(selection, filter=narrowed), first)
 
 
-def _filter(call: Call, workshop: Workshop, papers: Papers) -> Filter:
-    choice = call.choice
+def _filter(choice: Choice) -> Filter:
+    """What needs no project to be read. Raises UsageError for what is no expression."""
     return Filter(
         Expression.parse(choice.keyword, "-k") if choice.keyword and choice.keyword.strip() else None,
         Expression.parse(choice.tags, "-m") if choice.tags and choice.tags.strip() else None,
-        tuple(prefix_of(call.folder, prefix) for prefix in choice.deselect),
-        failed_before(workshop, papers) if choice.last_failed else None,
         asked=choice.narrows,
     )
 

@@ -13,10 +13,14 @@ from gemmalock.cli.program import program
 from gemmalock.cli.running import annotate, kept
 from gemmalock.cli.state import State
 from gemmalock.cli.streams import steady_streams
+from gemmalock.collect import SeveralProjects
 from gemmalock.errors import GemmalockError, InputError, Interrupted, UsageError, disk_error
 from gemmalock.outcome import ErrorNote, ExitCode, Report
 from gemmalock.secret import redacted_secrets
 from gemmalock.settings.values import is_true
+
+#: The commands that run in every project that is meant. The others need one.
+IN_SEVERAL = frozenset({"sync", "status", "verify", "list", "tree", "lock", "outdated", "prune"})
 
 
 def run(arguments: Sequence[str], listen: Callable[[], None] = lambda: None) -> int:
@@ -36,8 +40,7 @@ def ended(state: State, arguments: Sequence[str], listen: Callable[[], None] = l
     """The exit code of one command line, with its errors told on the state's page."""
     try:
         listen()
-        code = program.main(list(arguments), "gemmalock", standalone_mode=False, obj=state)
-        return int(code or 0)
+        return _called(state, arguments)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
@@ -48,6 +51,19 @@ def ended(state: State, arguments: Sequence[str], listen: Callable[[], None] = l
         return _told(state, error)
     except Exception:
         return _bug(state)
+
+
+def _called(state: State, arguments: Sequence[str]) -> int:
+    """The exit code of one command line: in each of the projects that are meant, where there are several."""
+    try:
+        return int(program.main(list(arguments), "gemmalock", standalone_mode=False, obj=state) or 0)
+    except SeveralProjects as several:
+        if state.command not in IN_SEVERAL:
+            raise
+        found = several.found
+    from gemmalock.cli.several import run_in_each
+
+    return run_in_each(state, found, lambda part: ended(part, arguments))
 
 
 def _lost(failure: OSError) -> GemmalockError:
@@ -67,8 +83,7 @@ def _told(state: State, error: GemmalockError, code: ExitCode | None = None) -> 
     state.page.error(error)
     state.page.errors(report.errors[len(notes) :])
     annotate(state, report)
-    if state.json:
-        state.page.report(report)
+    state.page.report(report)
     return int(exit_code)
 
 

@@ -12,6 +12,7 @@ import click
 
 from gemmalock.app.session import Choice, Session
 from gemmalock.cli.flags import option
+from gemmalock.cli.running import finish
 from gemmalock.cli.state import State
 from gemmalock.lockfile import Node
 from gemmalock.outcome import ExitCode, Report
@@ -57,11 +58,19 @@ def choosing(function: _Function) -> Callable[..., Any]:
     return click.argument("selectors", nargs=-1, metavar="[SELECTOR]...")(wrapped)
 
 
-def enduring(function: _Function) -> _Function:
-    """The flags that say how many failures a run takes."""
+def enduring(function: _Function) -> Callable[..., Any]:
+    """The flags that say how many failures a run takes: the command gets them as `maxfail` (0: any number)."""
+
+    @functools.wraps(function)
+    def bounded(*args: Any, exitfirst: bool, maxfail: int, **given: Any) -> Any:
+        state = click.get_current_context().find_object(State)
+        assert state is not None
+        return function(*args, maxfail=state.takes(1 if exitfirst else maxfail), **given)
+
+    wrapped: Callable[..., Any] = bounded
     for add in reversed(_ENDURANCE):
-        function = add(function)
-    return function
+        wrapped = add(wrapped)
+    return wrapped
 
 
 def show_collected(state: State, session: Session, command: str) -> int:
@@ -69,21 +78,15 @@ def show_collected(state: State, session: Session, command: str) -> int:
     nodes = session.selection.of(session.papers.required_lock().nodes())
     if not state.json:
         for manifest, of_manifest in groupby(nodes, key=lambda node: node.manifest.path):
-            state.page.line(manifest)
+            state.page.line(state.page.named(manifest))
             for model, of_model in groupby(of_manifest, key=lambda node: node.model.name):
                 _show_model(state, model, list(of_model))
-        state.page.line(f"== {_count(nodes)} collected ==")
-    report = Report(command, ExitCode.OK, facts=(("collected", [node.id for node in nodes]),))
-    state.page.report(report)
-    return int(report.exit_code)
+    size = sum(node.file.size for node in nodes)
+    facts = (("collected", [node.id for node in nodes]), ("bytes", size))
+    return finish(state, Report(command, ExitCode.OK, facts=facts), summary=not state.json)
 
 
 def _show_model(state: State, model: str, nodes: list[Node]) -> None:
     state.page.line(f"  ::{model}  {shown_size(sum(node.file.size for node in nodes))}")
     for node in nodes:
         state.page.line(f"    ::{node.file.name}  {shown_size(node.file.size)}")
-
-
-def _count(nodes: tuple[Node, ...]) -> str:
-    size = shown_size(sum(node.file.size for node in nodes))
-    return f"{len(nodes)} file{'' if len(nodes) == 1 else 's'}, {size}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
+from gemmalock.app.together import Vantage
 from gemmalock.cli.closing import short_summary, slowest, troubles
 from gemmalock.cli.differences import COLORS, rows_of
 from gemmalock.cli.render import file_line, letter, pruned_line, stray_line, summary_line, verb_color
@@ -33,8 +34,18 @@ class Page:
     error_color: bool = False
     annotates: bool = False
     reported: bool = False
+    #: Of a run about one of several projects: it is told as seen from where the whole began.
+    vantage: Vantage | None = None
     #: How many letters stand on the line that is not ended yet.
     _letters: int = 0
+
+    def named(self, name: str) -> str:
+        """A path in the project, or a node ID of it, as it is told."""
+        return name if self.vantage is None else self.vantage.name(name)
+
+    def heading(self, text: str) -> None:
+        """What the next lines are about, where several things are told of."""
+        self.passed_on(click.style(escaped(f"# {text}"), fg="cyan"))
 
     def line(self, text: str) -> None:
         """A line of data (with --json: on standard error)."""
@@ -62,7 +73,8 @@ class Page:
         if self.verbosity < 0:
             self._letter(outcome)
         else:
-            self._coloured(*file_line(outcome, verbosity=self.verbosity), verb_color(outcome))
+            told = outcome if self.vantage is None else replace(outcome, id=self.vantage.name(outcome.id))
+            self._coloured(*file_line(told, verbosity=self.verbosity), verb_color(outcome))
 
     def _letter(self, outcome: FileOutcome) -> None:
         import shutil
@@ -77,6 +89,7 @@ class Page:
 
     def table(self, found: LockDifference) -> None:
         """In what two locks differ."""
+        found = found if self.vantage is None else self.vantage.difference(found)
         for row in rows_of(found) if self.verbosity >= 0 else ():
             if row.verb:
                 verb = click.style(row.indented, fg=COLORS[row.verb], bold=True)
@@ -147,15 +160,19 @@ class Page:
         problems = error.problems if isinstance(error, InputError) else ()
         for problem in problems:
             if str(problem) != error.message:
-                self._aside(escaped(str(problem)))
+                placed = problem if self.vantage is None else replace(problem, path=self.vantage.place(problem.path))
+                self._aside(escaped(str(placed)))
                 self._place_and_cure(problem)
-        self.say("error", error.message)
+        self.say("error", self._said(error.message))
         for problem in problems:
             if str(problem) == error.message:
                 self._place_and_cure(problem)
         for drift in getattr(error, "drifts", ()):
             self._aside(f"  {escaped(str(drift))}")
         self.hint(error.hint)
+
+    def _said(self, message: str) -> str:
+        return message if self.vantage is None else self.vantage.says(message)
 
     def _place_and_cure(self, problem: Problem) -> None:
         if problem.excerpt:
@@ -166,7 +183,7 @@ class Page:
     def warning(self, message: str) -> None:
         """A warning."""
         if self.verbosity > -2:
-            self.say("warning", message)
+            self.say("warning", self._said(message))
 
     def trace(self, message: str) -> None:
         """How something came about, for those who ask twice (`-vv`)."""

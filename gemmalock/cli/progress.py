@@ -80,22 +80,22 @@ class PlainReporter(LineReporter):
                 return
             self._next[id] = now + PLAIN_SECONDS
         share = f" ({100 * have // size} %)" if size else ""
-        self._say(f"{id}: {shown_size(have)} of {shown_size(size)}{share}")
+        self._say(id, f"{shown_size(have)} of {shown_size(size)}{share}")
 
     def retrying(self, id: str, reason: str, after_seconds: float) -> None:
-        self._say(f"{id}: {reason}; trying again in {after_seconds:.1f} s")
+        self._say(id, f"{reason}; trying again in {after_seconds:.1f} s")
 
     def waiting(self, id: str, holder: str) -> None:
         with self._lock:
             first = id not in self._waiting
             self._waiting.add(id)
         if first:
-            self._say(f"{id}: waiting, {holder}")
+            self._say(id, f"waiting, {holder}")
 
-    def _say(self, text: str) -> None:
+    def _say(self, id: str, text: str) -> None:
         if self.page.verbosity >= 0:
             with self._lock:
-                click.echo(escaped(text), err=True)
+                click.echo(escaped(f"{self.page.named(id)}: {text}"), err=True)
 
 
 class EventReporter(LineReporter):
@@ -144,7 +144,7 @@ class EventReporter(LineReporter):
     def _event(self, event: str, id: str, **rest: object) -> None:
         with self._lock:
             self.page.fresh_line()
-            sys.stderr.write(shown_json({"event": event, "id": id, **rest}) + "\n")
+            sys.stderr.write(shown_json({"event": event, "id": self.page.named(id), **rest}) + "\n")
             sys.stderr.flush()
 
 

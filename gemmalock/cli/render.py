@@ -92,6 +92,10 @@ def is_plan(report: Report) -> bool:
 
 def summary_line(report: Report) -> str:
     """The one line that ends a run, as `== 1 resumed, 3 up to date, 1 pruned in 2.41s ==`."""
+    facts = dict(report.facts)
+    if isinstance(collected := facts.get("collected"), list):
+        files = "1 file" if len(collected) == 1 else f"{len(collected)} files"
+        return f"== {files}, {shown_size(int(str(facts['bytes'])))} collected =="
     counts = Counter(outcome.verb.lower() for outcome in report.files)
     if report.command == "diff" and report.difference is not None:
         counts = Counter(verb_of(file).lower() for file in report.difference.files)
@@ -101,8 +105,8 @@ def summary_line(report: Report) -> str:
         parts.append(f"{len(report.pruned)} {'to prune' if is_plan(report) else 'pruned'}")
     if errors := sum(1 for error in report.errors if error.code != Interrupted.code):
         parts.append(f"{errors} error{'s' if errors > 1 else ''}")
-    if report.lock is not None and report.lock.changed:
-        parts.append("lock written")
+    if written := report.locks_written:
+        parts.append("lock written" if written == 1 else f"{written} locks written")
     if report.command in ("diff", "outdated"):
         parts += _besides_files(report.difference)
     return f"== {', '.join(parts) or _NOTHING.get(report.command, 'nothing to do')} in {report.seconds:.2f}s =="

@@ -38,7 +38,7 @@ def summary_flag(function: _Function) -> _Function:
 def _wish(context: click.Context, parameter: click.Parameter, value: object) -> None:
     state = context.find_object(State)
     assert state is not None and parameter.name is not None
-    if value is None:
+    if value is None or state.part is not None:
         return
     try:
         read = FLAGS[parameter.name](value)

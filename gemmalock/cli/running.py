@@ -20,9 +20,11 @@ def timed(work: Callable[[], Report]) -> Report:
     return replace(report, seconds=time.monotonic() - began)
 
 
-def finish(state: State, report: Report, *, told: Container[str] = (), lines: bool = True, summary: bool = True) -> int:
-    """Write a report's `lines` (less those of node IDs that were `told` as they came), errors and summary. Its exit
-    code."""
+def finish(
+    state: State, report: Report, *, told: Container[object] = (), lines: bool = True, summary: bool = True
+) -> int:
+    """Write a report's `lines`, errors and summary, less the node IDs and the errors that were `told` as they came. Its
+    exit code."""
     page = state.page
     for outcome in report.files if lines else ():
         if outcome.id not in told:
@@ -30,7 +32,7 @@ def finish(state: State, report: Report, *, told: Container[str] = (), lines: bo
     page.fresh_line()
     report = kept(state, report)
     page.report(report)
-    page.failures(report)
+    page.failures(replace(report, errors=tuple(error for error in report.errors if error not in told)))
     annotate(state, report)
     page.closing(report, state.wishes.kinds, state.wishes.durations)
     if summary:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from gemmalock.app.session import ALL, Call, Choice, Session, begin
-from gemmalock.collect import nearest
+from gemmalock.collect import Collected, nearest
 from gemmalock.errors import Problem
 from gemmalock.ports import Reporter
 from gemmalock.settings import refusal
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gemmalock.cli.page import Page
     from gemmalock.cli.progress import LineReporter
 
+#: The global flags that count by their weight.
+_GLOBAL = ("folder", "quiet", "verbose", "color", "progress", "json")
 #: The weight of a flag that was typed, as against one that a variable or a file gave.
 TYPED = 3
 
@@ -36,10 +38,21 @@ class Wishes:
     junitxml: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a run has to do in one of several projects: what was collected there; `began`, the folder that the whole
+    began in, which selectors are from; and how many failures it takes (0: any number)."""
+
+    collected: Collected
+    began: Path
+    maxfail: int = 0
+
+
 @dataclass
 class State:
     """The global flags, and what a command needs to speak and to be stopped. `project`: the folder of the project that
-    the run is about, once that is known; `is_kept`: the run has its file of `--junitxml`."""
+    the run is about, once that is known; `is_kept`: the run has its file of `--junitxml`; `maxfail`: how many failures
+    it takes (0: any number); `part`: it is about one of several projects."""
 
     command: str = ""
     folder: Path = field(default_factory=Path)
@@ -53,6 +66,8 @@ class State:
     wishes: Wishes = Wishes()
     project: Path | None = None
     is_kept: bool = False
+    maxfail: int = 0
+    part: Part | None = None
     #: How much weight what a global flag says has so far, and how often one that counts was counted.
     weights: dict[str, int] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
@@ -111,7 +126,14 @@ class State:
         """Where the command runs, and what it was told."""
         problems = self.problems
         told = {**flags, "plugin": self.plugin or None}
-        return Call(self.folder, selectors, told, os.environ, stop=self.stop, problems=problems, trace=self._trace)
+        call = Call(self.folder, selectors, told, os.environ, stop=self.stop, problems=problems, trace=self._trace)
+        return call if self.part is None else replace(call, folder=self.part.began, collected=self.part.collected)
+
+    def takes(self, maxfail: int) -> int:
+        """How many failures the run takes (0: any number), where its flags say `maxfail`."""
+        bounds = (maxfail, self.part.maxfail if self.part is not None else 0)
+        self.maxfail = min(filter(None, bounds), default=0)
+        return self.maxfail
 
     def note(self, problems: Iterable[Problem]) -> None:
         """Keep what is wrong with settings, each once, for a command that needs a setting."""
@@ -129,6 +151,15 @@ class State:
         """The same flags for a run in another folder, whatever the environment says of folders."""
         weights = self.weights | {"folder": sys.maxsize}
         return replace(self, command="", folder=folder, weights=weights, counted=dict(self.counted), project=None)
+
+    def in_part(self, part: Part) -> State:
+        """The same for a part of the run: its command line is read once more, for what the project's settings say of
+        it. What the global flags and the wishes are was said of the whole."""
+        inner = self.within(part.collected.project.folder)
+        weights = dict.fromkeys(_GLOBAL, sys.maxsize)
+        return replace(
+            inner, part=part, weights=weights, plugin=(), wishes=Wishes(), is_kept=True, added={}, problems=()
+        )
 
 
 def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO | None) -> bool:

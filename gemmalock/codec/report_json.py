@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from gemmalock.differing import LockDifference
 from gemmalock.escaping import shown_json
-from gemmalock.outcome import REPORT_VERSION, ErrorNote, FileOutcome, LockChange, Report
+from gemmalock.outcome import REPORT_VERSION, ErrorNote, FileOutcome, LockChange, ProjectEnd, Report
 
 SCHEMA = "report.v1.schema.json"
 
@@ -37,7 +37,7 @@ def _report(report: Report) -> dict[str, object]:
         "lock": _lock(report.lock),
         "errors": [_note(error) | {"place": error.place} for error in report.errors],
         "warnings": list(report.warnings),
-        "facts": dict(report.facts) | _difference(report.difference),
+        "facts": dict(report.facts) | _difference(report.difference) | _projects(report.projects),
         "summary": _summary(report),
     }
 
@@ -67,6 +67,14 @@ def _difference(found: LockDifference | None) -> dict[str, object]:
     from gemmalock.codec.difference_json import difference_value
 
     return {"difference": difference_value(found)}
+
+
+def _projects(ends: Sequence[ProjectEnd]) -> dict[str, object]:
+    if not ends:
+        return {}
+    return {
+        "projects": [{"folder": end.folder, "exit_code": int(end.exit_code), "lock": _lock(end.lock)} for end in ends]
+    }
 
 
 def _note(note: ErrorNote) -> dict[str, str]:

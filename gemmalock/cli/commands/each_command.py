@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -16,24 +16,15 @@ from gemmalock.app.weights import PAPERS
 from gemmalock.cli.flags import flag, global_flags
 from gemmalock.cli.page import Page
 from gemmalock.cli.running import finish
+from gemmalock.cli.several import Keeping, until_interrupted
 from gemmalock.cli.state import State
 from gemmalock.codec.report_json import write_report
 from gemmalock.errors import UsageError
-from gemmalock.escaping import escaped
-from gemmalock.outcome import ErrorNote, ExitCode, Report
+from gemmalock.outcome import ErrorNote, ExitCode, Report, gravest
 
 #: So many untracked projects are named.
 _SHOWN = 10
 COMMANDS = ("lock", "sync", "status", "verify")
-#: What the whole ends with is the first of these that a project ended with.
-_GRAVEST = (
-    ExitCode.INTERRUPTED,
-    ExitCode.INTERNAL,
-    ExitCode.USAGE,
-    ExitCode.FAILED,
-    ExitCode.NOTHING_COLLECTED,
-    ExitCode.OK,
-)
 
 
 @click.command("each", context_settings={"ignore_unknown_options": True})
@@ -57,12 +48,9 @@ def command(context: click.Context, /, name: str, words: tuple[str, ...], staged
             raise UsageError("`--staged` is for `lock --check` alone", hint="leave `--staged` out")
         staged = False
     began = time.monotonic()
-    runs: list[_Run] = []
     with projects(state.folder, Wanted(papers, name == "lock", staged), os.environ) as found:
-        for place in found.places:
-            runs.append(_run(state, place, arguments, alone=len(found.places) == 1))
-            if runs[-1].code is ExitCode.INTERRUPTED:
-                break
+        alone = len(found.places) == 1
+        runs = until_interrupted(_run(state, place, arguments, alone=alone) for place in found.places)
     _tell_untracked(state, found)
     return _finish(state, arguments, runs, time.monotonic() - began)
 
@@ -90,16 +78,15 @@ class _Run:
 
 
 @dataclass
-class _Telling(Page):
-    """A page whose reports are kept for the one at the end."""
+class _Telling(Keeping):
+    """A page that also has what a run tells at its end; there is one JSON, that of the whole."""
 
-    kept: list[Report] = field(default_factory=list)
+    reported: bool = True
 
     def report(self, report: Report) -> None:
         """Write the report's lines, and keep it."""
-        self.kept.append(report)
-        self.reported = True
         super().report(report)
+        Page.report(self, report)
 
 
 def _run(state: State, place: Place, arguments: list[str], *, alone: bool) -> _Run:
@@ -108,7 +95,7 @@ def _run(state: State, place: Place, arguments: list[str], *, alone: bool) -> _R
     from gemmalock.cli.boundary import ended
 
     if not alone and state.verbosity > -2:
-        state.page.passed_on(click.style(escaped(f"# {place.shown}"), fg="cyan"))
+        state.page.heading(place.shown)
     inner = state.within(place.folder)
     page = state.page
     telling = _Telling(page.json, page.verbosity, page.color, page.error_color, page.annotates)
@@ -124,7 +111,7 @@ def _finish(state: State, arguments: list[str], runs: list[_Run], seconds: float
         for run in runs
         if run.code is not ExitCode.OK
     )
-    code = min((run.code for run in runs), key=_GRAVEST.index, default=ExitCode.OK)
+    code = gravest(run.code for run in runs)
     facts = (("projects", [_fact(run) for run in runs]),)
     report = Report("each", code, seconds=seconds, errors=notes if state.json or len(runs) > 1 else (), facts=facts)
     if not runs and state.verbosity >= 0:

@@ -31,7 +31,7 @@ def command(state: State, /, selectors: tuple[str, ...], choice: Choice, catalog
     report = timed(lambda: run_list(session.workshop, session.papers, session.selection))
     if not state.json:
         for outcome in report.files:
-            state.page.line("  ".join([outcome.id, shown_size(outcome.size or 0), outcome.reason]))
+            state.page.line("  ".join([state.page.named(outcome.id), shown_size(outcome.size or 0), outcome.reason]))
     return finish(state, report, lines=False, summary=False)
 
 

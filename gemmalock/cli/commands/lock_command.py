@@ -24,7 +24,7 @@ def _tell_shared_pins(state: State, report: Report) -> None:
         return
     shared = dict(report.facts).get("shared")
     for pin in shared if isinstance(shared, list) and state.verbosity >= 0 else ():
-        state.page.line(f"ONE PIN  {pin['source']}  for {', '.join(pin['models'])}")
+        state.page.line(f"ONE PIN  {pin['source']}  for {', '.join(map(state.page.named, pin['models']))}")
 
 
 @click.command("lock")

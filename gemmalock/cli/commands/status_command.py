@@ -22,11 +22,13 @@ from gemmalock.cli.state import State
 @click.pass_obj
 def command(state: State, /, selectors: tuple[str, ...], choice: Choice) -> int:
     """Show what sync would do and why, a line a file. Uses no network, changes nothing."""
+    if state.page.verbosity == 0:
+        # What is up to date is what was asked for.
+        state.page.verbosity = 1
     session = state.begin(selectors, {}, choice=choice)
     if choice.collect_only:
         return show_collected(state, session, "status")
     open_run(state, session)
     with pausing(state.stop):
         report = timed(lambda: run_status(session.workshop, session.papers, session.selection))
-    state.verbosity = max(state.verbosity, 1) if state.verbosity >= 0 else state.verbosity
     return finish(state, report)

@@ -39,7 +39,7 @@ def command(state: State, /, selectors: tuple[str, ...], choice: Choice, **flags
     Compares the disk with the lock and resumes, discards or skips file by file. Without a lock, or with a stale one,
     it locks first. A selection (folders, manifests, node IDs) never prunes.
     """
-    options = SyncOptions(**{field.name: flags.pop(field.name) for field in fields(SyncOptions)})
+    options = SyncOptions(**{field.name: flags.pop(field.name) for field in fields(SyncOptions) if field.name in flags})
     reporter = state.reporter()
     session = state.begin(selectors, flags, reporter, choice)
     if choice.collect_only:

@@ -30,7 +30,7 @@ def command(state: State, /, selectors: tuple[str, ...], choice: Choice) -> int:
     report = replace(listed, command="tree")
     if not state.json:
         for manifest, of_manifest in groupby(report.files, key=lambda file: file.id.split("::")[0]):
-            state.page.line(manifest)
+            state.page.line(state.page.named(manifest))
             models = [(model, list(files)) for model, files in groupby(of_manifest, key=lambda file: file.model)]
             for place, (model, files) in enumerate(models):
                 _show_model(state, model, files, last=place == len(models) - 1)

@@ -22,13 +22,13 @@ from gemmalock.stopping import Tolerance
 @reporting_flags
 @global_flags
 @click.pass_obj
-def command(state: State, /, selectors: tuple[str, ...], choice: Choice, exitfirst: bool, maxfail: int) -> int:
+def command(state: State, /, selectors: tuple[str, ...], choice: Choice, maxfail: int) -> int:
     """Hash what is in place against the lock. Exit 1 on any difference; changes nothing."""
     reporter = state.reporter()
     session = state.begin(selectors, {}, reporter, choice)
     if choice.collect_only:
         return show_collected(state, session, "verify")
-    tolerance = Tolerance(1 if exitfirst else maxfail or None)
+    tolerance = Tolerance(maxfail or None)
     open_run(state, session)
     with pausing(state.stop), reporter:
         report = timed(lambda: run_verify(session.workshop, session.papers, session.selection, tolerance))
