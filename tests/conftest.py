@@ -82,8 +82,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(variable, str(home / place))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     # What one test makes known as a secret is starred out of no other's.
-    monkeypatch.setattr("gemmalock.secret._forms", frozenset())
-    monkeypatch.setattr("gemmalock.secret._pattern", None)
+    monkeypatch.setattr("gemmalock.secret._values", frozenset())
     with watching():
         yield home
 
