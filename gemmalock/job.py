@@ -140,6 +140,8 @@ class Job:
         machine.root(step.node.manifest.path).place(file, path, sha256)
         machine.registry.forget(file)
         self.sha256 = sha256
+        # What came of it in an earlier run was not used.
+        self.bytes_kept = 0
         self.verb = self.verb or "LINKED"
         return True
 

@@ -103,12 +103,17 @@ class Bank:
         self.source = CountingSource({})
         self.stop = Stop()
         self.diary = Diary()
+        #: What another program has, by its digest.
+        self.elsewhere: dict[str, Path] = {}
 
     def root(self, manifest_path: str) -> MemoryRoot:
         return self.memory
 
     def adopt(self, file: LockedFile) -> str | None:
-        return None
+        if file.sha256 not in self.elsewhere:
+            return None
+        self.store.enter(self.elsewhere[file.sha256], file.sha256, file.size)
+        return "somebody has it"
 
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
         terms = Terms(delay=lambda attempt, error: 0.0 if error.transient and attempt < 3 else None)
@@ -334,6 +339,19 @@ def test_what_fits_is_adopted_without_a_byte(bank: Bank) -> None:
     (outcome,) = bank.run(node).values()
     assert (outcome.verb, outcome.bytes_fetched, bank.source.opened) == ("ADOPTED", 0, [])
     assert bank.run(node)["m/a.gguf"].outcome is Outcome.SKIPPED
+
+
+def test_of_what_another_program_has_nothing_that_came_before_is_used(bank: Bank, tmp_path: Path) -> None:
+    node = bank.publish("a.gguf", BODY)
+    claim = bank.registry.claim(node, bank.lock_path)
+    put_partial(claim.folder, BODY[:3000], etag=node.file.etag)
+    claim.release()
+    (tmp_path / "theirs").write_bytes(BODY)
+    bank.elsewhere[sha256(BODY)] = tmp_path / "theirs"
+    (outcome,) = bank.run(node).values()
+    assert (outcome.verb, outcome.bytes_kept, outcome.bytes_fetched) == ("ADOPTED", 0, 0)
+    assert (outcome.notes, bank.source.opened) == (("somebody has it",), [])
+    assert bank.bytes_at("m/a.gguf") == BODY
 
 
 def test_what_a_failed_file_received_is_in_its_figures(bank: Bank) -> None:

@@ -1,7 +1,9 @@
 """Files that another program has on this machine already: hashed, and taken into the store instead of downloaded.
 
-What is there stays as it is for whoever it belongs to. Bytes that are not the locked ones are left alone and said
-nothing of: then the file is downloaded.
+A file of the user's own becomes one file with the store's, where a hard link can be had: no model is on the disk twice,
+and its permissions are the store's from then on, to read only. Of a file of somebody else, as in a cache that is
+shared, the bytes are copied (or their blocks shared): its owner could change what the store has. Bytes that are not
+the locked ones are left alone and said nothing of: then the file is downloaded.
 """
 
 from __future__ import annotations
@@ -40,6 +42,11 @@ def blobs_here(workshop: Workshop, file: LockedFile) -> Iterator[Path]:
                 yield blob
 
 
+def is_ours(found: os.stat_result) -> bool:
+    """Whether a file belongs to who runs this: then it is linked where that can be, else copied."""
+    return found.st_uid == os.geteuid()
+
+
 def _take(workshop: Workshop, blob: Path, file: LockedFile) -> bool:
     """Give the bytes of `blob` a name in the store's staging folder, read them there, and enter them if they are the
     file's: what is read is what is entered, whatever becomes of the name in the cache."""
@@ -52,9 +59,11 @@ def _take(workshop: Workshop, blob: Path, file: LockedFile) -> bool:
     staged.unlink()
     try:
         with open_folder(staged.parent, follow=False) as folder:
-            link(blob, folder, staged.name, LinkMode.AUTO, stop=workshop.stop)
+            mode = LinkMode.AUTO if is_ours(os.lstat(blob)) else LinkMode.REFLINK
+            link(blob, folder, staged.name, mode, stop=workshop.stop)
             sha256, found = digest_at(folder, staged.name, workshop.stop)
-            if (sha256, found.st_size) != (file.sha256, file.size):
+            # Somebody may have put another file under that name meanwhile.
+            if (sha256, found.st_size) != (file.sha256, file.size) or not is_ours(found):
                 return False
             _sync(folder, staged.name)
         workshop.store.enter(staged, sha256, file.size)

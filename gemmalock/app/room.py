@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemmalock.app.adopting import blobs_here
+from gemmalock.app.adopting import blobs_here, is_ours
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import NoSpace, disk_error
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan
@@ -29,12 +29,13 @@ class _Disk:
 def without_room(workshop: Workshop, planned: Plan) -> list[tuple[FilePlan, NoSpace]]:
     """The files for which a disk has no room, and the numbers; empty where everything fits. Raises DiskError.
 
-    Partials are there already, and so is what the store has; a root takes room only where its files are copies.
+    Partials are there already, and so is what the store has, or links; a root takes room only where its files are
+    copies.
     """
+    store_device, _ = _measured(workshop.store_folder)
     disks: dict[int, _Disk] = {}
-    to_come = list({_task(file): file for file in _to_fetch(workshop, planned)}.values())
-    _ask(disks, workshop.store_folder, to_come, sum(file.to_fetch for file in to_come))
-    store_device = next(iter(disks))
+    to_come = {_task(file): (file, needed) for file, needed in _to_store(workshop, planned, store_device)}.values()
+    _ask(disks, workshop.store_folder, [file for file, _ in to_come], sum(needed for _, needed in to_come))
     for folder, files in _to_place(workshop, planned).items():
         if _is_copied(workshop, folder, store_device):
             _ask(disks, folder, files, sum(file.node.file.size for file in files))
@@ -46,15 +47,27 @@ def without_room(workshop: Workshop, planned: Plan) -> list[tuple[FilePlan, NoSp
     ]
 
 
-def _to_fetch(workshop: Workshop, planned: Plan) -> Iterable[FilePlan]:
+def _to_store(workshop: Workshop, planned: Plan, store_device: int) -> Iterable[tuple[FilePlan, int]]:
+    """The files that bring bytes into the store, and how many."""
     for file in planned.files:
-        sha256 = file.node.file.sha256
-        if workshop.settings.offline and file.node.file.needs_network:
+        locked = file.node.file
+        is_here = locked.sha256 is not None and workshop.store.holds(locked.sha256)
+        if file.action not in FETCHING or is_here:
             continue
-        is_here = sha256 is not None and workshop.store.holds(sha256)
-        # What is to be adopted is linked, where that can be.
-        if file.action in FETCHING and not is_here and next(blobs_here(workshop, file.node.file), None) is None:
-            yield file
+        blob = next(blobs_here(workshop, locked), None)
+        if blob is not None and not _is_linked(blob, store_device):
+            yield file, locked.size
+        elif blob is None and not (workshop.settings.offline and locked.needs_network):
+            yield file, file.to_fetch
+
+
+def _is_linked(blob: Path, store_device: int) -> bool:
+    """Whether a file of another program is taken into the store without its bytes being written again."""
+    try:
+        found = os.lstat(blob)
+    except OSError:
+        return False
+    return found.st_dev == store_device and is_ours(found)
 
 
 def _to_place(workshop: Workshop, planned: Plan) -> dict[Path, list[FilePlan]]:

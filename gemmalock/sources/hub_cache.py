@@ -27,7 +27,7 @@ def blobs_of(file: LockedFile, environ: Mapping[str, str]) -> Iterator[Path]:
     if cache is None:
         return
     folder = cache / _folder_of(place.repository) / "blobs"
-    for name in (file.sha256, (file.etag or "").strip('"')):
+    for name in dict.fromkeys([file.sha256, (file.etag or "").strip('"')]):
         if _NAME.fullmatch(name):
             yield folder / name
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,52 @@ def test_a_blob_with_the_locked_digest_is_adopted_without_a_network(project: Pro
     assert synced(project).verb == "UP TO DATE"
 
 
-def test_what_is_adopted_is_on_the_disk_once_where_that_can_be(project: Project, blob: Path) -> None:
+def stored(project: Project) -> list[Path]:
+    """What the store has that is as large as the file, under whatever name."""
+    store = Path(os.environ["GEMMALOCK_STORE"])
+    return [path for path in store.rglob("*") if path.is_file() and path.stat().st_size == len(BODY)]
+
+
+@pytest.fixture
+def no_reflinks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file system that shares no blocks."""
+    monkeypatch.setattr("gemmalock.links._WITHOUT_REFLINKS", {tmp_path.stat().st_dev})
+
+
+@pytest.mark.usefixtures("no_reflinks")
+def test_a_file_of_ones_own_is_one_with_the_stores_and_read_only(project: Project, blob: Path) -> None:
+    blob.chmod(0o664)
     synced(project)
-    here = (project.folder / "models/m/a.gguf").stat()
-    assert here.st_ino == blob.stat().st_ino or here.st_nlink == 1
+    (object,) = stored(project)
+    assert (blob.stat().st_ino, stat.S_IMODE(blob.stat().st_mode)) == (object.stat().st_ino, 0o444)
+
+
+@pytest.mark.usefixtures("no_reflinks")
+def test_a_file_of_somebody_else_is_copied_and_stays_as_it_is(
+    project: Project, blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob.chmod(0o664)
+    if os.geteuid() == 0:
+        os.chown(blob, 12345, -1)
+        stranger = 12345
+    else:
+        monkeypatch.setattr("gemmalock.app.adopting.is_ours", lambda found: found.st_ino != blob.stat().st_ino)
+        stranger = os.geteuid()
+    assert synced(project).verb == "ADOPTED"
+    (object,) = stored(project)
+    assert (blob.stat().st_uid, stat.S_IMODE(blob.stat().st_mode), blob.stat().st_nlink) == (stranger, 0o664, 1)
+    assert (object.stat().st_uid, stat.S_IMODE(object.stat().st_mode)) == (os.geteuid(), 0o444)
+    assert object.read_bytes() == BODY
+
+
+@pytest.mark.usefixtures("no_reflinks")
+def test_a_file_that_another_one_replaces_meanwhile_is_not_taken(
+    project: Project, blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([True, False])
+    monkeypatch.setattr("gemmalock.app.adopting.is_ours", lambda found: next(looks))
+    assert synced(project, link_mode="hardlink").error is not None
+    assert stored(project) == []
 
 
 @pytest.mark.parametrize("spoiled", ["other bytes", "too short", "a link", "not there"])
@@ -82,6 +125,7 @@ def test_what_is_not_the_file_is_left_alone(project: Project, blob: Path, tmp_pa
     assert outcome.error.code == "offline"
     assert (blob.read_bytes() if blob.exists() else None) == before
     assert not (project.folder / "models/m").exists()
+    assert stored(project) == []
 
 
 def test_adopting_can_be_turned_off(project: Project, blob: Path) -> None:
@@ -97,12 +141,17 @@ def test_a_blob_that_cannot_be_read_is_left_alone(project: Project, blob: Path) 
     assert outcome.error is not None
 
 
-def test_a_large_file_that_is_to_be_adopted_needs_no_room(
-    project: Project, blob: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_is_to_be_adopted_needs_room_where_it_is_copied(
+    project: Project, blob: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
 ) -> None:
     full = type(shutil.disk_usage(project.folder))(1, 1, 0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: full)
-    assert synced(project).verb == "ADOPTED"
+    monkeypatch.setattr("gemmalock.app.room.is_ours", lambda found: linked)
+    outcome = synced(project)
+    assert (outcome.verb, outcome.error and outcome.error.code) == (
+        ("ADOPTED", None) if linked else ("FAILED", "no_space")
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +189,7 @@ def test_where_there_is_no_home_folder_there_is_no_cache(
 @pytest.mark.parametrize(
     ("file", "places"),
     [
-        (file_at("owner/name"), [f"models--owner--name/blobs/{DIGEST}"] * 2),
+        (file_at("owner/name"), [f"models--owner--name/blobs/{DIGEST}"]),
         (file_at("owner/name", f'"{BLOB}"'), [f"models--owner--name/blobs/{name}" for name in (DIGEST, BLOB)]),
         (file_at("owner/name", '"../../x"'), [f"models--owner--name/blobs/{DIGEST}"]),
         (file_at("gpt2", "W/x"), [f"models--gpt2/blobs/{DIGEST}"]),
