@@ -322,6 +322,13 @@ def test_the_proxy_of_each_scheme_is_shown_without_its_credentials(
     assert (found["verdict"], found["says"]) == (verdict, says)
 
 
+def test_the_hubs_own_word_for_offline_is_shown_as_the_place_of_the_setting(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert rows(examined(here))["offline"][:2] == (True, "environment HF_HUB_OFFLINE")
+
+
 def test_hosts_that_need_no_proxy_are_shown(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "localhost,.example")
     assert check(examined(here), "proxies", "NO_PROXY")["says"] == "hosts that are asked without: localhost,.example"
