@@ -17,6 +17,7 @@ from pathlib import Path
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError
 from gemmalock.lockfile import HUB, LockedFile
+from gemmalock.plan import FETCHING, FilePlan
 
 
 def adopted(workshop: Workshop, file: LockedFile) -> str | None:
@@ -27,6 +28,11 @@ def adopted(workshop: Workshop, file: LockedFile) -> str | None:
             if _take(workshop, blob, file):
                 return f"not downloaded: the hub client's cache has it, in `{blob.parent.parent.name}`"
     return None
+
+
+def may_adopt(workshop: Workshop, file: FilePlan) -> bool:
+    """Whether what is to be fetched may be here already, as far as its name and its size tell."""
+    return file.action in FETCHING and next(blobs_here(workshop, file.node.file), None) is not None
 
 
 def blobs_here(workshop: Workshop, file: LockedFile) -> Iterator[Path]:

@@ -26,6 +26,7 @@ _UNCHANGED = LockChange(LOCK_NAME, changed=False)
 def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
     """What sync would do and why, a line a file. Asks no source."""
     # What the others here have no use for; `verify` of a small model would mostly wait for it.
+    from gemmalock.app.foretelling import foreseen
     from gemmalock.app.leftover import former_roots, leftover_roots
     from gemmalock.app.locking import Mode, ready_lock
     from gemmalock.app.pruning import SELECTED, Pruning, pruning_warnings
@@ -34,7 +35,7 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     workshop.lock = ready.lock
     nodes = selection.of(ready.lock.nodes())
     planned = plan(nodes, look(nodes, workshop))
-    outcomes = tuple(_status(file) for file in planned.files)
+    outcomes = tuple(_status(foreseen(workshop, file)) for file in planned.files)
     warnings = [f"the lock is stale: {drift}" for drift in ready.stale]
     if not ready.known:
         warnings.extend(root.told for root in former_roots(workshop))

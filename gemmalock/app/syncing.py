@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gemmalock.app.affording import affordable
 from gemmalock.app.ending import Ending
 from gemmalock.app.entering import enter_roots, leave_roots
 from gemmalock.app.failing import note_outcomes
+from gemmalock.app.foretelling import forbidden, not_begun, would_be
 from gemmalock.app.leftover import FormerRoot, former_roots, leftover_roots
 from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
 from gemmalock.app.papers import Papers, memo_root
 from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
-from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Selection
-from gemmalock.errors import Busy, FileError, GemmalockError, Offline, PolicyRefused, RunRefused, UsageError
-from gemmalock.executor import execute, untouched
-from gemmalock.job import Crew, refused
+from gemmalock.errors import Busy, GemmalockError, RunRefused, UsageError
+from gemmalock.executor import execute
+from gemmalock.job import Crew
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.looking import look, read_through
 from gemmalock.memo import forget, remember
-from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of, failed
-from gemmalock.plan import FETCHING, Action, FilePlan, Plan, Snapshot, plan
+from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
+from gemmalock.plan import Plan, Snapshot, plan
 from gemmalock.ports import PruneResult
 from gemmalock.resolver import Resolution
 from gemmalock.stopping import Tolerance
@@ -222,13 +222,13 @@ class Sync:
     def _carry_out(self, planned: Plan) -> tuple[FileOutcome, ...]:
         if planned.is_noop:
             return tuple(FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE") for file in planned.files)
-        if forbidden := self._forbidden(planned):
-            return _refused(planned, forbidden)
+        if stopping := forbidden(self.workshop, planned):
+            return not_begun(planned, stopping)
         if any(file.has_work for file in planned.files):
             try:
                 waited = enter_roots(self.workshop, planned)
             except Busy as error:
-                return _refused(planned, [(file, error) for file in planned.files if file.has_work])
+                return not_begun(planned, [(file, error) for file in planned.files if file.has_work])
             if waited:
                 nodes = tuple(file.node for file in planned.files)
                 planned = plan(nodes, self._look(nodes))
@@ -247,15 +247,8 @@ class Sync:
         )
         return execute(planned, crew)
 
-    def _forbidden(self, planned: Plan) -> list[tuple[FilePlan, FileError]]:
-        """The files that may not even be begun, and why: then nothing is."""
-        if self.workshop.settings.require_digests:
-            nameless = [file for file in planned.files if file.node.file.sha256 is None]
-            return [(file, _no_digest(file.node)) for file in nameless]
-        return [*without_room(self.workshop, planned)]
-
     def _planned_report(self, ready: Ready, planned: Plan, pruning: Pruning) -> Report:
-        outcomes = tuple(_planned(file, offline=self.workshop.settings.offline) for file in planned.files)
+        outcomes = tuple(would_be(self.workshop, file) for file in planned.files)
         code = exit_code_of(outcomes)
         pruned = pruning.preview(self.workshop)
         if self.options.check and (not planned.is_noop or pruned.pruned):
@@ -307,29 +300,6 @@ class Sync:
             return told
         nameless = [node.id for node in nodes if node.file.sha256 is None]
         return (*told, *(f"{name} has no digest in the lock; `gemmalock lock --hash` finds one" for name in nameless))
-
-
-def _no_digest(node: Node) -> PolicyRefused:
-    return PolicyRefused(
-        f"`{node.file.name}` has no digest in the lock, and `require-digests` is set",
-        hint="declare its sha256, or run `gemmalock lock --hash`",
-    )
-
-
-def _refused(planned: Plan, forbidden: Sequence[tuple[FilePlan, FileError]]) -> tuple[FileOutcome, ...]:
-    """The outcomes of a run of which nothing is begun, because of these files."""
-    done = {file.node.id: failed(file, error) for file, error in forbidden}
-    return tuple(done.get(file.node.id) or untouched(file) for file in planned.files)
-
-
-def _planned(file: FilePlan, *, offline: bool) -> FileOutcome:
-    if file.action is Action.SKIP:
-        return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
-    if file.action is Action.REFUSE:
-        return failed(file, refused(file))
-    if offline and file.node.file.needs_network and file.action in FETCHING:
-        return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
-    return FileOutcome.of(file, Outcome.PLANNED, verb=f"WOULD {file.action.name}")
 
 
 def _left(resolution: Resolution) -> Iterator[str]:

@@ -59,6 +59,13 @@ def test_a_blob_with_the_locked_digest_is_adopted_without_a_network(project: Pro
     assert synced(project).verb == "UP TO DATE"
 
 
+def test_what_is_to_be_adopted_is_foreseen(project: Project, blob: Path) -> None:
+    (planned,) = gemmalock.sync(project.folder, frozen=True, offline=True, dry_run=True).files
+    assert (planned.verb, planned.error) == ("WOULD ADOPT", None)
+    assert "the hub client's cache has a file of its digest's name" in planned.reason
+    assert not (project.folder / "models/m/a.gguf").exists()
+
+
 def stored(project: Project) -> list[Path]:
     """What the store has that is as large as the file, under whatever name."""
     store = Path(os.environ["GEMMALOCK_STORE"])
