@@ -74,7 +74,7 @@ class Sources:
         from gemmalock.sources.proxies import no_proxy_from, proxies_from
         from gemmalock.sources.rewriting import Rewrites, Rule
 
-        settings = self.settings
+        settings, certificates = self.settings, certificate_variable(self.environ)
         # What the settings say in so many words comes first.
         rules = [*(Rule(prefix, target) for prefix, target in settings.rewrite), *moved(self.environ)]
         return HttpSource(
@@ -82,7 +82,8 @@ class Sources:
             Policy(settings.allow_http, settings.offline, frozenset(settings.allowed_hosts)),
             proxies=proxies_from(self.environ),
             no_proxy=no_proxy_from(self.environ),
-            ca_file=None if (named := certificate_variable(self.environ)) is None else self.environ[named],
+            ca_file=None if certificates is None else self.environ[certificates],
+            ca_variable=certificates or "SSL_CERT_FILE",
             rewrites=Rewrites(rules, allow_http=settings.allow_http, told=self.trace),
             credentials=self.credentials,
         )

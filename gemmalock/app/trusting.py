@@ -10,17 +10,16 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gemmalock.app.findings import Finding, Verdict
 from gemmalock.errors import SettingInvalid, TlsFailed
 from gemmalock.settings import Settings
-from gemmalock.sources.certificates import certificate_variable, openssl_knows_the_system, tls_context
+from gemmalock.sources.certificates import certificate_variable, has_hashed, openssl_knows_the_system, tls_context
 from gemmalock.sources.credentials import Credentials
 from gemmalock.sources.endpoints import ENDPOINTS, endpoint_of
 from gemmalock.sources.fields import origin_of
 from gemmalock.sources.keepers import Keyring, Netrc, SecretFile, TokenFile, Variable
-from gemmalock.sources.proxies import no_proxy_variable, proxies_from, proxy_variable
+from gemmalock.sources.proxies import no_proxy_variable, proxies_from
 
 
 def examine_way_out(environ: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
@@ -47,15 +46,18 @@ def _certificates(environ: Mapping[str, str]) -> Finding:
     if variable is not None and Path(place).is_dir():
         folder = place
     try:
-        context = tls_context(None if variable is None else place)
+        context = tls_context(None) if variable is None else tls_context(place, variable)
     except TlsFailed as error:
-        return Finding(topic, what, Verdict.BROKEN, error.message, f"let `{variable}` name a file of PEM certificates")
+        return Finding(topic, what, Verdict.BROKEN, error.message, error.hint)
+    if variable is not None and Path(place).is_dir() and not has_hashed(Path(place)):
+        hint = f"run `openssl rehash` on it, or let `{variable}` name a file of PEM certificates"
+        return Finding(topic, what, Verdict.WARNING, f"OpenSSL finds no certificate in the folder {place}", hint)
     if not openssl_knows_the_system():
         besides = f", and those of `{variable}`" if variable is not None else ""
         return Finding(topic, what, Verdict.OK, f"those of the system, which is asked at each connection{besides}")
     count = len(context.get_ca_certs())
     # Those of a folder are read one by one, when they are needed.
-    more = folder is not None and next(Path(folder).glob("*.0"), None) is not None
+    more = folder is not None and has_hashed(Path(folder))
     if not count and not more:
         hint = "install the system's certificates (`ca-certificates`), or let `SSL_CERT_FILE` name some"
         return Finding(topic, what, Verdict.BROKEN, f"none in `{place}`: no https server can be believed", hint)
@@ -64,21 +66,15 @@ def _certificates(environ: Mapping[str, str]) -> Finding:
 
 
 def _proxy(environ: Mapping[str, str], scheme: str) -> Finding:
-    url = proxies_from(environ).get(scheme)
-    if url is None:
+    proxy = proxies_from(environ).get(scheme)
+    if proxy is None:
         return Finding("proxies", scheme, Verdict.OK, "none")
-    variable = proxy_variable(environ, scheme)
     try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname)
-        shown = origin_of(url) if known else ""
-    except ValueError:
-        known = False
-    if not known:
-        hint = "write it as `http://host:port`"
-        return Finding("proxies", scheme, Verdict.BROKEN, f"what `{variable}` says is no http or https proxy", hint)
-    secret = ", with credentials" if "@" in parts.netloc else ""
-    return Finding("proxies", scheme, Verdict.OK, f"{shown}{secret} (`{variable}`)")
+        proxy.check()
+    except SettingInvalid as error:
+        return Finding("proxies", scheme, Verdict.BROKEN, error.message, error.hint or "")
+    secret = ", with credentials" if proxy.has_credential else ""
+    return Finding("proxies", scheme, Verdict.OK, f"{proxy.shown}{secret} (`{proxy.variable}`)")
 
 
 def _services(environ: Mapping[str, str]) -> Iterator[Finding]:

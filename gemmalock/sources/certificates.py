@@ -19,18 +19,27 @@ def certificate_variable(environ: Mapping[str, str]) -> str | None:
     return next((name for name in VARIABLES if environ.get(name)), None)
 
 
-def tls_context(place: str | None) -> ssl.SSLContext:
-    """A client's context that believes the system, and the certificates at `place` where there are some. Raises
-    TlsFailed for a place that cannot be read. This takes a tenth of a second."""
+def tls_context(place: str | None, variable: str = "SSL_CERT_FILE") -> ssl.SSLContext:
+    """A client's context that believes the system, and the certificates at `place` where there are some, which
+    `variable` names. Raises TlsFailed for a place that cannot be read. This takes a tenth of a second."""
     context = _system_context()
     if place is not None:
         is_folder = not Path(place).is_file() and any(Path(each).is_dir() for each in place.split(os.pathsep))
         try:
             context.load_verify_locations(**{"capath" if is_folder else "cafile": place})
         except OSError as error:
-            reason = error.strerror or error
-            raise TlsFailed(f"cannot read certificates from `{place}`: {reason}") from error
+            reason = "it has none in PEM" if isinstance(error, ssl.SSLError) else error.strerror or error
+            hint = (
+                f"let `{variable}` name a file of PEM certificates, or a folder of them as `openssl rehash` leaves it"
+            )
+            message = f"cannot read certificates from `{place}`, which `{variable}` names: {reason}"
+            raise TlsFailed(message, hint=hint) from error
     return context
+
+
+def has_hashed(folder: Path) -> bool:
+    """Whether OpenSSL finds a certificate in a folder: by the hash of its subject, as `openssl rehash` names it."""
+    return next(folder.glob("*.[0-9]"), None) is not None
 
 
 def openssl_knows_the_system() -> bool:

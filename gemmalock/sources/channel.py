@@ -17,12 +17,20 @@ from urllib.parse import unquote, urlsplit
 
 import urllib3
 
-from gemmalock.errors import ConnectionFailed
+from gemmalock.errors import ConnectionFailed, SourceError
 from gemmalock.secret import Secret, redacted_secrets
 from gemmalock.sources.bodies import Body, Chunked, Counted, UntilClose
 from gemmalock.sources.certificates import tls_context
-from gemmalock.sources.failures import FOREIGN, is_silence, source_error, told_cause
+from gemmalock.sources.failures import (
+    FOREIGN,
+    is_silence,
+    proxy_refusal,
+    source_error,
+    told_cause,
+    unreached_proxy,
+)
 from gemmalock.sources.fields import quoted, shown_url
+from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.ranges import content_length
 from gemmalock.sources.wire import Call, HttpLimits, Pool, Response, SecurePool, shut_down
 from gemmalock.spec import is_loopback, scheme_of
@@ -34,29 +42,33 @@ _KEPT_CONNECTIONS = 64
 _FRAMING = frozenset(
     {"content-encoding", "content-length", "content-range", "content-type", "transfer-encoding", "x-linked-size"}
 )
+#: What proxies alone answer (RFC 9110, 15.5.8).
+_WANTS_CREDENTIAL = 407
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """How connections are made: by which proxy (scheme → URL, unless `bypassed`), trusting which further CAs."""
+    """How connections are made: by which proxy (scheme → proxy, unless its `host:port` is `bypassed`), trusting which
+    further CAs, and the variable that names these."""
 
-    proxies: Mapping[str, str] = field(default_factory=dict)
+    proxies: Mapping[str, Proxy] = field(default_factory=dict)
     bypassed: Callable[[str], bool] | None = None
     ca_file: str | None = None
+    ca_variable: str = "SSL_CERT_FILE"
 
-    def proxy_for(self, url: str) -> str | None:
-        """The proxy that a URL is asked through, or None."""
-        parts = urlsplit(url)
-        proxy = self.proxies.get(parts.scheme)
-        if proxy is None or (self.bypassed is not None and self.bypassed(parts.hostname or "")):
+    def proxy_for(self, url: str) -> Proxy | None:
+        """The proxy that a URL is asked through, or None. Raises SettingInvalid for one that cannot be."""
+        proxy = self.proxies.get(scheme_of(url))
+        if proxy is None or (self.bypassed is not None and self.bypassed(_server(url))):
             return None
+        proxy.check()
         return proxy
 
     def is_overheard(self, url: str) -> bool:
         """Whether a proxy on another machine reads what is sent: it sees plain http, and of https only where it
         goes."""
         proxy = self.proxy_for(url)
-        return proxy is not None and scheme_of(url) == "http" and not is_loopback(proxy)
+        return proxy is not None and scheme_of(url) == "http" and not is_loopback(proxy.url)
 
 
 class Reply:
@@ -117,12 +129,13 @@ class Channel:
     def __init__(self, limits: HttpLimits, routes: Routes) -> None:
         self._limits = limits
         self.routes = routes
-        self._managers: dict[tuple[str, str | None, bool], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, Proxy | None, bool], urllib3.PoolManager] = {}
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
 
     def send(self, method: str, url: str, headers: Mapping[str, str], stop: Stop, *, public_only: bool) -> Reply:
-        """Send one request and read the head of its answer. Raises SourceError and Interrupted, nothing else.
+        """Send one request and read the head of its answer. Raises SourceError, Interrupted, and SettingInvalid for a
+        proxy that cannot be.
 
         `public_only`: do not connect to an address of this machine or of a private network.
         """
@@ -141,13 +154,17 @@ class Channel:
                         decode_content=False,
                         timeout=urllib3.Timeout(connect=self._limits.connect_seconds, read=self._limits.read_seconds),
                     )
+            except SourceError as error:
+                if proxy is None or not call.unreached:
+                    raise
+                raise unreached_proxy(error, url, proxy) from error
             except FOREIGN as error:
                 stop.check()
                 if call.is_stale and not is_silence(error):
                     # The server had closed a kept connection before this request came (RFC 9112, 9.3.1).
                     continue
-                raise source_error(error, url) from told_cause(error)
-            return _checked(Reply(response, call, proxied=proxy is not None), url)
+                raise source_error(error, url, proxy) from told_cause(error)
+            return _checked(Reply(response, call, proxied=proxy is not None), url, proxy)
 
     def close(self) -> None:
         """Close all connections that are kept."""
@@ -157,14 +174,14 @@ class Channel:
         for manager in managers:
             manager.clear()
 
-    def _manager(self, key: tuple[str, str | None, bool]) -> urllib3.PoolManager:
+    def _manager(self, key: tuple[str, Proxy | None, bool]) -> urllib3.PoolManager:
         with self._lock:
             manager = self._managers.get(key)
             if manager is None:
                 manager = self._managers[key] = self._new_manager(key[0], key[1])
             return manager
 
-    def _new_manager(self, scheme: str, proxy: str | None) -> urllib3.PoolManager:
+    def _new_manager(self, scheme: str, proxy: Proxy | None) -> urllib3.PoolManager:
         settings: dict[str, Any] = {"maxsize": _KEPT_CONNECTIONS, "block": False}
         if scheme == "https":
             # Reading the system's certificates takes a tenth of a second: not for plain http.
@@ -173,20 +190,20 @@ class Channel:
         if proxy is None:
             manager = urllib3.PoolManager(32, **settings)
         else:
-            parts = urlsplit(proxy)
+            parts = urlsplit(proxy.url)
             given = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
             fields = urllib3.make_headers(proxy_basic_auth=given) if given else {}
             for secret in (unquote(parts.password or ""), fields.get("proxy-authorization", "").rpartition(" ")[2]):
                 Secret(secret)
-            if scheme_of(proxy) == "https":
+            if scheme_of(proxy.url) == "https":
                 settings["proxy_ssl_context"] = self._context()
-            manager = urllib3.ProxyManager(proxy, 32, proxy_headers=fields, **settings)
+            manager = urllib3.ProxyManager(proxy.url, 32, proxy_headers=fields, **settings)
         manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
         return manager
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = tls_context(self.routes.ca_file)
+            self._tls = tls_context(self.routes.ca_file, self.routes.ca_variable)
         return self._tls
 
 
@@ -207,8 +224,18 @@ def _framed(headers: Mapping[str, str], status: int, wire: Response) -> Body:
     return UntilClose(wire.stream)
 
 
-def _checked(reply: Reply, url: str) -> Reply:
-    """Refuse a head whose body nobody can delimit safely (RFC 9112, 6.1 to 6.3)."""
+def _server(url: str) -> str:
+    """Host and port of a URL, as a list of exceptions has them."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{parts.port or {'https': 443}.get(parts.scheme, 80)}"
+
+
+def _checked(reply: Reply, url: str, proxy: Proxy | None) -> Reply:
+    """Refuse what a proxy says for itself, and a head whose body nobody can delimit safely (RFC 9112, 6.1 to 6.3)."""
+    if proxy is not None and reply.status == _WANTS_CREDENTIAL:
+        reply.release()
+        raise proxy_refusal(reply.status, url, proxy)
     flaw = "lines that are no header fields" if reply.has_broken_lines else _unreadable(reply.headers)
     if flaw is None:
         return reply

@@ -11,6 +11,7 @@ import urllib3.exceptions as urllib3_errors
 from gemmalock.errors import ConnectionFailed, GemmalockError, SourceError, TimedOut, TlsFailed, Unauthorized
 from gemmalock.secret import holds_secret
 from gemmalock.sources.fields import quoted, shown_url
+from gemmalock.sources.proxies import Proxy
 
 #: Everything that a request, or reading its body, may raise and that is not a bug of ours. `UnicodeError` is raised
 #: for host names that cannot be encoded, `ValueError` for fields that cannot be sent.
@@ -20,8 +21,10 @@ _CUT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-def source_error(error: BaseException, url: str) -> GemmalockError:
-    """The error of ours for a foreign one that came of asking `url`."""
+def source_error(error: BaseException, url: str, proxy: Proxy | None = None) -> GemmalockError:
+    """The error of ours for a foreign one that came of asking `url`, through `proxy` where there is one."""
+    if proxy is not None and (refused := _proxy_error(error, url, proxy)) is not None:
+        return refused
     where = f"`{shown_url(url)}`"
     for cause in causes(error):
         if isinstance(cause, GemmalockError):
@@ -32,8 +35,6 @@ def source_error(error: BaseException, url: str) -> GemmalockError:
             return TlsFailed(f"no secure connection to {where}: {_tls_words(cause)}")
         if isinstance(cause, TimeoutError | urllib3_errors.TimeoutError):
             return TimedOut(f"{where} said nothing for too long")
-        if isinstance(cause, OSError) and (refused := _TUNNEL.search(str(cause))):
-            return _tunnel_error(int(refused[1]), where)
     last = causes(error)[-1]
     if isinstance(last, http.client.RemoteDisconnected):
         return ConnectionFailed(f"{where} closed the connection without an answer")
@@ -42,6 +43,30 @@ def source_error(error: BaseException, url: str) -> GemmalockError:
     if isinstance(last, OSError):
         return ConnectionFailed(f"the connection to {where} failed: {last.strerror or last}")
     return ConnectionFailed(f"{where} did not answer in HTTP: {quoted(str(last) or type(last).__name__)}")
+
+
+def unreached_proxy(error: SourceError, url: str, proxy: Proxy) -> SourceError:
+    """The error where there is no way to the proxy itself."""
+    hint = f"check `{proxy.variable}`; `NO_PROXY` names hosts that are asked without a proxy"
+    if isinstance(error, TlsFailed):
+        hint = (
+            f"a proxy that speaks no TLS itself is `http://…` in `{proxy.variable}`; `SSL_CERT_FILE` names certificates"
+        )
+    way = f"no way to `{shown_url(url)}` through the proxy that `{proxy.variable}` names"
+    return type(error)(f"{way}: {error.message}", hint=hint)
+
+
+def proxy_refusal(status: int, url: str, proxy: Proxy) -> SourceError:
+    """The error for a status that is the proxy's own."""
+    who = f"the proxy `{proxy.shown}` of `{proxy.variable}`, on the way to `{shown_url(url)}`,"
+    if status != 407:
+        hint = "ask whoever runs it; `NO_PROXY` names hosts that are asked without a proxy"
+        return ConnectionFailed(f"{who} answered {status}", hint=hint)
+    if proxy.has_credential:
+        hint = f"check the name and the password in `{proxy.variable}`: what is special in them is percent-encoded"
+        return Unauthorized(f"{who} did not accept the credential that it was sent (407)", hint=hint)
+    hint = f"write it into `{proxy.variable}`, before the host: a name, `:`, a password and `@`"
+    return Unauthorized(f"{who} wants a credential, and was sent none (407)", hint=hint)
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -71,7 +96,14 @@ def _tls_words(error: ssl.SSLError) -> str:
     return quoted(error.reason or str(error)).replace("_", " ").lower()
 
 
-def _tunnel_error(status: int, where: str) -> SourceError:
-    if status == 407:
-        return Unauthorized(f"the proxy on the way to {where} wants a credential")
-    return ConnectionFailed(f"the proxy on the way to {where} answered {status}")
+def _proxy_error(error: BaseException, url: str, proxy: Proxy) -> SourceError | None:
+    """The error where it was the proxy that failed, and not who is behind it."""
+    found = causes(error)
+    for cause in found:
+        if isinstance(cause, OSError) and (refused := _TUNNEL.search(str(cause))):
+            return proxy_refusal(int(refused[1]), url, proxy)
+    if any(isinstance(cause, urllib3_errors.ProxyError) for cause in found):
+        # Over TCP it was reached; it should have spoken TLS.
+        inner = source_error(found[-1], proxy.shown)
+        return unreached_proxy(inner, url, proxy) if isinstance(inner, SourceError) else None
+    return None

@@ -22,7 +22,7 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from gemmalock.errors import ConnectionFailed
+from gemmalock.errors import ConnectionFailed, SourceError
 from gemmalock.sources.bodies import Gauge
 from gemmalock.sources.connecting import Target, connect
 from gemmalock.stopping import Stop
@@ -56,6 +56,8 @@ class Call:
         self.stop = stop
         self.public_only = public_only
         self.opened = False
+        #: Whether there was no way to whom the connection is opened to: a proxy, where there is one.
+        self.unreached = False
         self.response: Response | None = None
         self._handle: socket.socket | None = None
 
@@ -246,7 +248,11 @@ class SecurePool(HTTPSConnectionPool):
 def _opened(connection: HTTPConnection) -> socket.socket:
     call = CALL.get()
     target = Target(connection.host.strip("[]"), connection.port or 0, call.public_only)
-    opened = connect(target, call.limits.connect_seconds, call.stop)
+    try:
+        opened = connect(target, call.limits.connect_seconds, call.stop)
+    except SourceError:
+        call.unreached = True
+        raise
     opened.settimeout(call.limits.connect_seconds)
     call.watch(opened)
     return opened

@@ -293,6 +293,19 @@ def test_certificates_that_cannot_be_read_are_broken(
     assert check(facts, "certificates", variable)["verdict"] == "broken"
 
 
+def test_a_folder_in_which_openssl_finds_no_certificate_is_a_warning(
+    here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    (folder / "ours.pem").write_text("a certificate whose name is no hash")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder))
+    found = check(examined(here), "certificates", "REQUESTS_CA_BUNDLE")
+    assert found["verdict"] == "warning"
+    (folder / "82965258.0").write_text("one whose name is")
+    assert check(examined(here), "certificates", "REQUESTS_CA_BUNDLE")["verdict"] == "ok"
+
+
 def test_a_system_that_openssl_does_not_know_is_asked_by_itself(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificates, "openssl_knows_the_system", lambda: False)
     monkeypatch.setattr(trusting, "openssl_knows_the_system", lambda: False)
@@ -309,8 +322,8 @@ def test_a_system_that_openssl_does_not_know_is_asked_by_itself(here: Here, monk
         ({"ALL_PROXY": f"http://me:{SECRET}@p.example"}, "http", "ok",
          "http://p.example, with credentials (`ALL_PROXY`)"),
         ({"HTTP_PROXY": f"socks5://me:{SECRET}@p.example"}, "http", "broken",
-         "what `HTTP_PROXY` says is no http or https proxy"),
-        ({"HTTP_PROXY": f"http://me:{SECRET}"}, "http", "broken", "what `HTTP_PROXY` says is no http or https proxy"),
+         "`HTTP_PROXY` names a socks5 proxy, and that is no http or https proxy"),
+        ({"HTTP_PROXY": f"http://me:{SECRET}"}, "http", "broken", "`HTTP_PROXY` names what is no http or https proxy"),
     ],
 )  # fmt: skip
 def test_the_proxy_of_each_scheme_is_shown_without_its_credentials(

@@ -20,6 +20,7 @@ from gemmalock.secret import redacted_secrets
 from gemmalock.sources.channel import Routes
 from gemmalock.sources.credentials import Credentials
 from gemmalock.sources.http import HttpSource, Policy
+from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.rewriting import Rewrites, Rule
 from gemmalock.stopping import Stop
 from tests.servers.everywhere import Everywhere
@@ -163,7 +164,7 @@ def world(identity: tuple[ssl.SSLContext, Path], house: Path) -> Iterator[World]
         (house / ".netrc").chmod(0o600)
         environ = {"HOME": str(house), "HF_TOKEN": H, "GITHUB_TOKEN": G, "MODELS": M}
         place = Everywhere(identity[0], leads_of(chain)).__enter__()
-        proxy = f"http://me:{PROXY}@127.0.0.1:{place.port}"
+        proxy = Proxy(f"http://me:{PROXY}@127.0.0.1:{place.port}", "ALL_PROXY")
         source = HttpSource(
             policy=Policy(allow_http=True),
             proxies={"http": proxy, "https": proxy},
@@ -316,7 +317,7 @@ def test_a_rewritten_url_has_the_credential_of_the_place_that_is_asked() -> None
 
 def test_a_proxy_on_this_machine_may_hear_what_is_asked_of_this_machine() -> None:
     with ScriptedServer(lambda e: e.answer(200, {}, b"x")) as proxy:
-        source = here({"http://127.0.0.1:9": "of-the-m0dels"}, proxies={"http": proxy.url})
+        source = here({"http://127.0.0.1:9": "of-the-m0dels"}, proxies={"http": Proxy(proxy.url, "HTTP_PROXY")})
         assert drained(source.open(Ask("http://127.0.0.1:9/x"), Stop())) == b"x"
         source.close()
     assert proxy.requests[0].headers["authorization"] == "Bearer of-the-m0dels"
@@ -335,15 +336,16 @@ def test_a_proxy_on_this_machine_may_hear_what_is_asked_of_this_machine() -> Non
     ],
 )
 def test_a_proxy_on_another_machine_hears_plain_http(proxy: str | None, url: str, overheard: bool) -> None:
-    routes = Routes({} if proxy is None else {"http": proxy, "https": proxy})
+    named = None if proxy is None else Proxy(proxy, "ALL_PROXY")
+    routes = Routes({} if named is None else {"http": named, "https": named})
     assert routes.is_overheard(url) is overheard
-    assert not Routes({"http": "http://p.example"}, lambda host: True).is_overheard(url)
+    assert not Routes({"http": Proxy("http://p.example", "HTTP_PROXY")}, lambda server: True).is_overheard(url)
 
 
 def test_what_a_proxy_on_another_machine_hears_carries_no_credential() -> None:
     auth, url = {"http://127.0.0.1:9": "of-the-m0dels"}, "http://127.0.0.1:9/x"
     for proxy, name in (("http://p.example:3128", None), ("http://127.0.0.1:3128", "T0")):
-        source = here(auth, proxies={"http": proxy})
+        source = here(auth, proxies={"http": Proxy(proxy, "HTTP_PROXY")})
         assert source.credential_for(url) == name
         source.close()
 

@@ -1,4 +1,4 @@
-"""When to try again, and which proxy to use."""
+"""When to try again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from gemmalock.errors import (
     TimedOut,
     TlsFailed,
 )
-from gemmalock.sources.proxies import no_proxy_from, proxies_from
 from gemmalock.sources.retry import Backoff, with_retries
 from gemmalock.stopping import Stop
 
@@ -97,38 +96,3 @@ def test_a_stop_ends_the_waiting() -> None:
 
     with pytest.raises(Interrupted):
         with_retries(call, Backoff(base_seconds=1000, cap_seconds=1000), stop, lambda *_: stop.set())
-
-
-PROXIES = [
-    ({}, {}),
-    ({"HTTPS_PROXY": "http://p:1"}, {"https": "http://p:1"}),
-    ({"https_proxy": "p:1"}, {"https": "http://p:1"}),
-    ({"https_proxy": "http://low:1", "HTTPS_PROXY": "http://up:1"}, {"https": "http://low:1"}),
-    ({"https_proxy": "", "HTTPS_PROXY": "http://up:1"}, {}),
-    ({"ALL_PROXY": "http://p:1", "HTTP_PROXY": "http://q:2"}, {"http": "http://q:2", "https": "http://p:1"}),
-    ({"HTTP_PROXY": "http://p:1", "REQUEST_METHOD": "GET"}, {}),
-    ({"http_proxy": "http://p:1", "REQUEST_METHOD": "GET"}, {"http": "http://p:1"}),
-]
-
-
-@pytest.mark.parametrize(("environ", "proxies"), PROXIES)
-def test_proxies_are_read_as_curl_reads_them(environ: dict[str, str], proxies: dict[str, str]) -> None:
-    """N09."""
-    assert proxies_from(environ) == proxies
-
-
-NO_PROXY = [
-    ("", "a.example", False),
-    ("a.example", "a.example", True),
-    (".example", "a.example", True),
-    ("example", "a.example", True),
-    ("other.example, a.example", "a.example", True),
-    ("b.example", "a.example", False),
-    ("*", "a.example", True),
-]
-
-
-@pytest.mark.parametrize(("listed", "host", "bypassed"), NO_PROXY)
-def test_no_proxy_names_hosts_and_suffixes(listed: str, host: str, bypassed: bool) -> None:
-    assert no_proxy_from({"NO_PROXY": listed})(host) is bypassed
-    assert no_proxy_from({"no_proxy": listed})(host) is bypassed

@@ -15,6 +15,7 @@ from gemmalock.ports import Ask
 from gemmalock.sources.certificates import certificate_variable, tls_context
 from gemmalock.sources.http import HttpSource
 from gemmalock.stopping import Stop
+from tests.running import Gemmalock, Project
 from tests.servers.fileserver import FileServer
 from tests.servers.scripted import ScriptedServer
 from tests.sources.conftest import drained
@@ -106,20 +107,47 @@ def test_a_body_of_unknown_size_has_to_end_as_tls_says_it_ends(certificate: Cert
     source.close()
 
 
-def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    missing = tmp_path / "none.pem"
-    with pytest.raises(TlsFailed, match=r"none\.pem"):
-        HttpSource(ca_file=str(missing)).open(Ask("https://127.0.0.1:9/x"), Stop())
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+@pytest.mark.parametrize(("text", "why"), [(None, "No such file or directory"), ("no PEM", "it has none in PEM")])
+def test_certificates_that_cannot_be_read_are_named_with_the_variable(
+    tmp_path: Path, variable: str, text: str | None, why: str
+) -> None:
+    place = tmp_path / "none.pem"
+    if text is not None:
+        place.write_text(text)
+    with pytest.raises(TlsFailed) as caught:
+        HttpSource(ca_file=str(place), ca_variable=variable).open(Ask("https://127.0.0.1:9/x"), Stop())
+    assert caught.value.message == f"cannot read certificates from `{place}`, which `{variable}` names: {why}"
+    assert caught.value.hint.startswith(f"let `{variable}` name a file of PEM certificates")
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"])
+def test_a_run_reads_certificates_from_where_a_variable_says(
+    project: Project, gemmalock: Gemmalock, certificate: Certificate, tmp_path: Path, variable: str
+) -> None:
+    context, public = certificate("IP:127.0.0.1")
+    folder = hashed(tmp_path / "certificates", public)
+    with FileServer({"/x": b"x"}, tls=context) as server:
+        project.write_manifest(f"version: 1\nmodels:\n  m:\n    files:\n      - url: {server.url}/x\n")
+        assert gemmalock("lock", env={variable: str(folder)}).code == 0
+        done = gemmalock("lock", "--upgrade", env={variable: str(tmp_path / "none")})
+    assert done.code == 1
+    assert f"which `{variable}` names" in done.err
+
+
+def hashed(folder: Path, certificate: Path) -> Path:
+    """A folder with a certificate as OpenSSL looks for it."""
+    asked = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", str(certificate)], check=True, capture_output=True, text=True
+    )
+    folder.mkdir()
+    (folder / f"{asked.stdout.strip()}.0").write_bytes(certificate.read_bytes())
+    return folder
 
 
 def test_a_folder_of_certificates_is_trusted(certificate: Certificate, tmp_path: Path) -> None:
     context, public = certificate("IP:127.0.0.1")
-    asked = subprocess.run(
-        ["openssl", "x509", "-hash", "-noout", "-in", str(public)], check=True, capture_output=True, text=True
-    )
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    (folder / f"{asked.stdout.strip()}.0").write_bytes(public.read_bytes())
+    folder = hashed(tmp_path / "certificates", public)
     with FileServer({"/x": b"x"}, tls=context) as server:
         for place in (str(folder), f"{tmp_path / 'none'}{os.pathsep}{folder}"):
             source = HttpSource(ca_file=place)
