@@ -17,7 +17,8 @@ def store_folder(environ_store: str | None, root: Path | None) -> Path:
             return Path(environ_store).expanduser().absolute()
         from platformdirs import user_cache_path
 
-        cache = user_cache_path("gemmalock", appauthor=False).absolute()
+        # Of older platformdirs, a `~` that stands for nobody's folder comes back as it is.
+        cache = user_cache_path("gemmalock", appauthor=False).expanduser().absolute()
     except RuntimeError:
         # An arbitrary user, as in a container, is in no user database.
         hint = "let `GEMMALOCK_STORE` name a folder, by its whole path"
