@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError
-from gemmalock.lockfile import HUB, LockedFile
+from gemmalock.lockfile import LockedFile
 from gemmalock.plan import FETCHING, FilePlan
+from gemmalock.settings import Settings
 
 
 def adopted(workshop: Workshop, file: LockedFile) -> str | None:
@@ -36,16 +37,32 @@ def may_adopt(workshop: Workshop, file: FilePlan) -> bool:
 
 
 def blobs_here(workshop: Workshop, file: LockedFile) -> Iterator[Path]:
-    """The files in that cache that may be it, by their names and sizes."""
-    if workshop.settings.no_adopt_caches or file.sha256 is None or not file.url.startswith(f"{HUB}/"):
+    """The files in that cache that may be it, by their names and sizes: also those of another repository, as the file's
+    own was called before, or has a copy in."""
+    cache, repositories = workshop.hub_cache
+    if cache is None or file.sha256 is None:
         return
     from gemmalock.sources.hub_cache import blobs_of
 
-    for blob in blobs_of(file, workshop.environ):
+    for blob in blobs_of(file, cache, repositories):
         with suppress(OSError):
             found = os.lstat(blob)
             if stat.S_ISREG(found.st_mode) and found.st_size == file.size:
                 yield blob
+
+
+def cached_repositories(settings: Settings, environ: Mapping[str, str]) -> tuple[Path | None, tuple[str, ...]]:
+    """The cache of the hub's client and its folders of repositories; None where it is not to be used, or not there."""
+    if settings.no_adopt_caches:
+        return None, ()
+    from gemmalock.sources.places import hub_cache
+
+    cache = hub_cache(environ)
+    try:
+        names = os.listdir(cache) if cache is not None else []
+    except OSError:
+        return None, ()
+    return cache, tuple(sorted(name for name in names if "--" in name and not name.startswith(".")))
 
 
 def is_ours(found: os.stat_result) -> bool:

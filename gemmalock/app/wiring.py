@@ -157,6 +157,13 @@ class Workshop:
         folder."""
         return self.sources.of(self.project.folder / manifest_path.rpartition("/")[0])
 
+    @property
+    def hub_cache(self) -> tuple[Path | None, tuple[str, ...]]:
+        """The cache of the hub's client, and its folders."""
+        from gemmalock.app.adopting import cached_repositories
+
+        return self._once("hub_cache", lambda: cached_repositories(self.settings, self.environ))
+
     def adopt(self, file: LockedFile) -> str | None:
         """Take a file into the store that another program has on this machine."""
         from gemmalock.app.adopting import adopted

@@ -7,39 +7,30 @@ sha256, a small one by its git blob's SHA-1. Nothing is believed of what is ther
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gemmalock.lockfile import LockedFile
 from gemmalock.sources.hub_papers import Repository, file_of
-from gemmalock.sources.places import hub_home, placed
 
 #: A name that the client gives a blob.
 _NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def blobs_of(file: LockedFile, environ: Mapping[str, str]) -> Iterator[Path]:
-    """The places at which the hub's client has the bytes of a file, if it has them."""
+def blobs_of(file: LockedFile, cache: Path, repositories: Iterable[str]) -> Iterator[Path]:
+    """The places at which the hub's client has the bytes of a file, if it has them: in the file's own repository by
+    its digest and by its ETag, and by its digest in every other one of `repositories`, which are folders in `cache`."""
+    if file.sha256 is None:
+        return
     place = file_of(file.url)
-    if place is None or file.sha256 is None:
-        return
-    cache = cache_folder(environ)
-    if cache is None:
-        return
-    folder = cache / _folder_of(place.repository) / "blobs"
-    for name in dict.fromkeys([file.sha256, (file.etag or "").strip('"')]):
-        if _NAME.fullmatch(name):
-            yield folder / name
-
-
-def cache_folder(environ: Mapping[str, str]) -> Path | None:
-    """The client's cache: `HF_HUB_CACHE`, or `HUGGINGFACE_HUB_CACHE` as it was called, else `hub` in `HF_HOME`, else
-    that in the user's cache folder; None where there is none."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if environ.get(variable):
-            return placed(environ[variable], environ)
-    house = hub_home(environ)
-    return None if house is None else house / "hub"
+    own = None if place is None else _folder_of(place.repository)
+    if own is not None:
+        for name in dict.fromkeys([file.sha256, (file.etag or "").strip('"')]):
+            if _NAME.fullmatch(name):
+                yield cache / own / "blobs" / name
+    for other in repositories:
+        if other != own:
+            yield cache / other / "blobs" / file.sha256
 
 
 def _folder_of(repository: Repository) -> str:

@@ -38,6 +38,16 @@ def hub_home(environ: Mapping[str, str]) -> Path | None:
     return None if cache is None else cache / "huggingface"
 
 
+def hub_cache(environ: Mapping[str, str]) -> Path | None:
+    """The cache of that client: `HF_HUB_CACHE`, or `HUGGINGFACE_HUB_CACHE` as it was called, else `hub` in `HF_HOME`,
+    else that in the user's cache folder; None where there is none."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if environ.get(variable):
+            return placed(environ[variable], environ)
+    house = hub_home(environ)
+    return None if house is None else house / "hub"
+
+
 def _home_of(name: str) -> Path | None:
     try:
         return Path(pwd.getpwnam(name).pw_dir)

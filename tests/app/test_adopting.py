@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import gemmalock
 from gemmalock.codec.lock_json import write_lock
 from gemmalock.lockfile import Lock, LockedFile, LockedManifest, LockedModel
 from gemmalock.outcome import FileOutcome
-from gemmalock.sources.hub_cache import blobs_of, cache_folder
+from gemmalock.sources.hub_cache import blobs_of
+from gemmalock.sources.places import hub_cache
 from tests.running import Project
 
 BODY = b"weights of a model " * 100_000
@@ -178,7 +180,7 @@ def test_what_is_to_be_adopted_needs_room_where_it_is_copied(
     ],
 )
 def test_the_cache_is_where_the_client_has_it(environ: dict[str, str], folder: str) -> None:
-    assert cache_folder(environ) == Path(folder)
+    assert hub_cache(environ) == Path(folder)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +191,7 @@ def test_where_there_is_no_home_folder_there_is_no_cache(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
-    assert cache_folder(environ) is None
-    assert list(blobs_of(file_at("owner/name"), environ)) == []
+    assert hub_cache(environ) is None
 
 
 @pytest.mark.parametrize(
@@ -204,4 +205,23 @@ def test_where_there_is_no_home_folder_there_is_no_cache(
     ],
 )
 def test_a_blob_is_looked_for_by_its_digest_and_by_its_tag(file: LockedFile, places: list[str]) -> None:
-    assert list(blobs_of(file, {"HF_HUB_CACHE": "/hub"})) == [Path("/hub") / place for place in places]
+    assert list(blobs_of(file, Path("/hub"), ())) == [Path("/hub") / place for place in places]
+
+
+def test_a_blob_is_looked_for_in_every_repository_by_its_digest() -> None:
+    others = ("models--owner--former", "models--owner--name")
+    elsewhere = Path(f"/hub/models--owner--former/blobs/{DIGEST}")
+    found = list(blobs_of(file_at("owner/name", f'"{BLOB}"'), Path("/hub"), others))
+    assert [place.parent.parent.name for place in found] == ["models--owner--name"] * 2 + ["models--owner--former"]
+    assert list(blobs_of(replace(file_at("owner/name"), url="https://a.example/a.gguf"), Path("/hub"), others)) == [
+        elsewhere,
+        Path(f"/hub/models--owner--name/blobs/{DIGEST}"),
+    ]
+
+
+def test_a_blob_of_another_repository_is_adopted(project: Project, blob: Path) -> None:
+    former = blob.parent.parent
+    former.rename(former.with_name("models--owner--former"))
+    outcome = synced(project)
+    assert (outcome.verb, outcome.error) == ("ADOPTED", None)
+    assert outcome.notes == ("not downloaded: the hub client's cache has it, in `models--owner--former`",)
