@@ -28,7 +28,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 #: Where the hub is, whatever `HF_ENDPOINT` says.
 HUB = "https://huggingface.co"
 #: `hf://owner/name`, `hf://datasets/owner/name`, each with or without `@ref`.
-HUB_SOURCE = re.compile(r"hf://(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/@]+(?:/[^/@]+)?)(?:@(?P<ref>[^@]+))?")
+HUB_SOURCE = re.compile(r"hf://(?:(?P<kind>datasets|spaces)/)?(?P<id>[^/@:]+(?:/[^/@:]+)?)(?:@(?P<ref>[^@]+))?")
 #: One file of those, with its path after the ref; a ref with slashes is one of `refs/…/…`.
 _HUB_FILE = re.compile(r"(hf://(?:(?:datasets|spaces)/)?[^/@]+/[^/@]+(?:@(?:refs/[^/@]+/[^/@]+|[^/@]+))?)/(.+)")
 _RESOLVED = re.compile(r"/resolve/([0-9a-f]{40})/")

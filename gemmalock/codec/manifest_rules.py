@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from gemmalock.codec.page import Page, Place
-from gemmalock.codec.url_rules import github_wrong, http_wrong, hub_wrong, url_wrongs
+from gemmalock.codec.repository_rules import github_wrong, hub_wrong, page_wrong
+from gemmalock.codec.url_rules import http_wrong, url_wrongs
 from gemmalock.codec.yaml_tree import Node
 from gemmalock.errors import Problem
 from gemmalock.escaping import shown
@@ -166,7 +167,7 @@ class Rules:
         if not wrongs and not has_digest and not self.allow_http:
             http = http_wrong(text, takes_digest=takes_digest)
             wrongs += [http] if http is not None else []
-        for rule in (hub_wrong, github_wrong) if not wrongs else ():
+        for rule in (hub_wrong, github_wrong, page_wrong) if not wrongs else ():
             wrongs += filter(None, (rule(text, is_file=takes_digest),))
         for wrong in wrongs:
             problem = self.page.problem(node.place, wrong.message, wrong.hint, secret=wrong.secret)

@@ -12,15 +12,12 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from gemmalock.escaping import is_secret_key, shown
-from gemmalock.lockfile import GITHUB_SOURCE, HUB_SOURCE, file_in_repository
 from gemmalock.spec import is_local, is_loopback, scheme_of
 
 MAX_URL = 4000
 _CURE = "give it to gemmalock in the environment or in the settings (`auth`), which say what a token is for by origin"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-#: What no name in git has (git-check-ref-format), besides white space and backslashes, which no URL has.
-_NO_TAG = re.compile(r"\.\.|@\{|[~^:?*\[]|//|^[/.]|/\.|[/.]$|\.lock(?:/|$)|^@$")
 _WEB = frozenset({"http", "https"})
 
 
@@ -84,50 +81,6 @@ def _form_wrong(url: str, schemes: Collection[str] | None) -> Wrong | None:
         place = url.partition("://")[2]
         return None if place.strip("/") else Wrong("the URL names no file", f"write it as `{scheme}://folder/name`")
     return _web_wrong(url)
-
-
-def hub_wrong(url: str, *, is_file: bool) -> Wrong | None:
-    """Why an `hf://` URL names no repository, or, where it is to name a file, none in a repository."""
-    if scheme_of(url) != "hf":
-        return None
-    if is_file and file_in_repository(url) is None:
-        return Wrong(f"`{shown(url)}` names no file on the hub", "write it as `hf://owner/name@ref/path`")
-    if not is_file and not HUB_SOURCE.fullmatch(url):
-        inside = file_in_repository(url)
-        hint = "write it as `hf://owner/name@ref`"
-        if inside is not None:
-            hint = f"write `{shown(inside[0])}`, and `{shown(inside[1])}` among its `files`"
-        return Wrong(f"`{shown(url)}` names no repository of the hub", hint)
-    return None
-
-
-def github_wrong(url: str, *, is_file: bool) -> Wrong | None:
-    """Why a `github://` URL names no release, or stands where a file's URL has to."""
-    if scheme_of(url) != "github":
-        return None
-    found = GITHUB_SOURCE.fullmatch(url)
-    if found is None or found["repo"].endswith(".git"):
-        return Wrong(f"`{shown(url)}` names no repository of GitHub", _github_hint(url))
-    if found["tag"] is not None and _NO_TAG.search(found["tag"]):
-        hint = "write the tag as it is, or nothing from the `@` on, which is the latest release"
-        return Wrong(f"`{shown(found['tag'])}` is no tag that git could have", hint)
-    if is_file:
-        hint = "make it the `source` of the model, and name the file among its `files`"
-        return Wrong(f"`{shown(url)}` names a release, and no file of it", hint)
-    return None
-
-
-def _github_hint(url: str) -> str:
-    """The repository that was meant, where the address of a page was written."""
-    place, _, tag = url.partition("://")[2].partition("@")
-    parts = [part for part in place.split("/") if part.lower() not in ("", "github.com", "www.github.com")]
-    if not tag and parts[2:4] == ["releases", "tag"]:
-        tag = "/".join(parts[4:])
-    elif not tag and parts[2:4] == ["releases", "download"]:
-        tag = "/".join(parts[4:-1])
-    meant = f"github://{'/'.join(parts[:2]).removesuffix('.git')}" + (f"@{tag}" if tag else "")
-    sound = meant if GITHUB_SOURCE.fullmatch(meant) else "github://owner/repo@tag"
-    return f"write it as `{shown(sound)}`"
 
 
 def _web_wrong(url: str) -> Wrong | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemmalock.codec.url_rules import github_wrong
+from gemmalock.codec.repository_rules import github_wrong
 
 FORM = "write it as `github://owner/repo@tag`"
 
