@@ -6,17 +6,16 @@ Their shapes: GitHub's REST API, version 2022-11-28, "Releases", "Release assets
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from urllib.parse import quote, unquote
 
 from gemmalock.errors import SourceError
 from gemmalock.lockfile import GITHUB, GITHUB_SOURCE
 from gemmalock.ports import Probe
+from gemmalock.sources.api_json import Reading
 from gemmalock.spec import SHA256
 
 #: Where the API is, whatever `GITHUB_API_URL` says.
@@ -137,23 +136,27 @@ def place_of(url: str) -> AssetPlace | None:
 
 def read_release(body: bytes, url: str) -> Release:
     """A release. Raises SourceError."""
-    return _release(_parsed(body, url), url)
+    reading = _reading(url)
+    return _release(reading, reading.parsed(body))
 
 
 def read_releases(body: bytes, url: str) -> tuple[Release, ...]:
     """The releases on a page of them, without drafts. Raises SourceError."""
-    releases = (_release(each, url) for each in _list(_parsed(body, url), url))
+    reading = _reading(url)
+    releases = (_release(reading, each) for each in reading.list(reading.parsed(body)))
     return tuple(release for release in releases if release.published is not None)
 
 
 def read_assets(body: bytes, url: str) -> tuple[Asset, ...]:
     """The assets on a page of them. Raises SourceError."""
-    return tuple(_assets(_parsed(body, url), url))
+    reading = _reading(url)
+    return tuple(_assets(reading, reading.parsed(body)))
 
 
 def read_about(body: bytes, url: str) -> About:
     """What a repository says of itself. Raises SourceError."""
-    told = _mapping(_parsed(body, url), url)
+    reading = _reading(url)
+    told = reading.mapping(reading.parsed(body))
     license = told.get("license")
     named = license.get("spdx_id") if isinstance(license, dict) else None
     # NOASSERTION: there is a licence, and GitHub does not know it (SPDX 2.3, 7.13).
@@ -161,87 +164,44 @@ def read_about(body: bytes, url: str) -> About:
     return About(named if known else None, told.get("private") is True)
 
 
-def _release(value: object, url: str) -> Release:
-    told = _mapping(value, url)
-    tag, assets = _text(told.get("tag_name"), url, "a release's tag"), _list(told.get("assets"), url)
+def _release(reading: Reading, value: object) -> Release:
+    told = reading.mapping(value)
+    assets = reading.list(told.get("assets"))
     is_draft = told.get("draft") is True
     return Release(
-        _number(told.get("id"), url, "a release's number"),
-        tag,
-        None if is_draft else _moment(told.get("published_at"), url),
+        reading.number(told.get("id"), "a release's number"),
+        reading.line(told.get("tag_name"), "a release's tag"),
+        None if is_draft else reading.moment(told.get("published_at")),
         told.get("prerelease") is True,
-        tuple(_assets(assets, url)),
+        tuple(_assets(reading, assets)),
         len(assets) >= _SURELY_ALL,
     )
 
 
-def _assets(value: object, url: str) -> Iterator[Asset]:
-    for entry in _list(value, url):
-        told = _mapping(entry, url)
+def _assets(reading: Reading, value: object) -> Iterator[Asset]:
+    for entry in reading.list(value):
+        told = reading.mapping(entry)
         # One that is still being uploaded, or was never whole, has nothing to give.
         if told.get("state") != "uploaded":
             continue
-        name = _text(told.get("name"), url, "an asset's name")
+        name = reading.line(told.get("name"), "an asset's name")
         yield Asset(
-            _number(told.get("id"), url, f"the number of `{name}`"),
+            reading.number(told.get("id"), "an asset's number"),
             name,
-            _number(told.get("size"), url, f"the size of `{name}`"),
-            _digest(told.get("digest"), name, url),
-            _moment(told.get("created_at"), url),
+            reading.number(told.get("size"), "an asset's size"),
+            _digest(reading, told.get("digest"), name),
+            reading.moment(told.get("created_at")),
         )
 
 
-def _digest(value: object, name: str, url: str) -> str | None:
+def _digest(reading: Reading, value: object, name: str) -> str | None:
     if value is None or (isinstance(value, str) and not value.startswith(_PREFIX)):
         return None
     digest = value.removeprefix(_PREFIX) if isinstance(value, str) else ""
     if not SHA256.fullmatch(digest):
-        raise _strange(url, f"a digest of `{name}` that is one")
+        raise reading.without("the digest", of=name)
     return digest
 
 
-def _text(value: object, url: str, wanted: str) -> str:
-    # What cannot be printed cannot be written in a URL either: JSON has halves of characters.
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise _strange(url, wanted)
-    return value
-
-
-def _number(value: object, url: str, wanted: str) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise _strange(url, wanted)
-    return value
-
-
-def _moment(value: object, url: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise _strange(url, "a date with its time zone")
-    return moment
-
-
-def _parsed(body: bytes, url: str) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise _strange(url, "JSON") from None
-
-
-def _mapping(value: object, url: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _strange(url, "an object")
-    return value
-
-
-def _list(value: object, url: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _strange(url, "a list")
-    return value
-
-
-def _strange(url: str, wanted: str) -> SourceError:
-    hint = "is that GitHub's API? see `GITHUB_API_URL`"
-    return SourceError(f"`{url.partition('?')[0]}` answered without {wanted}", hint=hint)
+def _reading(url: str) -> Reading:
+    return Reading(url, "is that GitHub's API? see `GITHUB_API_URL`")

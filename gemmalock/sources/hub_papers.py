@@ -5,7 +5,6 @@ The API has no specification; what stands here is what the hub's own client read
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 from gemmalock.errors import SourceError
 from gemmalock.lockfile import COMMIT, HUB, HUB_SOURCE, quoted
 from gemmalock.ports import Probe
+from gemmalock.sources.api_json import Reading, is_line
 from gemmalock.spec import SHA256
 
 #: A file's URL: the repository, the revision, the path; `blob` is its web page.
@@ -107,52 +107,46 @@ def file_of(url: str) -> HubFile | None:
 
 def read_info(body: bytes, url: str) -> Info:
     """What the API says of a repository at a ref. Raises SourceError."""
-    told = _mapping(_parsed(body, url), url)
-    commit = told.get("sha")
-    if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
-        raise _strange(url, "a commit")
-    return Info(commit, told.get("gated") not in (None, False, "false"), _license(told))
+    reading = _reading(url)
+    told = reading.mapping(reading.parsed(body))
+    return Info(_hash(reading, told.get("sha")), told.get("gated") not in (None, False, "false"), _license(told))
 
 
 def read_tree(body: bytes, url: str) -> Iterator[tuple[str, Probe]]:
     """The files on a page of a tree, by their names. Raises SourceError."""
-    for entry in _list(_parsed(body, url), url):
-        told = _mapping(entry, url)
+    reading = _reading(url)
+    for entry in reading.list(reading.parsed(body)):
+        told = reading.mapping(entry)
         if told.get("type") != "file":
             continue
-        name, size, oid, large = told.get("path"), told.get("size"), told.get("oid"), told.get("lfs")
-        if not isinstance(name, str) or not _is_size(size):
-            raise _strange(url, "a file's name and size")
+        name = reading.name(told.get("path"), "a file's name")
+        size = reading.number(told.get("size"), "a file's size")
+        oid, large = told.get("oid"), told.get("lfs")
         if isinstance(large, dict):
-            sha256, size = large.get("oid", large.get("sha256")), large.get("size", size)
-            if not isinstance(sha256, str) or not SHA256.fullmatch(sha256) or not _is_size(size):
-                raise _strange(url, f"the digest and size of `{name}`")
-            yield name, Probe(size, f'"{sha256}"', sha256)
+            sha256 = large.get("oid", large.get("sha256"))
+            if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+                raise reading.without("the digest", of=name)
+            yield name, Probe(reading.number(large.get("size", size), "a file's size"), f'"{sha256}"', sha256)
         elif isinstance(oid, str) and COMMIT.fullmatch(oid):
             yield name, Probe(size, f'"{oid}"', None, oid)
         else:
-            raise _strange(url, f"the blob of `{name}`")
+            raise reading.without("the blob", of=name)
 
 
 def read_commits(body: bytes, url: str) -> Iterator[tuple[str, datetime]]:
     """The commits on a page of them, each with its moment. Raises SourceError."""
-    for entry in _list(_parsed(body, url), url):
-        told = _mapping(entry, url)
-        commit, date = told.get("id"), told.get("date")
-        try:
-            moment = datetime.fromisoformat(date) if isinstance(date, str) else None
-        except ValueError:
-            moment = None
-        if not isinstance(commit, str) or not COMMIT.fullmatch(commit) or moment is None or moment.tzinfo is None:
-            raise _strange(url, "commits with dates")
-        yield commit, moment
+    reading = _reading(url)
+    for entry in reading.list(reading.parsed(body)):
+        told = reading.mapping(entry)
+        yield _hash(reading, told.get("id")), reading.moment(told.get("date"))
 
 
 def read_refs(body: bytes, url: str) -> tuple[str, ...]:
     """The names of branches and tags. Raises SourceError."""
-    told = _mapping(_parsed(body, url), url)
-    refs = (ref for kind in ("branches", "tags") for ref in _list(told.get(kind, []), url))
-    names = (_mapping(ref, url).get("name") for ref in refs)
+    reading = _reading(url)
+    told = reading.mapping(reading.parsed(body))
+    refs = (ref for kind in ("branches", "tags") for ref in reading.list(told.get(kind, [])))
+    names = (reading.mapping(ref).get("name") for ref in refs)
     return tuple(name for name in names if isinstance(name, str))
 
 
@@ -180,32 +174,16 @@ def _license(told: dict[str, Any]) -> str | None:
         tags = told.get("tags")
         tags = tags if isinstance(tags, list) else []
         named = next((tag[8:] for tag in tags if isinstance(tag, str) and tag.startswith("license:")), "")
-    # One line, as a manifest has it.
-    return " ".join(named.split())[:200] or None
+    # One line, as a manifest has it; what no lock may hold is no licence.
+    line = " ".join(named.split())
+    return line[:200] if is_line(line) else None
 
 
-def _is_size(value: object) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _parsed(body: bytes, url: str) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise _strange(url, "JSON") from None
-
-
-def _mapping(value: object, url: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _strange(url, "an object")
+def _hash(reading: Reading, value: object) -> str:
+    if not isinstance(value, str) or not COMMIT.fullmatch(value):
+        raise reading.without("a commit")
     return value
 
 
-def _list(value: object, url: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _strange(url, "a list")
-    return value
-
-
-def _strange(url: str, wanted: str) -> SourceError:
-    return SourceError(f"`{url.partition('?')[0]}` answered without {wanted}", hint="is that a hub? see `HF_ENDPOINT`")
+def _reading(url: str) -> Reading:
+    return Reading(url, "is that a hub? see `HF_ENDPOINT`")

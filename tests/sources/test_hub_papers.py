@@ -105,6 +105,15 @@ def test_a_url_of_another_host_is_of_no_file(url: str) -> None:
         ({"cardData": {"license": ["mit", "apache-2.0"]}}, Info(COMMIT, False, "mit, apache-2.0")),
         ({"cardData": {"license": 7}, "tags": "license:x"}, Info(COMMIT, False, None)),
         ({"cardData": {"license": "a\nb"}}, Info(COMMIT, False, "a b")),
+        ({"cardData": {"license": " \t"}}, Info(COMMIT, False, None)),
+        # What a lock could not hold, or a terminal would obey.
+        ({"cardData": {"license": "x\x1b[31my"}}, Info(COMMIT, False, None)),
+        ({"cardData": {"license": "x\0y"}}, Info(COMMIT, False, None)),
+        ({"cardData": {"license": "x\ud800y"}}, Info(COMMIT, False, None)),
+        ({"cardData": {"license": "x\u202ey"}}, Info(COMMIT, False, None)),
+        ({"cardData": {"license": ["mit", "\ud800"]}}, Info(COMMIT, False, None)),
+        ({"tags": ["license:\x1b"]}, Info(COMMIT, False, None)),
+        ({"cardData": {"license": "ü" * 300}}, Info(COMMIT, False, "ü" * 200)),
     ],
 )
 def test_an_info_has_the_commit_the_gate_and_the_licence(told: dict[str, object], info: Info) -> None:
@@ -142,6 +151,8 @@ def test_an_info_that_makes_no_sense_is_an_error(body: str) -> None:
         7,
         {"type": "file"},
         {"type": "file", "path": 1, "size": 1, "oid": BLOB},
+        {"type": "file", "path": "", "size": 1, "oid": BLOB},
+        {"type": "file", "path": "\ud800.bin", "size": 1, "oid": BLOB},
         {"type": "file", "path": "a", "size": -1, "oid": BLOB},
         {"type": "file", "path": "a", "size": True, "oid": BLOB},
         {"type": "file", "path": "a", "size": 1, "oid": "x"},
@@ -154,7 +165,14 @@ def test_a_tree_that_makes_no_sense_is_an_error(entry: object) -> None:
         list(read_tree(json.dumps([entry]).encode(), HUB))
 
 
-@pytest.mark.parametrize("date", [None, "yesterday", "2026-01-02", 7])
+def test_a_name_that_is_long_or_drives_a_terminal_is_cut_and_escaped() -> None:
+    entry = {"type": "file", "path": "\x1b" + "n" * 200_000, "size": 1, "oid": "x"}
+    with pytest.raises(SourceError, match=r"without the blob of `\\x1bnnn") as caught:
+        list(read_tree(json.dumps([entry]).encode(), HUB))
+    assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("date", [None, "yesterday", "2026-01-02", 7, "2026-01-02T03:04:05\ud800Z"])
 def test_commits_without_a_moment_are_an_error(date: object) -> None:
     with pytest.raises(SourceError, match="answered without"):
         list(read_commits(json.dumps([{"id": COMMIT, "date": date}]).encode(), HUB))
