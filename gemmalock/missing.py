@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from gemmalock.errors import NotFound
+from gemmalock.escaping import shown
 from gemmalock.sets import Gap, gaps, models_among, quantisation_of, shard_of
 from gemmalock.spec import ModelSpec, is_local
 
-#: So many names are shown, and how many more there are.
+#: So many names are shown, each up to so many characters, and how many more there are.
 _SHOWN = 20
+_LONGEST = 200
 #: So many names are proposed.
 _NEAR = 3
 #: Characters that look alike in one font or another, in either case.
@@ -133,5 +135,5 @@ def _gap_error(gap: Gap, names: Collection[str], count: int, why: str, hint: str
 
 def _listed(names: Collection[str], count: int) -> str:
     """The first of these names, of which there are `count` in all."""
-    shown = ", ".join(f"`{name}`" for name in islice(names, _SHOWN))
-    return f"{shown} and {count - _SHOWN} more" if count > _SHOWN else shown
+    first = ", ".join(f"`{shown(name, _LONGEST)}`" for name in islice(names, _SHOWN))
+    return f"{first} and {count - _SHOWN} more" if count > _SHOWN else first

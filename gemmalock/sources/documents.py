@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from gemmalock.errors import SourceError
 from gemmalock.ports import Ask
-from gemmalock.sources.fields import shown_url
+from gemmalock.sources.fields import quoted, shown_url
 from gemmalock.sources.http import HttpSource
 from gemmalock.stopping import Stop
 
@@ -33,9 +33,41 @@ class Document:
 
     @property
     def next_url(self) -> str | None:
-        """The page after this one, by its Link field (RFC 8288); None for the last."""
-        links = _LINK.finditer(self.headers.get("link", ""))
-        return next((urljoin(self.url, link[1]) for link in links if _NEXT.search(link[2])), None)
+        """The page after this one, by its Link field (RFC 8288); None for the last. Raises SourceError where a next one
+        is named that cannot be read: a list that is cut short must not pass for a whole one."""
+        field = self.headers.get("link", "")
+        link: str | None = next((link[1] for link in _LINK.finditer(field) if _NEXT.search(link[2])), None)
+        if link is None:
+            if "next" in _LINK.sub("", field).lower():
+                raise self._names_no_next(field)
+            return None
+        try:
+            url = urljoin(self.url, link)
+            urlsplit(url)
+        except ValueError:
+            raise self._names_no_next(link) from None
+        return url
+
+    def _names_no_next(self, named: str) -> SourceError:
+        return SourceError(f"`{shown_url(self.url)}` names as its next page what is no URL: `{quoted(named)}`")
+
+
+def pages_of(
+    url: str, read: Callable[[str], Document], following: Callable[[Document], str | None], most: int
+) -> Iterator[Document]:
+    """The pages of a list, from `url` on, as `read`; `following` is the URL of the page after one. Raises SourceError
+    for more than `most`, and for one that comes again."""
+    seen: set[str] = set()
+    page_url: str | None = url
+    while page_url is not None:
+        if page_url in seen:
+            raise SourceError(f"`{shown_url(url)}` names a page as the next one that came before")
+        if len(seen) == most:
+            raise SourceError(f"`{shown_url(url)}` has more than {most} pages")
+        seen.add(page_url)
+        page = read(page_url)
+        yield page
+        page_url = following(page)
 
 
 def read_document(web: HttpSource, url: str, stop: Stop, accept: str = JSON) -> Document:

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from gemmalock.errors import Forbidden, NotFound, PolicyRefused, RateLimited, SourceError, Unauthorized
 from gemmalock.ports import Answer, Ask, Listing, Probe
-from gemmalock.sources.documents import Document, read_answer
+from gemmalock.sources.documents import Document, pages_of, read_answer
+from gemmalock.sources.fields import quoted
 from gemmalock.sources.github_papers import (
     About,
     Asset,
@@ -116,7 +117,7 @@ class GitHubSource:
         except NotFound as error:
             raise self._no_such_release(repository, tag, error, stop) from error
         if release.tag != tag:
-            raise SourceError(f"`{repository}@{tag}` is release `{release.tag}` by GitHub's answer")
+            raise SourceError(f"`{repository}@{tag}` is release `{quoted(release.tag)}` by GitHub's answer")
         if release.published is None or not self._is_old_enough(release.published):
             published = "is a draft" if release.published is None else f"was published {release.published.isoformat()}"
             bound = "" if self._newest is None else f", and nothing after {self._newest.isoformat()} is taken"
@@ -155,7 +156,7 @@ class GitHubSource:
             return _no_such_repository(repository, missing)
         tags = [release.tag for release in releases]
         near = (difflib.get_close_matches(tag, tags, n=3) if tag is not None else []) or tags[:5]
-        shown = ", ".join(f"`@{each}`" for each in near)
+        shown = ", ".join(f"`@{quoted(each)}`" for each in near)
         if tag is None and tags:
             return NotFound(f"`{repository}` has prereleases only", hint=f"name one: there is {shown}")
         if not tags:
@@ -173,16 +174,15 @@ class GitHubSource:
             raise refusal(error) or error from error
 
     def _pages(self, url: str, stop: Stop) -> Iterator[Document]:
-        following: str | None = url
-        for _ in range(_MOST_PAGES):
-            if following is None:
-                return
-            page = self._read(following, stop)
-            yield page
-            # Only which page it is: the API stays where it is, whatever an answer says.
-            query = urlsplit(page.next_url or "").query
-            following = f"{url.partition('?')[0]}?{query}" if query else None
-        raise SourceError(f"`{url.partition('?')[0]}` has more than {_MOST_PAGES} pages")
+        def following(page: Document) -> str | None:
+            next_url = page.next_url
+            if next_url is None:
+                return None
+            # Only which page it is: the API stays where it is, whatever an answer says. Not which, is the first again.
+            query = urlsplit(next_url).query
+            return f"{url.partition('?')[0]}?{query}" if query else url
+
+        return pages_of(url, lambda page_url: self._read(page_url, stop), following, _MOST_PAGES)
 
     def _all_assets(self, repository: Repository, release: Release, stop: Stop) -> Mapping[str, Asset]:
         if not release.may_have_more:

@@ -16,7 +16,8 @@ from urllib.parse import quote
 from gemmalock.errors import Forbidden, Gated, NotFound, PolicyRefused, SourceError, Unauthorized
 from gemmalock.lockfile import COMMIT, HUB, file_in_repository
 from gemmalock.ports import Answer, Ask, Listing, Probe
-from gemmalock.sources.documents import Document, read_document
+from gemmalock.sources.documents import Document, pages_of, read_document
+from gemmalock.sources.fields import quoted
 from gemmalock.sources.http import HttpSource
 from gemmalock.sources.hub_papers import (
     Info,
@@ -109,14 +110,10 @@ class HubSource:
         )
 
     def _pages(self, url: str, repository: Repository, ref: str, stop: Stop) -> Iterator[Document]:
-        following: str | None = url
-        for _ in range(_MOST_PAGES):
-            if following is None:
-                return
-            page = self._document(following, repository, ref, stop)
-            yield page
-            following = page.next_url
-        raise SourceError(f"`{url}` has more than {_MOST_PAGES} pages")
+        def read(page_url: str) -> Document:
+            return self._document(page_url, repository, ref, stop)
+
+        return pages_of(url, read, lambda page: page.next_url, _MOST_PAGES)
 
     def _document(self, url: str, repository: Repository, ref: str, stop: Stop) -> Document:
         try:
@@ -136,7 +133,7 @@ class HubSource:
         except SourceError:
             refs = ()
         near = difflib.get_close_matches(ref, refs, n=3) or list(refs[:10])
-        shown = ", ".join(f"`{each}`" for each in near)
+        shown = ", ".join(f"`{quoted(each)}`" for each in near)
         return NotFound(error.message, hint=f"there is {shown}" if shown else error.hint)
 
     # --- what a refusal means ------------------------------------------------------------------------------

@@ -253,6 +253,14 @@ def test_a_ref_that_is_not_there_is_told_with_near_ones(hub: Hub, repo: Repo) ->
     assert error.hint == "there is `v1.0`"
 
 
+def test_refs_of_any_length_and_look_are_cut_and_escaped(hub: Hub, repo: Repo) -> None:
+    repo.tag("v" * 200_000)
+    repo.tag("\x1b[2J")
+    error = refused(hub, "hf://org/gemma@nowhere")
+    assert "`\\x1b[2J`" in error.hint
+    assert len(error.hint) < 1000
+
+
 @pytest.mark.parametrize("form", ["resolve", "blob"])
 def test_a_file_that_is_not_there_or_is_a_page_is_told_so(hub: Hub, repo: Repo, form: str) -> None:
     with pytest.raises(NotFound) as caught:

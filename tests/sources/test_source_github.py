@@ -135,23 +135,54 @@ def test_a_repository_is_asked_for_its_licence_once(github: GitHub, make: Make) 
     assert github.asked("api").count("/repos/o/r") == 1
 
 
-def _endless(exchange: Exchange) -> None:
-    """A release of a page of assets, and pages of them that do not end, on another server."""
-    assets = [{"id": 1, "name": "a", "size": 1, "state": "uploaded", "created_at": "2025-01-01T00:00:00Z"}] * 30
-    release = {"id": 1, "tag_name": "v1", "published_at": "2025-01-01T00:00:00Z", "assets": assets}
-    told = release if "tags" in exchange.request.path else assets
-    link = '<https://elsewhere.example/steal?page=2>; rel="next"'
-    exchange.answer(200, {"Link": link}, json.dumps(told).encode())
+def _paged(link: Callable[[int], str]) -> Callable[[Exchange], None]:
+    """A release of a page of assets, and pages of them; `link` is the Link field of the n-th answer."""
+
+    def script(exchange: Exchange) -> None:
+        assets = [{"id": 1, "name": "a", "size": 1, "state": "uploaded", "created_at": "2025-01-01T00:00:00Z"}] * 30
+        release = {"id": 1, "tag_name": "v1", "published_at": "2025-01-01T00:00:00Z", "assets": assets}
+        told = release if "tags" in exchange.request.path else assets
+        exchange.answer(200, {"Link": link(exchange.number)}, json.dumps(told).encode())
+
+    return script
+
+
+def _pages_of(link: Callable[[int], str], message: str) -> list[str]:
+    """Which pages are asked for until that error."""
+    with ScriptedServer(_paged(link)) as server:
+        web = HttpSource(rewrites=Rewrites([Rule("https://api.github.com", server.url)]))
+        with pytest.raises(SourceError, match=message):
+            GitHubSource(web).list("github://o/r@v1", Stop())
+        web.close()
+    return [request.path.removeprefix("/repos/o/r/releases/1/assets") for request in server.requests[1:]]
 
 
 def test_pages_that_do_not_end_are_given_up_and_lead_nowhere_else() -> None:
-    with ScriptedServer(_endless) as server:
+    pages = _pages_of(lambda number: f'<https://other.example/x?page={number}>; rel="next"', "more than 100 pages")
+    assert pages == ["?per_page=100", *[f"?page={number}" for number in range(1, 100)]]
+
+
+@pytest.mark.parametrize(
+    ("link", "message", "pages"),
+    [
+        ('<https://other.example/x?page=2>; rel="next"', "came before", ["?per_page=100", "?page=2"]),
+        ('<https://other.example/x>; rel="next"', "came before", ["?per_page=100"]),
+        ('<http://[::1>; rel="next"', "no URL", ["?per_page=100"]),
+    ],
+)
+def test_a_next_page_that_is_none_is_an_error(link: str, message: str, pages: list[str]) -> None:
+    assert _pages_of(lambda number: link, message) == pages
+
+
+@pytest.mark.parametrize("tag", ["v2", "v" * 200_000])
+def test_another_release_than_the_one_asked_for_is_refused(tag: str) -> None:
+    release = {"id": 1, "tag_name": tag, "published_at": "2025-01-01T00:00:00Z", "assets": []}
+    with ScriptedServer(lambda exchange: exchange.answer(200, {}, json.dumps(release).encode())) as server:
         web = HttpSource(rewrites=Rewrites([Rule("https://api.github.com", server.url)]))
-        with pytest.raises(SourceError, match="more than 100 pages"):
+        with pytest.raises(SourceError, match=r"is release `v.*` by GitHub's answer") as caught:
             GitHubSource(web).list("github://o/r@v1", Stop())
         web.close()
-    pages = [request.path for request in server.requests[1:]]
-    assert pages == ["/repos/o/r/releases/1/assets?per_page=100", *["/repos/o/r/releases/1/assets?page=2"] * 99]
+    assert len(caught.value.message) < 300
 
 
 def test_every_request_to_the_api_says_what_it_wants(github: GitHub, make: Make) -> None:
@@ -211,6 +242,12 @@ def test_a_source_is_no_file(make: Make, url: str) -> None:
 )
 def test_the_latest_is_the_last_that_is_old_enough(make: Make, newest: datetime, tag: str) -> None:
     assert make(newest).list("github://o/r", Stop()).revision == tag
+
+
+def test_a_prerelease_is_not_the_last_that_is_old_enough(github: GitHub, make: Make) -> None:
+    early = Release("v2-rc", [Asset("a.gguf", b"candidate")], "2025-05-20T00:00:00Z", prerelease=True)
+    github.repositories["o/r"].releases.insert(2, early)
+    assert make(datetime(2025, 5, 31, tzinfo=UTC)).list("github://o/r", Stop()).revision == "rel/v1"
 
 
 def test_where_none_is_old_enough_there_is_none(make: Make) -> None:
