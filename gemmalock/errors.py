@@ -282,6 +282,7 @@ class ServerError(SourceError):
 
     code = "server_error"
     transient = True
+    default_hint = "the server has a problem of its own; what came is kept: run it again later"
 
 
 class TimedOut(SourceError):
@@ -289,6 +290,7 @@ class TimedOut(SourceError):
 
     code = "timeout"
     transient = True
+    default_hint = "check the network and proxies (`gemmalock doctor`); what came is kept: run it again"
 
 
 class ConnectionFailed(SourceError):
@@ -296,6 +298,7 @@ class ConnectionFailed(SourceError):
 
     code = "connection"
     transient = True
+    default_hint = "check the network and proxies (`gemmalock doctor`); what came is kept: run it again"
 
 
 class TlsFailed(SourceError):

@@ -46,8 +46,8 @@ class Asker(Protocol):
     def probe(self, file: Unlocked) -> Probe:
         """Size, ETag and published digest of the file's URL."""
 
-    def list(self, id: str, source: str) -> Listing:
-        """Every file of a model's source."""
+    def list(self, id: str, source: str, *, is_pinned: bool = False) -> Listing:
+        """Every file of a model's source. `is_pinned`: at the revision that the lock has, however new that is."""
 
     def source_url(self, source: str, revision: str | None, name: str) -> str | None:
         """The URL of a file of a source, as lockfile.UrlRule has it, also for schemes of plugins. Asks no source."""

@@ -172,7 +172,8 @@ class _Wanting:
         """Everything in the source, at the revision that it is pinned to, else where it is now."""
         if self.listing is None:
             assert self.model.source is not None
-            self.listing = self.asker.list(self._id, at_revision(self.model.source, self.revision))
+            source, is_pinned = at_revision(self.model.source, self.revision), self.revision is not None
+            self.listing = self.asker.list(self._id, source, is_pinned=is_pinned)
             self.revision = self.listing.revision or self.revision
             self.license, self.probes = self.listing.license, self.listing.probes
         return self.listing

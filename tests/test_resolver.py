@@ -61,7 +61,7 @@ class World:
         told = MemorySource(self.files).probe(file.url, Stop())
         return Probe(told.size if self.sizes else None, told.etag, told.sha256 if self.published else None)
 
-    def list(self, id: str, source: str) -> Listing:
+    def list(self, id: str, source: str, *, is_pinned: bool = False) -> Listing:
         """As the source says."""
         self.asked.append(source)
         if self.unlistable is not None:
@@ -567,7 +567,7 @@ class Hub(World):
 
     commit = OLD
 
-    def list(self, id: str, source: str) -> Listing:
+    def list(self, id: str, source: str, *, is_pinned: bool = False) -> Listing:
         """What there is, and the commit: the one that is named, else the one where `main` is."""
         self.asked.append(source)
         ref = source.partition("@")[2]
@@ -638,7 +638,7 @@ class Repository(World):
     license: str | None = "gemma"
     told: dict[str, Probe] = field(default_factory=dict)
 
-    def list(self, id: str, source: str) -> Listing:
+    def list(self, id: str, source: str, *, is_pinned: bool = False) -> Listing:
         """Everything, at the commit that is named, else at the one where `main` is."""
         self.asked.append(source)
         ref = source.partition("@")[2]

@@ -131,7 +131,7 @@ def test_a_quantisation_that_several_models_have_is_told_with_all_of_them() -> N
 
 def test_a_source_that_cannot_be_listed_fails_as_a_whole_where_a_quantisation_is_wanted() -> None:
     class Unreachable(Models):
-        def list(self, id: str, source: str) -> Listing:
+        def list(self, id: str, source: str, *, is_pinned: bool = False) -> Listing:
             """Nobody is there."""
             raise ConnectionFailed("nobody")
 

@@ -34,23 +34,26 @@ class Sources:
     environ: Mapping[str, str]
     plugging: Plugging
     trace: Callable[[str], None] = lambda text: None
-    _adapters: dict[tuple[str, Path], Source] = field(default_factory=dict)
+    _adapters: dict[tuple[str, Path, bool], Source] = field(default_factory=dict)
     _making: threading.RLock = field(default_factory=threading.RLock)
 
-    def of(self, folder: Path) -> Source:
-        """Every source in one: each URL goes to the adapter that knows it. `file://` is relative to `folder`."""
-        return _ByUrl(self, folder)
+    def of(self, folder: Path, *, any_age: bool = False) -> Source:
+        """Every source in one: each URL goes to the adapter that knows it. `file://` is relative to `folder`; with
+        `any_age` what is followed may be newer than the settings want."""
+        return _ByUrl(self, folder, any_age)
 
-    def adapter(self, kind: str, folder: Path) -> Source:
+    def adapter(self, kind: str, folder: Path, *, any_age: bool = False) -> Source:
         """The one source of a kind, for manifests in a folder. Raises PolicyRefused for a kind that there is not."""
         with self._making:
             if kind in ("http", "https"):
                 return self.web
             make = ADAPTERS.get(kind)
             # Where relative places begin is nothing to a service.
-            key = (kind, Path() if make is not None and not is_local(f"{kind}://") else folder)
+            is_service = make is not None and not is_local(f"{kind}://")
+            key = (kind, Path() if is_service else folder, any_age and is_service)
             if key not in self._adapters:
-                self._adapters[key] = make(self, folder) if make is not None else self.plugging.source(kind, folder)
+                place = _Place(folder, None if any_age else self.newest)
+                self._adapters[key] = make(self, place) if make is not None else self.plugging.source(kind, folder)
             return self._adapters[key]
 
     @property
@@ -107,6 +110,7 @@ class _ByUrl:
 
     sources: Sources
     folder: Path
+    any_age: bool
 
     def probe(self, url: str, stop: Stop) -> Probe:
         """As ports.Source has it."""
@@ -124,7 +128,7 @@ class _ByUrl:
         """Who made the sources closes them."""
 
     def _source(self, url: str) -> Source:
-        return self.sources.adapter(_kind_of(url), self.folder)
+        return self.sources.adapter(_kind_of(url), self.folder, any_age=self.any_age)
 
 
 def _kind_of(url: str) -> str:
@@ -132,23 +136,31 @@ def _kind_of(url: str) -> str:
     return next((kind for home, kind in _HOMES if url.startswith(home)), scheme_of(url))
 
 
-def _hub(sources: Sources, folder: Path) -> Source:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where relative places begin, and up to when a source is followed."""
+
+    folder: Path
+    newest: datetime | None
+
+
+def _hub(sources: Sources, place: _Place) -> Source:
     from gemmalock.sources.hub import HubSource
 
-    return HubSource(sources.web, sources.newest)
+    return HubSource(sources.web, place.newest)
 
 
-def _github(sources: Sources, folder: Path) -> Source:
+def _github(sources: Sources, place: _Place) -> Source:
     from gemmalock.sources.github import GitHubSource
 
-    return GitHubSource(sources.web, sources.newest)
+    return GitHubSource(sources.web, place.newest)
 
 
-def _file(sources: Sources, folder: Path) -> Source:
+def _file(sources: Sources, place: _Place) -> Source:
     from gemmalock.sources.file import FileSource
 
-    return FileSource(folder)
+    return FileSource(place.folder)
 
 
 #: Kind → how its source is made.
-ADAPTERS: Mapping[str, Callable[[Sources, Path], Source]] = {"hf": _hub, "github": _github, "file": _file}
+ADAPTERS: Mapping[str, Callable[[Sources, _Place], Source]] = {"hf": _hub, "github": _github, "file": _file}

@@ -53,11 +53,11 @@ class Questions:
             place, lambda: self._retried(file.id, lambda: source.probe(file.url, self.workshop.stop))
         )
 
-    def list(self, id: str, source: str) -> Listing:
-        """Every file of a source."""
+    def list(self, id: str, source: str, *, is_pinned: bool = False) -> Listing:
+        """Every file of a source. How new that may be is no question of what is locked."""
         manifest = id.split("::")[0]
-        adapter = self.workshop.source(manifest)
-        place = self._place(manifest, source)
+        adapter = self.workshop.source(manifest, any_age=is_pinned)
+        place = (*self._place(manifest, source), is_pinned)
         return self._listed.answer(place, lambda: self._retried(id, lambda: adapter.list(source, self.workshop.stop)))
 
     def source_url(self, source: str, revision: str | None, name: str) -> str | None:

@@ -152,10 +152,10 @@ class Workshop:
         """Every root of the lock, by its manifest's path."""
         return [(manifest.path, self.root(manifest.path)) for manifest in self.lock.manifests]
 
-    def source(self, manifest_path: str) -> Source:
-        """Every source in one: each URL goes to the adapter of its scheme. `file://` is relative to the manifest's
-        folder."""
-        return self.sources.of(self.project.folder / manifest_path.rpartition("/")[0])
+    def source(self, manifest_path: str, *, any_age: bool = False) -> Source:
+        """Every source in one: each URL goes to the adapter that knows it. `file://` is relative to the manifest's
+        folder. `any_age`: what is followed may be newer than the settings want."""
+        return self.sources.of(self.project.folder / manifest_path.rpartition("/")[0], any_age=any_age)
 
     @property
     def hub_cache(self) -> tuple[Path | None, tuple[str, ...]]:

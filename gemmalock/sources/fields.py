@@ -71,6 +71,14 @@ def status_error(status: int, url: str, headers: Mapping[str, str], now: datetim
     return error
 
 
+def reworded(error: SourceError, kind: type[SourceError], message: str, hint: str) -> SourceError:
+    """An error in the words of who knows the server that gave it: what is known of the answer stays."""
+    meant = kind(message, hint=hint, after_seconds=error.after_seconds, may_have_expired=error.may_have_expired)
+    meant.status, meant.credential = error.status, error.credential
+    meant.told, meant.said = error.told, error.said
+    return meant
+
+
 def parse_retry_after(text: str, now: datetime) -> float | None:
     """Seconds to wait by a Retry-After (RFC 9110, 10.2.3): a number, or a date; never negative, None for garbage."""
     text = text.strip()

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from gemmalock.errors import Forbidden, NotFound, PolicyRefused, RateLimited, SourceError, Unauthorized
 from gemmalock.ports import Answer, Ask, Listing, Probe
 from gemmalock.sources.documents import Document, pages_of, read_answer
-from gemmalock.sources.fields import quoted
+from gemmalock.sources.fields import quoted, reworded
 from gemmalock.sources.github_papers import (
     About,
     Asset,
@@ -171,7 +171,9 @@ class GitHubSource:
         try:
             return read_answer(self._web, Ask(url, accept=JSON, fields=VERSION), stop)
         except SourceError as error:
-            raise refusal(error) or error from error
+            if (meant := refusal(error)) is None:
+                raise
+            raise meant from error
 
     def _pages(self, url: str, stop: Stop) -> Iterator[Document]:
         def following(page: Document) -> str | None:
@@ -239,7 +241,9 @@ class GitHubSource:
             self._assets.pop((place.repository, place.tag), None)
             raise
         except SourceError as error:
-            raise refusal(error) or error from error
+            if (meant := refusal(error)) is None:
+                raise
+            raise meant from error
         self._private.add((place.repository, place.tag))
         return answer
 
@@ -247,38 +251,34 @@ class GitHubSource:
         """Raise the error where the API would not say more: without a credential it shows what all may see."""
         if self._web.credential_for(place.repository.api) is None:
             hint = f"see {place.repository.releases_page}; if that is private, set `GITHUB_TOKEN`"
-            raise NotFound(error.message, hint=hint) from error
+            raise reworded(error, NotFound, error.message, hint) from error
 
 
 def refusal(error: SourceError) -> SourceError | None:
-    """What an answer of the API means; None where it says no more than its status does."""
-    if isinstance(error, RateLimited):
-        cure = (
-            "it is counted for the token of `{0}`"
-            if error.credential
-            else "set `GITHUB_TOKEN`: with one, GitHub answers far more"
-        )
-        meant: SourceError = RateLimited(
-            error.message, hint=cure.format(error.credential), after_seconds=error.after_seconds
-        )
-    elif isinstance(error, Unauthorized) and error.credential:
-        message = f"GitHub does not accept the token of `{error.credential}`"
-        meant = Unauthorized(message, hint="renew it, or unset it: what is public needs none")
-    elif isinstance(error, Forbidden) and error.credential:
-        hint = "it has to be for this repository's contents, and authorized where its organization has single sign-on"
-        meant = Forbidden(f"{error.message}: the token of `{error.credential}` is not enough", hint=hint)
-    else:
+    """What an answer of the API means; None where it says no more than its status does, or where it is one of another
+    server, which the API led to."""
+    if error.may_have_expired:
         return None
-    meant.status, meant.credential = error.status, error.credential
-    return meant
+    if isinstance(error, RateLimited):
+        sent = f"it is counted for the token of `{error.credential}`"
+        hint = sent if error.credential else "set `GITHUB_TOKEN`: with one, GitHub answers far more"
+        return reworded(error, RateLimited, error.message, hint)
+    if isinstance(error, Unauthorized) and error.credential:
+        message = f"GitHub does not accept the token of `{error.credential}`"
+        return reworded(error, Unauthorized, message, "renew it, or unset it: what is public needs none")
+    if isinstance(error, Forbidden) and error.credential:
+        message = f"{error.message}: the token of `{error.credential}` is not enough"
+        hint = "it has to be for this repository's contents, and authorized where its organization has single sign-on"
+        return reworded(error, Forbidden, message, hint)
+    return None
 
 
-def _no_such_repository(repository: Repository, error: SourceError) -> NotFound:
+def _no_such_repository(repository: Repository, error: SourceError) -> SourceError:
     if error.credential:
         message = f"there is no `{repository}` on GitHub, or the token of `{error.credential}` does not see it"
-        return NotFound(message, hint="check the name, and which repositories the token is for")
+        return reworded(error, NotFound, message, "check the name, and which repositories the token is for")
     message = f"there is no `{repository}` on GitHub, or it is private, and no token was sent"
-    return NotFound(message, hint="check the name; a private one needs `GITHUB_TOKEN`")
+    return reworded(error, NotFound, message, "check the name; a private one needs `GITHUB_TOKEN`")
 
 
 def _checked_place(url: str) -> AssetPlace | None:

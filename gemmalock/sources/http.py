@@ -8,9 +8,11 @@ each hop.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from gemmalock.errors import (
     ConnectionFailed,
@@ -40,6 +42,7 @@ from gemmalock.version import VERSION
 
 __all__ = ["HttpAnswer", "HttpLimits", "HttpSource", "Policy"]
 
+_Read = TypeVar("_Read")
 #: The body of an answer that nobody wants is read up to here, to keep the connection; beyond, the connection goes.
 _DRAINED = 64 * 1024
 #: What servers answer to a signed URL whose time is over, among other things.
@@ -106,16 +109,27 @@ class HttpSource:
                 _discard(reply)
                 raise
 
-    def head(self, url: str, stop: Stop) -> tuple[int, Mapping[str, str]]:
-        """The status and the fields that a URL itself answers to HEAD, a redirect too: it is not followed. Raises
-        SourceError for a refusal."""
-        route = Route(url, self._rewrites)
+    def head(self, url: str, read: Callable[[int, Mapping[str, str]], _Read | None], stop: Stop) -> _Read | None:
+        """What `read` makes of the status and the fields that answer HEAD for a URL: of the first answer that it makes
+        something of, along redirects that stay at one origin; None where there is none. Raises SourceError for a
+        refusal."""
+        route, public_only = Route(url, self._rewrites), False
         with route.named():
-            reply = self._once("HEAD", Ask(url), route, stop)
-            _discard(reply)
-            if reply.status >= 400:
-                raise self._refusal(url, reply, route)
-            return reply.status, reply.headers
+            for hops in itertools.count():
+                reply = self._once("HEAD", Ask(url), route, stop, public_only=public_only and not route.is_rewritten)
+                inner = _is_inner(reply.peer, route.url)
+                _discard(reply)
+                if reply.status >= 400:
+                    raise self._refusal(url, reply, route)
+                found = read(reply.status, reply.headers)
+                if found is not None or reply.status not in REDIRECTS:
+                    return found
+                target = self._target(route, reply, hops, inner=inner)
+                if _origin(target) != _origin(route.url):
+                    return None
+                public_only = public_only or not inner
+                self._go_on(route, target)
+        raise AssertionError("redirects are followed until they end")
 
     def credential_for(self, url: str) -> str | None:
         """The name of the credential that a request for a URL carries, or None. Raises FileError where it cannot be
@@ -154,22 +168,24 @@ class HttpSource:
             reply = self._once(method, ask, route, stop, public_only=public_only and not route.is_rewritten)
             if reply.status not in REDIRECTS:
                 break
-            url, inner = route.url, _is_inner(reply.peer, route.url)
-            public_only = public_only or not inner
+            # A connection that was let go of tells no address any more.
+            inner = _is_inner(reply.peer, route.url)
             _discard(reply)
-            self._go_on(
-                route,
-                next_hop(
-                    url,
-                    reply.status,
-                    reply.locations,
-                    allow_http=self._policy.allow_http,
-                    hops=hops,
-                    from_private=inner,
-                    limit=self._limits.hops,
-                ),
-            )
+            public_only = public_only or not inner
+            self._go_on(route, self._target(route, reply, hops, inner=inner))
         return reply
+
+    def _target(self, route: Route, reply: Reply, hops: int, *, inner: bool) -> str:
+        """Where a redirect leads, after so many others. Raises RedirectRefused."""
+        return next_hop(
+            route.url,
+            reply.status,
+            reply.locations,
+            allow_http=self._policy.allow_http,
+            hops=hops,
+            from_private=inner,
+            limit=self._limits.hops,
+        )
 
     def _once(self, method: str, ask: Ask, route: Route, stop: Stop, *, public_only: bool = False) -> Reply:
         """One hop of a route, with headers of its own."""
@@ -201,8 +217,13 @@ class HttpSource:
         """The error of an answer without a file in it, to a request for `url`."""
         error = status_error(reply.status, url, reply.headers, datetime.now(UTC))
         error.credential = route.credential
-        error.may_have_expired = route.url != url and reply.status in _EXPIRED
-        if self._credentials is not None and reply.status in (401, 403):
+        error.may_have_expired = route.is_redirected and reply.status in _EXPIRED
+        is_elsewhere = route.is_redirected and _origin(route.url) != _origin(url)
+        if is_elsewhere:
+            error.message += f" at `{_origin(route.url)}`, where it leads"
+        if reply.status in (401, 403) and is_elsewhere and not self.credential_for(route.url):
+            error.hint = "the link that it gave is refused: it may have expired, or something on the way refuses it"
+        elif reply.status in (401, 403) and self._credentials is not None:
             error.hint = self._credentials.cure(reply.status, route.url, route.credential)
         return error
 

@@ -7,17 +7,29 @@ tells that in fields of its own. Where the hub is asked is the web source's: `HF
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 from urllib.parse import quote
 
-from gemmalock.errors import Forbidden, Gated, NotFound, PolicyRefused, SourceError, Unauthorized
+from gemmalock.errors import (
+    ConnectionFailed,
+    Forbidden,
+    Gated,
+    NotFound,
+    PolicyRefused,
+    RateLimited,
+    ServerError,
+    SourceError,
+    TimedOut,
+    Unauthorized,
+)
 from gemmalock.lockfile import COMMIT, HUB, file_in_repository
 from gemmalock.ports import Answer, Ask, Listing, Probe
 from gemmalock.sources.documents import Document, pages_of, read_document
-from gemmalock.sources.fields import quoted
+from gemmalock.sources.fields import quoted, reworded
 from gemmalock.sources.http import HttpSource
 from gemmalock.sources.hub_papers import (
     Info,
@@ -34,6 +46,8 @@ from gemmalock.spec import scheme_of
 from gemmalock.stopping import Stop
 
 _Asked = TypeVar("_Asked")
+#: What the hub says of a request for access that nobody has answered yet.
+_AWAITS = re.compile(r"await|pending|review", re.IGNORECASE)
 #: How many pages of one thing are read: a thousand entries each.
 _MOST_PAGES = 1000
 
@@ -55,10 +69,13 @@ class HubSource:
                 f"`{url}` is the page about a file, not the file",
                 hint=f"write `/resolve/` for `/blob/`, or give the model `source: {file.repository}`",
             )
-        status, headers = self._judged(file.repository, file.revision, lambda: self._web.head(url, stop))
-        return probe_of(status, headers) or self._judged(
-            file.repository, file.revision, lambda: self._web.probe(url, stop)
-        )
+        try:
+            found = self._judged(file.repository, file.revision, lambda: self._web.head(url, probe_of, stop))
+        except SourceError as error:
+            if not _knows_no_head(error):
+                raise
+            found = None
+        return found or self._judged(file.repository, file.revision, lambda: self._web.probe(url, stop))
 
     def list(self, source: str, stop: Stop) -> Listing:
         """As ports.Source has it: everything in a repository, at the commit that its ref is at. Raises Gated where its
@@ -68,6 +85,9 @@ class HubSource:
         repository, ref = repository_of(source)
         commit = self._settled(repository, ref, stop)
         info = self._info(repository, commit, stop)
+        if COMMIT.fullmatch(commit) and info.commit != commit:
+            message = f"`{repository.info_url(commit)}` answered with commit `{info.commit}`"
+            raise SourceError(message, hint="is that a whole hub? see `HF_ENDPOINT`")
         probes: dict[str, Probe] = {}
         for page in self._pages(repository.tree_url(info.commit), repository, ref, stop):
             probes.update(read_tree(page.body, page.url))
@@ -124,7 +144,7 @@ class HubSource:
     def _check_access(self, repository: Repository, commit: str, probes: Mapping[str, Probe], stop: Stop) -> None:
         """Raise Gated where the files of a gated repository are refused; its tree is for all to see."""
         name = next((name for name in probes if probes[name].sha256 is not None), next(iter(probes)))
-        self._judged(repository, commit, lambda: self._web.head(repository.file_url(commit, name), stop))
+        self.probe(repository.file_url(commit, name), stop)
 
     def _no_such_ref(self, repository: Repository, ref: str, error: SourceError, stop: Stop) -> SourceError:
         """The error of a ref that is not there, with near ones that are."""
@@ -132,9 +152,13 @@ class HubSource:
             refs = read_refs(read_document(self._web, repository.refs_url, stop).body, repository.refs_url)
         except SourceError:
             refs = ()
+        branch, _, path = ref.partition("/")
+        if path and branch in refs:
+            hint = f"write `{repository}@{branch}`, and `{quoted(path)}` among the `files`"
+            return reworded(error, NotFound, error.message, hint)
         near = difflib.get_close_matches(ref, refs, n=3) or list(refs[:10])
         shown = ", ".join(f"`{quoted(each)}`" for each in near)
-        return NotFound(error.message, hint=f"there is {shown}" if shown else error.hint)
+        return reworded(error, NotFound, error.message, f"there is {shown}" if shown else error.hint)
 
     # --- what a refusal means ------------------------------------------------------------------------------
 
@@ -153,27 +177,46 @@ class _RevisionNotFound(NotFound):
     """There is no such branch, tag or commit."""
 
 
+def _knows_no_head(error: SourceError) -> bool:
+    """Whether a mirror refuses HEAD rather than the file: some hang up, or say nothing."""
+    return isinstance(error, ConnectionFailed | ServerError | TimedOut) or error.status == 405
+
+
 def refusal(error: SourceError, repository: Repository, ref: str) -> SourceError | None:
     """What an answer of the hub means, by its `X-Error-Code` (SourceError.told); None where it says no more than its
-    status does."""
+    status does, or where it is one of another server, which the hub led to."""
     sent = f"`{error.credential}` was sent" if error.credential else "no token was sent"
     if error.told == "GatedRepo":
-        who = f"as the account of `{error.credential}`" if error.credential else "and set `HF_TOKEN`"
-        return Gated(
-            f"`{repository}` is gated: its licence has to be accepted, and {sent}",
-            hint=f"accept it on {repository.page} {who}; access may have to be granted first",
-        )
+        return _gated(error, repository, sent)
     if error.told == "RepoNotFound":
-        cure = "it does not see it" if error.credential else "`HF_TOKEN` is what a private one needs"
-        return NotFound(f"there is no `{repository}` on the hub, or it is private, and {sent}", hint=cure)
+        cure = f"which the token of `{error.credential}` may read" if error.credential else "with `HF_TOKEN` set"
+        message = f"there is no `{repository}` on the hub, or it is private, and {sent}"
+        return reworded(error, NotFound, message, f"check the name; a private one is to be had {cure}")
     if error.told == "RevisionNotFound":
-        return _RevisionNotFound(f"`{repository}` has no branch, tag or commit `{ref}`", hint="check what follows `@`")
+        message = f"`{repository}` has no branch, tag or commit `{ref}`"
+        return reworded(error, _RevisionNotFound, message, "check what follows `@`")
     if error.told == "EntryNotFound":
-        return NotFound(f"{error.message}: `{repository}` has no such file at `{ref}`", hint=f"see {repository.page}")
+        message = f"{error.message}: `{repository}` has no such file at `{ref}`"
+        return reworded(error, NotFound, message, f"see {repository.page}")
+    if error.may_have_expired:
+        return None
     if isinstance(error, Unauthorized) and error.credential:
-        return Unauthorized(
-            f"the hub does not accept the token of `{error.credential}`", hint=f"see {HUB}/settings/tokens"
-        )
+        message = f"the hub does not accept the token of `{error.credential}`"
+        return reworded(error, Unauthorized, message, f"see {HUB}/settings/tokens")
     if isinstance(error, Forbidden) and error.said:
-        return Forbidden(f"{error.message}: {error.said}", hint=error.hint)
+        return reworded(error, Forbidden, f"{error.message}: {error.said}", error.hint)
+    if isinstance(error, RateLimited):
+        counted = f"it is counted for the token of `{error.credential}`"
+        hint = counted if error.credential else "set `HF_TOKEN`: with one, the hub answers more"
+        return reworded(error, RateLimited, error.message, hint)
     return None
+
+
+def _gated(error: SourceError, repository: Repository, sent: str) -> SourceError:
+    if error.credential and _AWAITS.search(error.said or ""):
+        message = f"`{repository}` is gated, and the request of the account of `{error.credential}` awaits a review"
+        return reworded(error, Gated, message, f"its authors have to accept it; see {repository.page}")
+    who = f"as the account of `{error.credential}`" if error.credential else "and set `HF_TOKEN`"
+    message = f"`{repository}` is gated: its licence has to be accepted, and {sent}"
+    hint = f"accept it on {repository.page} {who}; access may have to be granted first"
+    return reworded(error, Gated, message, hint)

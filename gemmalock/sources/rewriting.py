@@ -83,12 +83,14 @@ class Rewrites:
 
 
 class Route:
-    """The places that one request comes by: `url` is asked, `given` is what that URL was before it was rewritten."""
+    """The places that one request comes by: `url` is asked, `given` is what that URL was before it was rewritten;
+    `is_redirected`: an answer led there."""
 
     def __init__(self, url: str, rewrites: Rewrites) -> None:
         self._rewrites = rewrites
         self.given = url
         self.url = rewrites.of(url)
+        self.is_redirected = False
         self._carried: list[str | None] = []
 
     def carries(self, credential: str | None) -> None:
@@ -103,6 +105,7 @@ class Route:
     def go_on(self, url: str) -> None:
         """Where a redirect leads is rewritten too. Raises PolicyRefused."""
         self.given = self.url = url
+        self.is_redirected = True
         self.url = self._rewrites.of(url)
 
     @property
@@ -118,7 +121,8 @@ class Route:
         except FileError as error:
             if self.is_rewritten:
                 by, asked, given = self._rewrites.who(self.given), shown_url(self.url), shown_url(self.given)
-                error.message += f"; `{by}` leads to `{asked}` from `{given}`"
+                there = "there" if f"`{asked}`" in error.message else f"to `{asked}`"
+                error.message += f"; `{by}` leads {there} from `{given}`"
             raise
 
 

@@ -285,3 +285,16 @@ def test_a_token_that_is_not_accepted_is_named(private: Forge) -> None:
     assert done.code == 1
     assert "GitHub does not accept the token of `GH_TOKEN`" in done.err
     assert "ghp_expired" not in done.err
+
+
+def test_what_is_locked_is_as_new_as_it_is(forge: Forge) -> None:
+    forge.declare("github://o/r", '["gemma.gguf"]')
+    assert forge("lock").code == 0
+    forge.declare("github://o/r", '["gemma.gguf", "other.bin"]')
+    done = forge("lock", "--exclude-newer", "2001-01-01")
+    assert done.code == 0, done.err
+    assert [file["name"] for file in forge.locked()["files"]] == ["gemma.gguf", "other.bin"]
+    # What is asked for anew is held against it.
+    done = forge("lock", "--upgrade", "--exclude-newer", "2001-01-01", "--json")
+    assert done.code == 1
+    assert done.json()["files"][0]["error"]["code"] == "policy"

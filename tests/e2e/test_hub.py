@@ -171,12 +171,16 @@ def wait_until_kept(gemmalock: Gemmalock, least: int) -> int:
         assert time.monotonic() < deadline
 
 
-def test_a_link_that_dies_in_mid_body_is_asked_for_anew(hub: Hub, project: Project, gemmalock: Gemmalock) -> None:
+@pytest.mark.parametrize("token", ["", "hf_of_a_friend"])
+def test_a_link_that_dies_in_mid_body_is_asked_for_anew(
+    hub: Hub, project: Project, gemmalock: Gemmalock, token: str
+) -> None:
     body = random.Random(7).randbytes(24 * MEBIBYTE)
     hub.repo("org/gemma").commit({"a.gguf": Lfs(body)})
     hub.cdn.expire_after_bytes = 10 * MEBIBYTE
     declare(project, "a.gguf")
-    done = gemmalock("sync", "--json")
+    hub.tokens = {token: {"org/gemma"}} if token else {}
+    done = gemmalock("sync", "--json", env={"HF_TOKEN": token})
     assert done.code == 0, done.err
     assert (project.folder / "models/gemma/a.gguf").read_bytes() == body
     # What came before the link died is not received again.

@@ -280,6 +280,59 @@ def test_a_limit_says_how_long_it_lasts(hub: Hub, repo: Repo) -> None:
     error = refused(hub, "hf://org/gemma")
     assert isinstance(error, RateLimited)
     assert error.after_seconds == 33
+    assert error.hint == "set `HF_TOKEN`: with one, the hub answers more"
+
+
+def test_a_request_for_access_that_nobody_answered_is_told_so(hub: Hub) -> None:
+    repo = hub.repo("org/gated")
+    repo.commit({"a.gguf": Lfs(WEIGHTS)})
+    repo.gated = "manual"
+    hub.tokens, hub.pending = {"hf_of_a_friend": set()}, {"org/gated"}
+    error = refused(hub, "hf://org/gated", "hf_of_a_friend")
+    assert isinstance(error, Gated)
+    assert "the request of the account of `HF_TOKEN` awaits a review" in error.message
+
+
+def test_a_path_after_a_ref_is_told_where_it_belongs(hub: Hub, repo: Repo) -> None:
+    error = refused(hub, "hf://org/gemma@main/deep/a.gguf")
+    assert isinstance(error, NotFound)
+    assert error.hint == "write `hf://org/gemma@main`, and `deep/a.gguf` among the `files`"
+
+
+def test_another_commit_than_the_one_that_was_asked_for_is_an_error(hub: Hub, repo: Repo) -> None:
+    commit = repo.refs["refs/heads/main"]
+    repo.commits["d" * 40] = repo.commits[commit]
+    with pytest.raises(SourceError, match=f"answered with commit `{commit}`"):
+        source_of(hub).list(f"hf://org/gemma@{'d' * 40}", Stop())
+
+
+@pytest.mark.parametrize("resolve_cache", [False, True])
+@pytest.mark.parametrize(("name", "body"), [("a.gguf", WEIGHTS), ("README.md", CARD)])
+def test_a_file_of_a_repository_that_was_renamed_has_its_digest(
+    hub: Hub, repo: Repo, name: str, body: bytes, resolve_cache: bool
+) -> None:
+    hub.resolve_cache = resolve_cache
+    hub.rename("org/gemma", "org/gemma-renamed")
+    probe = source_of(hub).probe(f"{HOME}/org/gemma/resolve/main/{name}", Stop())
+    assert probe == told(body, large=body is WEIGHTS)
+
+
+@pytest.mark.parametrize("status", [405, 501, 503])
+def test_a_mirror_that_knows_no_head_is_asked_by_get(hub: Hub, repo: Repo, status: int) -> None:
+    hub.resolve.fail_first = [status]
+    probe = source_of(hub).probe(f"{HOME}/org/gemma/resolve/main/README.md", Stop())
+    assert probe.size == len(CARD)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_link_that_is_refused_is_no_word_on_the_token(hub: Hub, repo: Repo, status: int) -> None:
+    hub.tokens = {"hf_secret_token": set()}
+    hub.cdn.fail_first = [status]
+    error = refused(hub, f"{HOME}/org/gemma/resolve/main/a.gguf", "hf_secret_token")
+    assert error.may_have_expired
+    assert f"answered {status} at `{hub.cdn_url}`, where it leads" in error.message
+    assert "the link that it gave is refused" in error.hint
+    assert "HF_TOKEN" not in error.message + error.hint
 
 
 @pytest.mark.parametrize("status", [500, 503])

@@ -143,13 +143,14 @@ def test_plain_http_to_a_mirror_wants_a_digest_as_everywhere() -> None:
 def test_errors_name_both_places() -> None:
     with FileServer({}) as mirror:
         source = asking((("https://hub.example", mirror.origin), ("https://gone.example", "http://127.0.0.1:9")))
-        leads = f"`rewrite` leads to `{mirror.origin}/m.gguf` from `https://hub.example/m.gguf`"
-        for call in (
-            lambda: source.probe("https://hub.example/m.gguf", Stop()),
-            lambda: source.open(whole("https://hub.example/m.gguf"), Stop()),
+        for call, place in (
+            (lambda: source.probe("https://hub.example/m.gguf", Stop()), f"to `{mirror.origin}/m.gguf`"),
+            # What is named already is not named again.
+            (lambda: source.open(whole("https://hub.example/m.gguf"), Stop()), "there"),
         ):
             with pytest.raises(NotFound) as caught:
                 call()
+            leads = f"`rewrite` leads {place} from `https://hub.example/m.gguf`"
             assert str(caught.value).endswith(f"answered 404; {leads}")
         with pytest.raises(ConnectionFailed, match=r"from `https://gone\.example/m\.gguf`"):
             source.open(whole("https://gone.example/m.gguf"), Stop())
@@ -160,8 +161,7 @@ def test_an_error_behind_a_redirect_that_was_rewritten_names_both_places() -> No
     with FileServer({}) as mirror, FileServer({}) as hub:
         hub.redirects["/m.gguf"] = "https://cdn.example/m.gguf"
         source = asking((("https://cdn.example", mirror.origin),))
-        with pytest.raises(
-            NotFound, match=f"answered 404; `rewrite` leads to `{mirror.origin}/m.gguf` from `https://cdn"
-        ):
+        leads = f"at `{mirror.origin}`, where it leads; `rewrite` leads to `{mirror.origin}/m.gguf` from"
+        with pytest.raises(NotFound, match=f"answered 404 {leads}"):
             source.open(whole(f"{hub.origin}/m.gguf"), Stop())
         source.close()
