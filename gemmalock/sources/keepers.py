@@ -73,11 +73,12 @@ class Variable:
 @dataclass(frozen=True)
 class SecretFile:
     """A file of secrets. `shown` says which one, and shows no path that a variable named: that may be the token itself.
-    `warn` hears what is wrong with it."""
+    `warn` hears what is wrong with it; that it is not there is wrong where a variable names it (`is_named`)."""
 
     path: Path
     shown: str
     warn: Callable[[str], None]
+    is_named: bool = False
 
     @property
     def is_open_to_others(self) -> bool:
@@ -92,6 +93,8 @@ class SecretFile:
             if self.is_open_to_others:
                 self.warn(f"{self.shown} has credentials, and others may read it; `chmod 600` takes that away")
         except (FileNotFoundError, NotADirectoryError):
+            if self.is_named:
+                self.warn(f"{self.shown} is not there")
             return None
         except (OSError, ValueError):
             self.warn(f"{self.shown} cannot be read")
@@ -265,4 +268,4 @@ def _cannot(name: str, why: str) -> Unauthorized:
 def secret_file(path: Path, variable: str | None, warn: Callable[[str], None]) -> SecretFile:
     """A file of secrets at its usual place, or where a variable says."""
     shown = f"the file that `{variable}` names" if variable is not None else f"`{path}`"
-    return SecretFile(path, shown, warn)
+    return SecretFile(path, shown, warn, is_named=variable is not None)

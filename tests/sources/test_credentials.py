@@ -286,6 +286,17 @@ def test_a_file_that_cannot_be_read_is_warned_of_and_no_credential(house: Path) 
     assert credentials.warnings == ("the file that `HF_TOKEN_PATH` names cannot be read",)
 
 
+@pytest.mark.parametrize(("variable", "url"), [("HF_TOKEN_PATH", f"{HUB}/x"), ("NETRC", "https://a.example/x")])
+def test_a_file_that_a_variable_names_and_that_is_not_there_is_warned_of(variable: str, url: str, house: Path) -> None:
+    credentials = Credentials({variable: str(house / "hf_T0kenInItsPlace"), "HOME": str(house)})
+    assert credentials.for_url(url) is None
+    assert credentials.warnings == (f"the file that `{variable}` names is not there",)
+    # The usual ones need not be.
+    usual = Credentials({"HOME": str(house)})
+    assert usual.for_url(url) is None
+    assert usual.warnings == ()
+
+
 def test_nothing_is_read_before_a_request_that_may_carry_it(house: Path) -> None:
     os.mkfifo(house / ".netrc")
     credentials = Credentials({"HOME": str(house), "HF_TOKEN": TOKEN})
