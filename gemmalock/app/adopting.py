@@ -12,57 +12,59 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError
 from gemmalock.lockfile import LockedFile
-from gemmalock.plan import FETCHING, FilePlan
-from gemmalock.settings import Settings
+from gemmalock.stopping import Stop
+
+if TYPE_CHECKING:
+    from gemmalock.store import DiskStore
 
 
-def adopted(workshop: Workshop, file: LockedFile) -> str | None:
-    """Take the file's bytes from the cache of the hub's client into the store. A sentence that tells of it; None where
-    they are not there, or not those. Raises Interrupted."""
-    for blob in blobs_here(workshop, file):
-        with suppress(OSError, FileError):
-            if _take(workshop, blob, file):
-                return f"not downloaded: the hub client's cache has it, in `{blob.parent.parent.name}`"
-    return None
+@dataclass(frozen=True, slots=True)
+class HubCache:
+    """The cache of the hub's client, and its folders of repositories; no `folder` where it is not to be used, or not
+    there."""
 
+    folder: Path | None = None
+    repositories: tuple[str, ...] = ()
 
-def may_adopt(workshop: Workshop, file: FilePlan) -> bool:
-    """Whether what is to be fetched may be here already, as far as its name and its size tell."""
-    return file.action in FETCHING and next(blobs_here(workshop, file.node.file), None) is not None
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> HubCache:
+        """The one that this environment names."""
+        from gemmalock.sources.places import hub_cache
 
+        folder = hub_cache(environ)
+        try:
+            names = os.listdir(folder) if folder is not None else []
+        except OSError:
+            return cls()
+        return cls(folder, tuple(sorted(name for name in names if "--" in name and not name.startswith("."))))
 
-def blobs_here(workshop: Workshop, file: LockedFile) -> Iterator[Path]:
-    """The files in that cache that may be it, by their names and sizes: also those of another repository, as the file's
-    own was called before, or has a copy in."""
-    cache, repositories = workshop.hub_cache
-    if cache is None or file.sha256 is None:
-        return
-    from gemmalock.sources.hub_cache import blobs_of
+    def blobs(self, file: LockedFile) -> Iterator[Path]:
+        """The files in it that may be that one, by their names and sizes: also those of another repository, as the
+        file's own was called before, or has a copy in."""
+        if self.folder is None or file.sha256 is None:
+            return
+        from gemmalock.sources.hub_cache import blobs_of
 
-    for blob in blobs_of(file, cache, repositories):
-        with suppress(OSError):
-            found = os.lstat(blob)
-            if stat.S_ISREG(found.st_mode) and found.st_size == file.size:
-                yield blob
+        for blob in blobs_of(file, self.folder, self.repositories):
+            with suppress(OSError):
+                found = os.lstat(blob)
+                if stat.S_ISREG(found.st_mode) and found.st_size == file.size:
+                    yield blob
 
-
-def cached_repositories(settings: Settings, environ: Mapping[str, str]) -> tuple[Path | None, tuple[str, ...]]:
-    """The cache of the hub's client and its folders of repositories; None where it is not to be used, or not there."""
-    if settings.no_adopt_caches:
-        return None, ()
-    from gemmalock.sources.places import hub_cache
-
-    cache = hub_cache(environ)
-    try:
-        names = os.listdir(cache) if cache is not None else []
-    except OSError:
-        return None, ()
-    return cache, tuple(sorted(name for name in names if "--" in name and not name.startswith(".")))
+    def take(self, file: LockedFile, store: DiskStore, stop: Stop) -> str | None:
+        """Take the file's bytes into the store. A sentence that tells of it; None where they are not there, or not
+        those. Raises Interrupted."""
+        for blob in self.blobs(file):
+            with suppress(OSError, FileError):
+                if _take(blob, file, store, stop):
+                    return f"not downloaded: the hub client's cache has it, in `{blob.parent.parent.name}`"
+        return None
 
 
 def is_ours(found: os.stat_result) -> bool:
@@ -70,7 +72,7 @@ def is_ours(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid()
 
 
-def _take(workshop: Workshop, blob: Path, file: LockedFile) -> bool:
+def _take(blob: Path, file: LockedFile, store: DiskStore, stop: Stop) -> bool:
     """Give the bytes of `blob` a name in the store's staging folder, read them there, and enter them if they are the
     file's: what is read is what is entered, whatever becomes of the name in the cache."""
     from gemmalock.durable import open_folder
@@ -78,18 +80,18 @@ def _take(workshop: Workshop, blob: Path, file: LockedFile) -> bool:
     from gemmalock.roots.digest import digest_at
 
     assert file.sha256 is not None
-    staged = workshop.store.staging()
+    staged = store.staging()
     staged.unlink()
     try:
         with open_folder(staged.parent, follow=False) as folder:
             mode = LinkMode.AUTO if is_ours(os.lstat(blob)) else LinkMode.REFLINK
-            link(blob, folder, staged.name, mode, stop=workshop.stop)
-            sha256, found = digest_at(folder, staged.name, workshop.stop)
+            link(blob, folder, staged.name, mode, stop=stop)
+            sha256, found = digest_at(folder, staged.name, stop)
             # Somebody may have put another file under that name meanwhile.
             if (sha256, found.st_size) != (file.sha256, file.size) or not is_ours(found):
                 return False
             _sync(folder, staged.name)
-        workshop.store.enter(staged, sha256, file.size)
+        store.enter(staged, sha256, file.size)
         return True
     finally:
         with suppress(OSError):

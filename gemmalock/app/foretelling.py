@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gemmalock.app.adopting import may_adopt
 from gemmalock.app.room import without_room
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError, Offline, PolicyRefused
@@ -20,7 +19,7 @@ _IN_CACHE = "the hub client's cache has a file of its digest's name and its size
 
 def foreseen(workshop: Workshop, file: FilePlan) -> FilePlan:
     """A plan that says where what is to be fetched may be already."""
-    return replace(file, reason=f"{file.reason}; {_IN_CACHE}") if may_adopt(workshop, file) else file
+    return replace(file, reason=f"{file.reason}; {_IN_CACHE}") if _may_adopt(workshop, file) else file
 
 
 def would_be(workshop: Workshop, file: FilePlan) -> FileOutcome:
@@ -29,7 +28,7 @@ def would_be(workshop: Workshop, file: FilePlan) -> FileOutcome:
         return FileOutcome.of(file, Outcome.SKIPPED, verb="UP TO DATE")
     if file.action is Action.REFUSE:
         return failed(file, refused(file))
-    if may_adopt(workshop, file):
+    if _may_adopt(workshop, file):
         return FileOutcome.of(foreseen(workshop, file), Outcome.PLANNED, verb="WOULD ADOPT")
     if workshop.settings.offline and file.node.file.needs_network and file.action in FETCHING:
         return failed(file, Offline(f"`{file.node.file.name}` is not here, and the network is not to be used"))
@@ -55,3 +54,8 @@ def _no_digest(node: Node) -> PolicyRefused:
         f"`{node.file.name}` has no digest in the lock, and `require-digests` is set",
         hint="declare its sha256, or run `gemmalock lock --hash`",
     )
+
+
+def _may_adopt(workshop: Workshop, file: FilePlan) -> bool:
+    """Whether what is to be fetched may be here already, as far as its name and its size tell."""
+    return file.action in FETCHING and next(workshop.hub_cache.blobs(file.node.file), None) is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemmalock.app.adopting import blobs_here, is_ours
+from gemmalock.app.adopting import is_ours
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import NoSpace, disk_error
 from gemmalock.plan import FETCHING, Action, FilePlan, Plan
@@ -54,7 +54,7 @@ def _to_store(workshop: Workshop, planned: Plan, store_device: int) -> Iterable[
         is_here = locked.sha256 is not None and workshop.store.holds(locked.sha256)
         if file.action not in FETCHING or is_here:
             continue
-        blob = next(blobs_here(workshop, locked), None)
+        blob = next(workshop.hub_cache.blobs(locked), None)
         if blob is not None and not _is_linked(blob, store_device):
             yield file, locked.size
         elif blob is None and not (workshop.settings.offline and locked.needs_network):

@@ -24,6 +24,7 @@ from gemmalock.settings import Settings
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
+    from gemmalock.app.adopting import HubCache
     from gemmalock.looking import Reading
     from gemmalock.outcome import FileOutcome, Report
     from gemmalock.registry import DiskRegistry
@@ -158,17 +159,18 @@ class Workshop:
         return self.sources.of(self.project.folder / manifest_path.rpartition("/")[0], any_age=any_age)
 
     @property
-    def hub_cache(self) -> tuple[Path | None, tuple[str, ...]]:
-        """The cache of the hub's client, and its folders."""
-        from gemmalock.app.adopting import cached_repositories
+    def hub_cache(self) -> HubCache:
+        """What the hub's client has on this machine; nothing where that is not to be adopted."""
+        return self._once("hub_cache", self._find_hub_cache)
 
-        return self._once("hub_cache", lambda: cached_repositories(self.settings, self.environ))
+    def _find_hub_cache(self) -> HubCache:
+        from gemmalock.app.adopting import HubCache
+
+        return HubCache() if self.settings.no_adopt_caches else HubCache.of(self.environ)
 
     def adopt(self, file: LockedFile) -> str | None:
         """Take a file into the store that another program has on this machine."""
-        from gemmalock.app.adopting import adopted
-
-        return adopted(self, file)
+        return self.hub_cache.take(file, self.store, self.stop)
 
     def fetch(self, node: Node, claim: Claim, watch: Watch) -> Arrival:
         """Bring a file's bytes to the claim's folder, with the hooks of plugins around it."""

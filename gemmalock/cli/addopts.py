@@ -6,13 +6,12 @@ that need no setting are not kept from their work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import click
 
-from gemmalock.cli.groups import typed_flags
 from gemmalock.cli.state import TYPED, State
 from gemmalock.errors import Problem
 from gemmalock.settings import check_setting
@@ -25,15 +24,15 @@ Addopts = tuple[Said, tuple[str, ...]]
 _NO_PLACE = frozenset({"-h", "--help", "--version", "-C", "--directory"})
 
 
-def with_addopts(context: click.Context, said: Iterable[Addopts], typed: list[str]) -> list[str]:
-    """The words that were typed behind the command of `context`, with its flags in `said` put before them."""
+def with_addopts(context: click.Context, said: Iterable[Addopts], typed: list[str], given: Container[str]) -> list[str]:
+    """The words that were typed behind the command of `context`, with its flags in `said` put before them; `given`:
+    the flags among those that were typed."""
     state = context.find_object(State)
     assert state is not None
     reader = _Reader(context)
     added = [each for by, words in said for each in reader.read(by, words)]
     state.note(reader.problems)
     kept = [each for each in added if each.option in context.command.params and not _is_outweighed(state, each.option)]
-    given = typed_flags(context, typed)
     state.added |= {str(each.option.name): each.origin for each in kept if each.option.name not in given}
     return [*(word for each in kept for word in each.words), *typed]
 

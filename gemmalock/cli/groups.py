@@ -36,7 +36,7 @@ class NamedGroup(click.Group):
         return called, command, _with_addopts(state, click.Context(command, ctx, resilient_parsing=True), typed)
 
 
-def typed_flags(context: click.Context, typed: list[str]) -> Mapping[str, object]:
+def _typed_flags(context: click.Context, typed: list[str]) -> Mapping[str, object]:
     """The flags among the words behind a command, by name; nothing is made of them yet."""
     if not any(word.startswith("-") for word in typed):
         return {}
@@ -45,11 +45,12 @@ def typed_flags(context: click.Context, typed: list[str]) -> Mapping[str, object
 
 def _with_addopts(state: State, context: click.Context, typed: list[str]) -> list[str]:
     """The words behind a command, with those that `addopts` puts before them where the run is to happen."""
-    folder = typed_flags(context, typed).get("folder")
+    given = _typed_flags(context, typed)
+    folder = given.get("folder")
     place = state.folder if folder is None else state.towards(Path(str(folder)))
     said = addopts_in(state.said_at(place), os.environ)
     if not said:
         return typed
     from gemmalock.cli.addopts import with_addopts
 
-    return with_addopts(context, said, typed)
+    return with_addopts(context, said, typed, given)
