@@ -124,11 +124,9 @@ def _variable(keeper: Variable, *, is_named: bool) -> Finding:
 
 
 def _keyring(keeper: Keyring) -> Finding:
-    import importlib.util
-
     if not keeper.origins():
         return Finding("credentials", keeper.name, Verdict.NO, "is not asked in CI")
-    if importlib.util.find_spec("keyring") is None:
+    if not keeper.is_installed:
         hint = "install `gemmalock[keyring]`"
         return Finding("credentials", keeper.name, Verdict.WARNING, "is named in `auth`, and not installed", hint)
     return Finding("credentials", keeper.name, Verdict.OK, f"would be asked, for {_listed(keeper.whom)}")

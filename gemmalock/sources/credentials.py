@@ -125,7 +125,10 @@ class Credentials:
         for keeper in self.keepers:
             try:
                 # The keyring may want to be unlocked: it is asked when there is something to send.
-                held = origin in keeper.origins() if isinstance(keeper, Keyring) else keeper.fields(origin) is not None
+                if isinstance(keeper, Keyring):
+                    held = keeper.is_installed and origin in keeper.origins()
+                else:
+                    held = keeper.fields(origin) is not None
                 if not held:
                     continue
             except Unauthorized as error:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import netrc
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -185,6 +186,17 @@ class Keyring:
 
     def origins(self) -> frozenset[str]:
         return frozenset() if is_in_ci(self.environ) else self.whom
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether there is a keyring to ask."""
+        import importlib.util
+
+        try:
+            return importlib.util.find_spec("keyring") is not None
+        except ValueError:
+            # Put there by hand, or kept from being found.
+            return sys.modules.get("keyring") is not None
 
     def fields(self, origin: str) -> Fields | None:
         if origin not in self.origins():

@@ -335,6 +335,8 @@ def test_a_keyring_that_is_not_installed_is_warned_of(monkeypatch: pytest.Monkey
     credentials = Credentials({"HOME": "/nonexistent"}, [("https://a.example", "keyring")])
     assert credentials.for_url("https://a.example/x") is None
     assert "gemmalock[keyring]" in credentials.warnings[0]
+    # Nobody says that it would send what nobody could give it.
+    assert credentials.sendings() == []
 
 
 def test_what_shadows_what_is_told_by_name() -> None:
