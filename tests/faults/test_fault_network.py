@@ -247,7 +247,8 @@ def test_v07_the_validators_of_hub_and_cdn_are_kept_apart(stage: Stage) -> None:
         assert ran.code == 0, ran.err
         assert ran.fetched == REST
         assert first_asked(cdn) == KEPT
-        assert {request.headers.get("if-range") for request in cdn.gets} == {TAG}
+        # A CDN may have another tag on each node: where the lock has a digest, that decides.
+        assert {request.headers.get("if-range") for request in cdn.gets} == {None}
         assert all("if-range" not in request.headers for request in stage.origin.gets)
         survives(stage, ran)
 
