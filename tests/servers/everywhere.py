@@ -1,7 +1,7 @@
 """A proxy behind which every host is: it ends TLS itself, answers for whoever was asked, and keeps what was sent.
 
     with Everywhere(context, {"https://a.example/x": "https://b.example/y"}) as world:
-        source = HttpSource(proxies={"https": Proxy(world.url, "HTTPS_PROXY")}, ca_file=…)
+        source = HttpSource(routes=Routes({"https": Proxy(world.url, "HTTPS_PROXY")}, ca_file=…))
         ...
         assert [asked.url for asked in world.asked] == ["https://a.example/x", "https://b.example/y"]
 

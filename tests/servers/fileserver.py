@@ -46,11 +46,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
-from tests.servers.listening import Listener
+from tests.servers.listening import Conversation, Listener
 
 STRONG = "strong"
 WEAK = "weak"
@@ -187,21 +186,10 @@ class _Listener(Listener):
         super().__init__(_Conversation, owner.failures, tls)
 
 
-class _Conversation(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Conversation(Conversation):
     server: _Listener
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the log is `requests`."""
-
-    def do_HEAD(self) -> None:
-        self._serve()
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         owner = self.server.owner
         request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         owner._log(request)

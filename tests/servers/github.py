@@ -23,16 +23,15 @@ import hashlib
 import itertools
 import json
 import re
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.servers.fileserver import Content, FileServer
+from tests.servers.listening import Conversation, Listener
 
 BASE = "/api/v3"
 _IDS = itertools.count(1000)
@@ -110,16 +109,14 @@ class GitHub:
     def __enter__(self) -> GitHub:
         self.files.__enter__()
         for listener in (self._api, self._web):
-            listener.thread.start()
+            listener.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for listener in (self._api, self._web):
-            listener.shutdown()
-            listener.thread.join()
-            listener.server_close()
+            listener.stop()
         self.files.__exit__(kind, error, trace)
 
     @property
@@ -286,36 +283,16 @@ class _Reply:
     told: object = None
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Listener(Listener):
     def __init__(self, owner: GitHub, port: str, answer: Callable[[Request], _Reply]) -> None:
-        super().__init__(("127.0.0.1", 0), _Conversation)
         self.owner, self.port, self.answer = owner, port, answer
-        self.origin = f"http://127.0.0.1:{self.server_address[1]}"
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        error = sys.exc_info()[1]
-        if error is not None and not isinstance(error, OSError):
-            self.owner.failures.append(error)
+        super().__init__(_Conversation, owner.failures)
 
 
-class _Conversation(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Conversation(Conversation):
     server: _Listener
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the log is `requests`."""
-
-    def do_HEAD(self) -> None:
-        self._serve()
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         listener = self.server
         path = self.path
         if listener.port == "api":

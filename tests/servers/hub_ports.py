@@ -6,11 +6,10 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
 
 from tests.servers.fileserver import Request
 from tests.servers.hub_answers import Answer
-from tests.servers.listening import Listener
+from tests.servers.listening import Conversation, Listener
 
 _PIECE = 256 * 1024
 #: Gives the request as it is logged, in which what was sent is written down, and its answer.
@@ -25,21 +24,10 @@ class Port(Listener):
         super().__init__(_Conversation, failures)
 
 
-class _Conversation(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Conversation(Conversation):
     server: Port
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the log is the hub's `requests`."""
-
-    def do_HEAD(self) -> None:
-        self._serve()
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         arrived = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         request, answer = self.server.answering(arrived)
         request.status = answer.status

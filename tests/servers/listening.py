@@ -68,3 +68,23 @@ class Listener(ThreadingHTTPServer):
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
             self._failures.append(error)
+
+
+class Conversation(BaseHTTPRequestHandler):
+    """One connection, HEAD and GET alike: `serve` answers. It is kept alive, and says nothing on standard error."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a server has a log of its own."""
+
+    def do_HEAD(self) -> None:
+        self.serve()
+
+    def do_GET(self) -> None:
+        self.serve()
+
+    def serve(self) -> None:
+        """Answer one request."""
+        raise NotImplementedError
