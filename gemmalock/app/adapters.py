@@ -18,6 +18,7 @@ from gemmalock.spec import is_local, scheme_of
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
+    from gemmalock.sources.channel import Routes
     from gemmalock.sources.credentials import Credentials
     from gemmalock.sources.http import HttpSource
 
@@ -71,25 +72,33 @@ class Sources:
     @cached_property
     def web(self) -> HttpSource:
         """Whatever is asked over http and https."""
-        from gemmalock.sources.certificates import certificate_variable
         from gemmalock.sources.endpoints import moved
         from gemmalock.sources.http import HttpLimits, HttpSource, Policy
-        from gemmalock.sources.proxies import no_proxy_from, proxies_from
         from gemmalock.sources.rewriting import Rewrites, Rule
 
-        settings, certificates = self.settings, certificate_variable(self.environ)
+        settings = self.settings
         # What the settings say in so many words comes first.
         rules = [*(Rule(prefix, target) for prefix, target in settings.rewrite), *moved(self.environ)]
         return HttpSource(
             HttpLimits(read_seconds=settings.timeout),
             Policy(settings.allow_http, settings.offline, frozenset(settings.allowed_hosts)),
-            proxies=proxies_from(self.environ),
-            no_proxy=no_proxy_from(self.environ),
-            ca_file=None if certificates is None else self.environ[certificates],
-            ca_variable=certificates or "SSL_CERT_FILE",
+            routes=self._routes,
             rewrites=Rewrites(rules, allow_http=settings.allow_http, told=self.trace),
             credentials=self.credentials,
         )
+
+    @property
+    def _routes(self) -> Routes:
+        """By which proxies, and trusting whom, as the environment says."""
+        from gemmalock.sources.certificates import certificate_variable
+        from gemmalock.sources.channel import Routes
+        from gemmalock.sources.proxies import no_proxy_from, proxies_from
+
+        proxies, bypassed = proxies_from(self.environ), no_proxy_from(self.environ)
+        variable = certificate_variable(self.environ)
+        if variable is None:
+            return Routes(proxies, bypassed)
+        return Routes(proxies, bypassed, self.environ[variable], variable)
 
     @cached_property
     def credentials(self) -> Credentials:

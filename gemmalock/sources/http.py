@@ -32,7 +32,6 @@ from gemmalock.sources.credentials import Credential, Credentials
 from gemmalock.sources.failures import FOREIGN
 from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
 from gemmalock.sources.policy import Policy
-from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
 from gemmalock.sources.rewriting import Rewrites, Route
 from gemmalock.sources.wire import HttpLimits
@@ -58,10 +57,7 @@ class HttpSource:
         limits: HttpLimits | None = None,
         policy: Policy | None = None,
         *,
-        proxies: Mapping[str, Proxy] | None = None,
-        no_proxy: Callable[[str], bool] | None = None,
-        ca_file: str | None = None,
-        ca_variable: str = "SSL_CERT_FILE",
+        routes: Routes | None = None,
         rewrites: Rewrites | None = None,
         credentials: Credentials | None = None,
     ) -> None:
@@ -69,7 +65,7 @@ class HttpSource:
         self._policy = policy or Policy()
         self._rewrites = rewrites or Rewrites()
         self._credentials = credentials
-        self._channel = Channel(self._limits, Routes(dict(proxies or {}), no_proxy, ca_file, ca_variable))
+        self._channel = Channel(self._limits, routes or Routes())
 
     def probe(self, url: str, stop: Stop) -> Probe:
         """As ports.Source has it: by HEAD, and where that is refused or tells no size, by a GET for the first byte."""

@@ -29,6 +29,7 @@ from gemmalock.errors import (
     TimedOut,
 )
 from gemmalock.ports import Ask, Probe, Restarted
+from gemmalock.sources.channel import Routes
 from gemmalock.sources.connecting import Target, connect
 from gemmalock.sources.http import HttpLimits, HttpSource, Policy
 from gemmalock.sources.proxies import Proxy
@@ -700,7 +701,9 @@ def test_a_lock_without_a_digest_is_not_fetched_over_plain_http(http: HttpSource
 def test_a_proxy_gets_the_whole_url_and_its_own_credentials() -> None:
     """N09."""
     with ScriptedServer(lambda e: e.answer(200, {}, BODY)) as proxy:
-        source = HttpSource(proxies={"http": Proxy(proxy.url.replace("://", "://me:secret@"), "HTTP_PROXY")})
+        source = HttpSource(
+            routes=Routes(proxies={"http": Proxy(proxy.url.replace("://", "://me:secret@"), "HTTP_PROXY")})
+        )
         assert drained(source.open(whole("http://models.example.org"), Stop())) == BODY
         source.close()
     assert proxy.requests[0].path == "http://models.example.org/gemma.gguf"
@@ -712,7 +715,7 @@ def test_a_host_that_bypasses_the_proxy_is_asked_directly() -> None:
     """N09."""
     with FileServer({"/gemma.gguf": BODY}) as server:
         proxies = {"http": Proxy("http://127.0.0.1:9", "HTTP_PROXY")}
-        source = HttpSource(proxies=proxies, no_proxy=lambda place: place in server.url)
+        source = HttpSource(routes=Routes(proxies=proxies, bypassed=lambda place: place in server.url))
         assert drained(source.open(whole(server.url), Stop())) == BODY
         source.close()
 

@@ -69,7 +69,9 @@ FLAWED = [
 
 @pytest.mark.parametrize(("url", "says"), FLAWED)
 def test_what_is_no_proxy_is_a_wrong_setting_and_nobody_is_asked(url: str, says: str) -> None:
-    source = HttpSource(proxies={"http": Proxy(url, "HTTP_PROXY")}, no_proxy=lambda server: server == "127.0.0.1:9")
+    source = HttpSource(
+        routes=Routes(proxies={"http": Proxy(url, "HTTP_PROXY")}, bypassed=lambda server: server == "127.0.0.1:9")
+    )
     with pytest.raises(SettingInvalid) as caught:
         source.probe("http://models.example.org/x", Stop())
     assert caught.value.message == f"`HTTP_PROXY` {says}"
@@ -165,7 +167,7 @@ def test_who_needs_no_proxy_is_asked_directly(project: Project, gemmalock: Gemma
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_is_not_there_is_blamed_and_not_the_server(scheme: str) -> None:
     variable = f"{scheme.upper()}_PROXY"
-    source = HttpSource(proxies={scheme: Proxy(f"http://me:{SECRET}@127.0.0.1:1", variable)})
+    source = HttpSource(routes=Routes(proxies={scheme: Proxy(f"http://me:{SECRET}@127.0.0.1:1", variable)}))
     with pytest.raises(ConnectionFailed) as caught:
         source.probe(f"{scheme}://models.example.org/x?signature=1", Stop())
     assert caught.value.message == (
@@ -177,7 +179,9 @@ def test_a_proxy_that_is_not_there_is_blamed_and_not_the_server(scheme: str) -> 
 
 
 def test_a_server_that_is_not_there_is_no_fault_of_a_proxy_that_is_not_asked() -> None:
-    source = HttpSource(proxies={"http": Proxy("http://127.0.0.1:1", "HTTP_PROXY")}, no_proxy=lambda server: True)
+    source = HttpSource(
+        routes=Routes(proxies={"http": Proxy("http://127.0.0.1:1", "HTTP_PROXY")}, bypassed=lambda server: True)
+    )
     with pytest.raises(ConnectionFailed) as caught:
         source.probe("http://127.0.0.1:9/x", Stop())
     assert "proxy" not in caught.value.message + caught.value.hint.lower()
@@ -197,7 +201,7 @@ def test_a_proxy_that_wants_a_credential_says_whether_it_was_sent_one(
     """N09."""
     with ScriptedServer(lambda e: e.answer(407)) as proxy:
         variable = f"{scheme}_proxy"
-        source = HttpSource(proxies={scheme: Proxy(proxy.url.replace("://", f"://{given}"), variable)})
+        source = HttpSource(routes=Routes(proxies={scheme: Proxy(proxy.url.replace("://", f"://{given}"), variable)}))
         with pytest.raises(Unauthorized) as caught:
             source.open(Ask(f"{scheme}://models.example.org/x"), Stop())
         source.close()
@@ -209,7 +213,7 @@ def test_a_proxy_that_wants_a_credential_says_whether_it_was_sent_one(
 
 def test_a_proxy_that_refuses_a_tunnel_is_named() -> None:
     with ScriptedServer(lambda e: e.answer(403)) as proxy:
-        source = HttpSource(proxies={"https": Proxy(proxy.url, "ALL_PROXY")})
+        source = HttpSource(routes=Routes(proxies={"https": Proxy(proxy.url, "ALL_PROXY")}))
         with pytest.raises(ConnectionFailed, match=rf"the proxy `{proxy.url}` of `ALL_PROXY`, .* answered 403"):
             source.open(Ask("https://models.example.org/x"), Stop())
         source.close()
@@ -218,7 +222,7 @@ def test_a_proxy_that_refuses_a_tunnel_is_named() -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_speaks_no_tls_is_told_from_a_server_that_does_not(scheme: str) -> None:
     with FileServer({}) as plain:
-        source = HttpSource(proxies={scheme: Proxy(plain.url.replace("http:", "https:"), "ALL_PROXY")})
+        source = HttpSource(routes=Routes(proxies={scheme: Proxy(plain.url.replace("http:", "https:"), "ALL_PROXY")}))
         with pytest.raises(SourceError) as caught:
             source.open(Ask(f"{scheme}://models.example.org/x"), Stop())
         source.close()
@@ -235,11 +239,11 @@ def test_a_proxy_over_tls_is_believed_by_its_own_certificate(
     context, public = certificate("IP:127.0.0.1")
     with ScriptedServer(lambda e: e.answer(200, {}, b"x"), tls=context) as proxy:
         proxies = {"http": Proxy(proxy.url, "HTTP_PROXY")}
-        stranger = HttpSource(proxies=proxies)
+        stranger = HttpSource(routes=Routes(proxies=proxies))
         with pytest.raises(TlsFailed, match=r"the proxy that `HTTP_PROXY` names: .*certificate was not accepted"):
             stranger.open(Ask("http://models.example.org/x"), Stop())
         stranger.close()
-        friend = HttpSource(proxies=proxies, ca_file=str(public))
+        friend = HttpSource(routes=Routes(proxies=proxies, ca_file=str(public)))
         friend.open(Ask("http://models.example.org/x"), Stop()).close()
         friend.close()
 

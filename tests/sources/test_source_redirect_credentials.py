@@ -167,8 +167,7 @@ def world(identity: tuple[ssl.SSLContext, Path], house: Path) -> Iterator[World]
         proxy = Proxy(f"http://me:{PROXY}@127.0.0.1:{place.port}", "ALL_PROXY")
         source = HttpSource(
             policy=Policy(allow_http=True),
-            proxies={"http": proxy, "https": proxy},
-            ca_file=str(identity[1]),
+            routes=Routes(proxies={"http": proxy, "https": proxy}, ca_file=str(identity[1])),
             credentials=Credentials(environ, chain.auth.items()),
         )
         opened.append((place, source))
@@ -317,7 +316,9 @@ def test_a_rewritten_url_has_the_credential_of_the_place_that_is_asked() -> None
 
 def test_a_proxy_on_this_machine_may_hear_what_is_asked_of_this_machine() -> None:
     with ScriptedServer(lambda e: e.answer(200, {}, b"x")) as proxy:
-        source = here({"http://127.0.0.1:9": "of-the-m0dels"}, proxies={"http": Proxy(proxy.url, "HTTP_PROXY")})
+        source = here(
+            {"http://127.0.0.1:9": "of-the-m0dels"}, routes=Routes(proxies={"http": Proxy(proxy.url, "HTTP_PROXY")})
+        )
         assert drained(source.open(Ask("http://127.0.0.1:9/x"), Stop())) == b"x"
         source.close()
     assert proxy.requests[0].headers["authorization"] == "Bearer of-the-m0dels"
@@ -345,7 +346,7 @@ def test_a_proxy_on_another_machine_hears_plain_http(proxy: str | None, url: str
 def test_what_a_proxy_on_another_machine_hears_carries_no_credential() -> None:
     auth, url = {"http://127.0.0.1:9": "of-the-m0dels"}, "http://127.0.0.1:9/x"
     for proxy, name in (("http://p.example:3128", None), ("http://127.0.0.1:3128", "T0")):
-        source = here(auth, proxies={"http": Proxy(proxy, "HTTP_PROXY")})
+        source = here(auth, routes=Routes(proxies={"http": Proxy(proxy, "HTTP_PROXY")}))
         assert source.credential_for(url) == name
         source.close()
 

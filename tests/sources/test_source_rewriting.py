@@ -6,6 +6,7 @@ import pytest
 
 from gemmalock.errors import ConnectionFailed, NotFound, PolicyRefused, RedirectRefused
 from gemmalock.ports import Ask
+from gemmalock.sources.channel import Routes
 from gemmalock.sources.http import HttpSource, Policy
 from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.rewriting import Rewrites
@@ -106,8 +107,10 @@ def test_a_mirror_may_be_in_a_private_network_and_the_next_hop_not() -> None:
         outside.redirects["http://hub.example/m.gguf"] = "http://cdn.example/m.gguf"
         outside.redirects["http://hub.example/evil"] = f"{mirror.origin}/m.gguf"
         proxied = HttpSource(
-            proxies={"http": Proxy(outside.origin, "HTTP_PROXY")},
-            no_proxy=lambda server: server.startswith("127.0.0.1:"),
+            routes=Routes(
+                proxies={"http": Proxy(outside.origin, "HTTP_PROXY")},
+                bypassed=lambda server: server.startswith("127.0.0.1:"),
+            ),
             rewrites=Rewrites((("http://cdn.example", mirror.origin),)),
         )
         assert drained(proxied.open(whole("http://hub.example/m.gguf"), Stop())) == BODY

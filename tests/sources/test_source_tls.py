@@ -13,6 +13,7 @@ import pytest
 from gemmalock.errors import ConnectionFailed, RedirectRefused, TlsFailed
 from gemmalock.ports import Ask
 from gemmalock.sources.certificates import certificate_variable, tls_context
+from gemmalock.sources.channel import Routes
 from gemmalock.sources.http import HttpSource
 from gemmalock.stopping import Stop
 from tests.running import Gemmalock, Project
@@ -49,7 +50,7 @@ def test_a_self_signed_certificate_is_refused_once_and_no_way_around_is_hinted_a
 
 def test_a_certificate_that_was_named_is_trusted(certificate: Certificate) -> None:
     context, public = certificate("IP:127.0.0.1")
-    source = HttpSource(ca_file=str(public))
+    source = HttpSource(routes=Routes(ca_file=str(public)))
     body = bytes(range(256)) * 1000
     with FileServer({"/x": body}, tls=context) as server:
         assert source.probe(server.url + "/x", Stop()).size == len(body)
@@ -60,7 +61,7 @@ def test_a_certificate_that_was_named_is_trusted(certificate: Certificate) -> No
 
 def test_a_certificate_of_another_host_is_refused(certificate: Certificate) -> None:
     context, public = certificate("DNS:models.example.org")
-    source = HttpSource(ca_file=str(public))
+    source = HttpSource(routes=Routes(ca_file=str(public)))
     with FileServer({"/x": b"x"}, tls=context) as server, pytest.raises(TlsFailed):
         source.open(Ask(server.url + "/x"), Stop())
     source.close()
@@ -70,7 +71,7 @@ def test_a_certificate_of_another_host_is_refused(certificate: Certificate) -> N
 def test_a_redirect_out_of_https_is_refused(certificate: Certificate) -> None:
     """R03."""
     context, public = certificate("IP:127.0.0.1")
-    source = HttpSource(ca_file=str(public))
+    source = HttpSource(routes=Routes(ca_file=str(public)))
     with FileServer({"/x": b"x"}) as plain, FileServer({}, redirects={"/x": plain.url + "/x"}, tls=context) as server:
         with pytest.raises(RedirectRefused, match="out of https"):
             source.open(Ask(server.url + "/x"), Stop())
@@ -85,7 +86,7 @@ def test_a_server_that_speaks_no_tls_is_a_tls_failure(http: HttpSource) -> None:
 
 def test_a_connection_cut_in_the_middle_of_tls_can_be_tried_again(certificate: Certificate) -> None:
     context, public = certificate("IP:127.0.0.1")
-    source = HttpSource(ca_file=str(public))
+    source = HttpSource(routes=Routes(ca_file=str(public)))
 
     with ScriptedServer(lambda e: e.head(200, {"Content-Length": "9"}).send(b"x").reset(), tls=context) as server:
         answer = source.open(Ask(server.url + "/x", 0, 9, 9), Stop())
@@ -98,7 +99,7 @@ def test_a_connection_cut_in_the_middle_of_tls_can_be_tried_again(certificate: C
 def test_a_body_of_unknown_size_has_to_end_as_tls_says_it_ends(certificate: Certificate) -> None:
     """RFC 9112, 9.8: without a close_notify, somebody on the way may have cut it."""
     context, public = certificate("IP:127.0.0.1")
-    source = HttpSource(ca_file=str(public))
+    source = HttpSource(routes=Routes(ca_file=str(public)))
     with ScriptedServer(lambda e: e.head(200).send(b"half").close(), tls=context) as server:
         answer = source.open(Ask(server.url + "/x"), Stop())
         with pytest.raises(ConnectionFailed, match="was cut"):
@@ -116,7 +117,7 @@ def test_certificates_that_cannot_be_read_are_named_with_the_variable(
     if text is not None:
         place.write_text(text)
     with pytest.raises(TlsFailed) as caught:
-        HttpSource(ca_file=str(place), ca_variable=variable).open(Ask("https://127.0.0.1:9/x"), Stop())
+        HttpSource(routes=Routes(ca_file=str(place), ca_variable=variable)).open(Ask("https://127.0.0.1:9/x"), Stop())
     assert caught.value.message == f"cannot read certificates from `{place}`, which `{variable}` names: {why}"
     assert caught.value.hint.startswith(f"let `{variable}` name a file of PEM certificates")
 
@@ -150,7 +151,7 @@ def test_a_folder_of_certificates_is_trusted(certificate: Certificate, tmp_path:
     folder = hashed(tmp_path / "certificates", public)
     with FileServer({"/x": b"x"}, tls=context) as server:
         for place in (str(folder), f"{tmp_path / 'none'}{os.pathsep}{folder}"):
-            source = HttpSource(ca_file=place)
+            source = HttpSource(routes=Routes(ca_file=place))
             assert source.probe(server.url + "/x", Stop()).size == 1
             source.close()
 
