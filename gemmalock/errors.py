@@ -212,6 +212,10 @@ class FileError(GemmalockError):
     code = "io_error"
     transient: ClassVar[bool] = False
 
+    def reworded(self, message: str, hint: str | None = None) -> FileError:
+        """The same error with more to say; `hint` None: the same hint."""
+        return type(self)(message, hint=self.hint if hint is None else hint)
+
 
 class SourceError(FileError):
     """A source would not, or could not, give what was asked for.
@@ -223,10 +227,6 @@ class SourceError(FileError):
     """
 
     code = "connection"
-    status: int | None = None
-    told: str | None = None
-    said: str | None = None
-    credential: str | None = None
 
     def __init__(
         self,
@@ -243,6 +243,15 @@ class SourceError(FileError):
         self.told: str | None = None
         self.said: str | None = None
         self.credential: str | None = None
+
+    def reworded(self, message: str, hint: str | None = None, kind: type[SourceError] | None = None) -> SourceError:
+        """As FileError has it, or another kind in the words of who knows the server: what is known of the answer
+        stays."""
+        meant = (kind or type(self))(message, hint=self.hint if hint is None else hint)
+        meant.after_seconds, meant.may_have_expired = self.after_seconds, self.may_have_expired
+        meant.status, meant.told, meant.said = self.status, self.told, self.said
+        meant.credential = self.credential
+        return meant
 
 
 class NotFound(SourceError):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gemmalock import errors
-from gemmalock.errors import FileError, GemmalockError, InputError, Problem, disk_error
+from gemmalock.errors import FileError, Gated, GemmalockError, InputError, Problem, Unauthorized, disk_error
 from gemmalock.outcome import ExitCode
 from tests.guard import CHECKOUT
 
@@ -96,3 +96,21 @@ def test_a_problem_says_its_place(problem: Problem, text: str) -> None:
 def test_an_input_error_keeps_every_problem_in_order() -> None:
     problems = [Problem("m", 1, 1, "a"), Problem("m", 2, 1, "b")]
     assert errors.ManifestInvalid("2 problems", problems=iter(problems)).problems == tuple(problems)
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in EVERY if issubclass(each, FileError)], ids=lambda kind: kind.__name__
+)
+def test_an_error_in_other_words_is_the_same_error(kind: type[FileError]) -> None:
+    told = kind("it failed", hint="do this").reworded("it failed again")
+    assert (type(told), told.message, told.hint) == (kind, "it failed again", "do this")
+    assert kind("it failed", hint="do this").reworded("x", "do that").hint == "do that"
+
+
+def test_what_is_known_of_an_answer_stays_in_other_words() -> None:
+    error = Unauthorized("it said 401", hint="x", after_seconds=3.0, may_have_expired=True)
+    error.status, error.told, error.said, error.credential = 401, "GatedRepo", "Accept it", "HF_TOKEN"
+    for told, kind in ((error.reworded("so"), Unauthorized), (error.reworded("so", "then", Gated), Gated)):
+        assert type(told) is kind
+        assert (told.status, told.told, told.said, told.credential) == (401, "GatedRepo", "Accept it", "HF_TOKEN")
+        assert (told.after_seconds, told.may_have_expired) == (3.0, True)

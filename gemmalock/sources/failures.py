@@ -53,7 +53,7 @@ def unreached_proxy(error: SourceError, url: str, proxy: Proxy) -> SourceError:
             f"a proxy that speaks no TLS itself is `http://…` in `{proxy.variable}`; `SSL_CERT_FILE` names certificates"
         )
     way = f"no way to `{shown_url(url)}` through the proxy that `{proxy.variable}` names"
-    return type(error)(f"{way}: {error.message}", hint=hint)
+    return error.reworded(f"{way}: {error.message}", hint)
 
 
 def proxy_refusal(status: int, url: str, proxy: Proxy) -> SourceError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -71,12 +72,15 @@ def status_error(status: int, url: str, headers: Mapping[str, str], now: datetim
     return error
 
 
-def reworded(error: SourceError, kind: type[SourceError], message: str, hint: str) -> SourceError:
-    """An error in the words of who knows the server that gave it: what is known of the answer stays."""
-    meant = kind(message, hint=hint, after_seconds=error.after_seconds, may_have_expired=error.may_have_expired)
-    meant.status, meant.credential = error.status, error.credential
-    meant.told, meant.said = error.told, error.said
-    return meant
+@contextlib.contextmanager
+def explained(refusal: Callable[[SourceError], SourceError | None]) -> Iterator[None]:
+    """What is raised inside says what its service means by it, where `refusal` knows."""
+    try:
+        yield
+    except SourceError as error:
+        if (meant := refusal(error)) is None:
+            raise
+        raise meant from error
 
 
 def parse_retry_after(text: str, now: datetime) -> float | None:

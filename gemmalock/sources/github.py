@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from gemmalock.errors import Forbidden, NotFound, PolicyRefused, RateLimited, SourceError, Unauthorized
 from gemmalock.ports import Answer, Ask, Listing, Probe
 from gemmalock.sources.documents import Document, pages_of, read_answer
-from gemmalock.sources.fields import quoted, reworded
+from gemmalock.sources.fields import explained, quoted
 from gemmalock.sources.github_papers import (
     About,
     Asset,
@@ -168,12 +168,8 @@ class GitHubSource:
     # --- what is asked of the API --------------------------------------------------------------------------
 
     def _read(self, url: str, stop: Stop) -> Document:
-        try:
+        with explained(refusal):
             return read_answer(self._web, Ask(url, accept=JSON, fields=VERSION), stop)
-        except SourceError as error:
-            if (meant := refusal(error)) is None:
-                raise
-            raise meant from error
 
     def _pages(self, url: str, stop: Stop) -> Iterator[Document]:
         def following(page: Document) -> str | None:
@@ -235,15 +231,12 @@ class GitHubSource:
         asset = self._asset(place, stop)
         url = place.repository.asset_url(asset.id)
         try:
-            answer = self._web.open(replace(ask, url=url, accept=BYTES, fields=VERSION), stop)
+            with explained(refusal):
+                answer = self._web.open(replace(ask, url=url, accept=BYTES, fields=VERSION), stop)
         except NotFound:
             # It was replaced since, and has another number.
             self._assets.pop((place.repository, place.tag), None)
             raise
-        except SourceError as error:
-            if (meant := refusal(error)) is None:
-                raise
-            raise meant from error
         self._private.add((place.repository, place.tag))
         return answer
 
@@ -251,7 +244,7 @@ class GitHubSource:
         """Raise the error where the API would not say more: without a credential it shows what all may see."""
         if self._web.credential_for(place.repository.api) is None:
             hint = f"see {place.repository.releases_page}; if that is private, set `GITHUB_TOKEN`"
-            raise reworded(error, NotFound, error.message, hint) from error
+            raise error.reworded(error.message, hint) from error
 
 
 def refusal(error: SourceError) -> SourceError | None:
@@ -262,23 +255,23 @@ def refusal(error: SourceError) -> SourceError | None:
     if isinstance(error, RateLimited):
         sent = f"it is counted for the token of `{error.credential}`"
         hint = sent if error.credential else "set `GITHUB_TOKEN`: with one, GitHub answers far more"
-        return reworded(error, RateLimited, error.message, hint)
+        return error.reworded(error.message, hint)
     if isinstance(error, Unauthorized) and error.credential:
         message = f"GitHub does not accept the token of `{error.credential}`"
-        return reworded(error, Unauthorized, message, "renew it, or unset it: what is public needs none")
+        return error.reworded(message, "renew it, or unset it: what is public needs none")
     if isinstance(error, Forbidden) and error.credential:
         message = f"{error.message}: the token of `{error.credential}` is not enough"
         hint = "it has to be for this repository's contents, and authorized where its organization has single sign-on"
-        return reworded(error, Forbidden, message, hint)
+        return error.reworded(message, hint)
     return None
 
 
 def _no_such_repository(repository: Repository, error: SourceError) -> SourceError:
     if error.credential:
         message = f"there is no `{repository}` on GitHub, or the token of `{error.credential}` does not see it"
-        return reworded(error, NotFound, message, "check the name, and which repositories the token is for")
+        return error.reworded(message, "check the name, and which repositories the token is for", NotFound)
     message = f"there is no `{repository}` on GitHub, or it is private, and no token was sent"
-    return reworded(error, NotFound, message, "check the name; a private one needs `GITHUB_TOKEN`")
+    return error.reworded(message, "check the name; a private one needs `GITHUB_TOKEN`", NotFound)
 
 
 def _checked_place(url: str) -> AssetPlace | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
 from urllib.parse import quote
 
 from gemmalock.errors import (
@@ -29,7 +29,7 @@ from gemmalock.errors import (
 from gemmalock.lockfile import COMMIT, HUB, file_in_repository
 from gemmalock.ports import Answer, Ask, Listing, Probe
 from gemmalock.sources.documents import Document, pages_of, read_document
-from gemmalock.sources.fields import quoted, reworded
+from gemmalock.sources.fields import explained, quoted
 from gemmalock.sources.http import HttpSource
 from gemmalock.sources.hub_papers import (
     Info,
@@ -45,7 +45,6 @@ from gemmalock.sources.hub_papers import (
 from gemmalock.spec import scheme_of
 from gemmalock.stopping import Stop
 
-_Asked = TypeVar("_Asked")
 #: What the hub says of a request for access that nobody has answered yet.
 _AWAITS = re.compile(r"await|pending|review", re.IGNORECASE)
 #: How many pages of one thing are read: a thousand entries each.
@@ -69,13 +68,14 @@ class HubSource:
                 f"`{url}` is the page about a file, not the file",
                 hint=f"write `/resolve/` for `/blob/`, or give the model `source: {file.repository}`",
             )
-        try:
-            found = self._judged(file.repository, file.revision, lambda: self._web.head(url, probe_of, stop))
-        except SourceError as error:
-            if not _knows_no_head(error):
-                raise
-            found = None
-        return found or self._judged(file.repository, file.revision, lambda: self._web.probe(url, stop))
+        with _explained(file.repository, file.revision):
+            try:
+                found = self._web.head(url, probe_of, stop)
+            except SourceError as error:
+                if not _knows_no_head(error):
+                    raise
+                found = None
+            return found or self._web.probe(url, stop)
 
     def list(self, source: str, stop: Stop) -> Listing:
         """As ports.Source has it: everything in a repository, at the commit that its ref is at. Raises Gated where its
@@ -105,7 +105,8 @@ class HubSource:
         file = file_of(ask.url)
         if file is None:
             return self._web.open(ask, stop)
-        return self._judged(file.repository, file.revision, lambda: self._web.open(ask, stop))
+        with _explained(file.repository, file.revision):
+            return self._web.open(ask, stop)
 
     def close(self) -> None:
         """The web source is closed by who made it."""
@@ -137,7 +138,8 @@ class HubSource:
 
     def _document(self, url: str, repository: Repository, ref: str, stop: Stop) -> Document:
         try:
-            return self._judged(repository, ref, lambda: read_document(self._web, url, stop))
+            with _explained(repository, ref):
+                return read_document(self._web, url, stop)
         except _RevisionNotFound as error:
             raise self._no_such_ref(repository, ref, error, stop) from error
 
@@ -155,26 +157,22 @@ class HubSource:
         branch, _, path = ref.partition("/")
         if path and branch in refs:
             hint = f"write `{repository}@{branch}`, and `{quoted(path)}` among the `files`"
-            return reworded(error, NotFound, error.message, hint)
+            return error.reworded(error.message, hint, NotFound)
         near = difflib.get_close_matches(ref, refs, n=3) or list(refs[:10])
         shown = ", ".join(f"`{quoted(each)}`" for each in near)
-        return reworded(error, NotFound, error.message, f"there is {shown}" if shown else error.hint)
+        return error.reworded(error.message, f"there is {shown}" if shown else error.hint, NotFound)
 
-    # --- what a refusal means ------------------------------------------------------------------------------
 
-    def _judged(self, repository: Repository, ref: str, call: Callable[[], _Asked]) -> _Asked:
-        """What `call` returns; what it raises says what the hub means by it."""
-        try:
-            return call()
-        except SourceError as error:
-            meant = refusal(error, repository, ref)
-            if meant is None:
-                raise
-            raise meant from error
+# --- what a refusal means ----------------------------------------------------------------------------------
 
 
 class _RevisionNotFound(NotFound):
     """There is no such branch, tag or commit."""
+
+
+def _explained(repository: Repository, ref: str) -> AbstractContextManager[None]:
+    """What is raised inside says what the hub means by it."""
+    return explained(lambda error: refusal(error, repository, ref))
 
 
 def _knows_no_head(error: SourceError) -> bool:
@@ -191,32 +189,32 @@ def refusal(error: SourceError, repository: Repository, ref: str) -> SourceError
     if error.told == "RepoNotFound":
         cure = f"which the token of `{error.credential}` may read" if error.credential else "with `HF_TOKEN` set"
         message = f"there is no `{repository}` on the hub, or it is private, and {sent}"
-        return reworded(error, NotFound, message, f"check the name; a private one is to be had {cure}")
+        return error.reworded(message, f"check the name; a private one is to be had {cure}", NotFound)
     if error.told == "RevisionNotFound":
         message = f"`{repository}` has no branch, tag or commit `{ref}`"
-        return reworded(error, _RevisionNotFound, message, "check what follows `@`")
+        return error.reworded(message, "check what follows `@`", _RevisionNotFound)
     if error.told == "EntryNotFound":
         message = f"{error.message}: `{repository}` has no such file at `{ref}`"
-        return reworded(error, NotFound, message, f"see {repository.page}")
+        return error.reworded(message, f"see {repository.page}", NotFound)
     if error.may_have_expired:
         return None
     if isinstance(error, Unauthorized) and error.credential:
         message = f"the hub does not accept the token of `{error.credential}`"
-        return reworded(error, Unauthorized, message, f"see {HUB}/settings/tokens")
+        return error.reworded(message, f"see {HUB}/settings/tokens")
     if isinstance(error, Forbidden) and error.said:
-        return reworded(error, Forbidden, f"{error.message}: {error.said}", error.hint)
+        return error.reworded(f"{error.message}: {error.said}")
     if isinstance(error, RateLimited):
         counted = f"it is counted for the token of `{error.credential}`"
         hint = counted if error.credential else "set `HF_TOKEN`: with one, the hub answers more"
-        return reworded(error, RateLimited, error.message, hint)
+        return error.reworded(error.message, hint)
     return None
 
 
 def _gated(error: SourceError, repository: Repository, sent: str) -> SourceError:
     if error.credential and _AWAITS.search(error.said or ""):
         message = f"`{repository}` is gated, and the request of the account of `{error.credential}` awaits a review"
-        return reworded(error, Gated, message, f"its authors have to accept it; see {repository.page}")
+        return error.reworded(message, f"its authors have to accept it; see {repository.page}", Gated)
     who = f"as the account of `{error.credential}`" if error.credential else "and set `HF_TOKEN`"
     message = f"`{repository}` is gated: its licence has to be accepted, and {sent}"
     hint = f"accept it on {repository.page} {who}; access may have to be granted first"
-    return reworded(error, Gated, message, hint)
+    return error.reworded(message, hint, Gated)

@@ -84,4 +84,4 @@ class Attempts:
 
 
 def _given_up(error: FileError, why: str) -> FileError:
-    return type(error)(f"{error.message}; {why}", hint=error.hint or _HINT)
+    return error.reworded(f"{error.message}; {why}", error.hint or _HINT)

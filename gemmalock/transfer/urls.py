@@ -134,7 +134,7 @@ class Urls:
         _, first = told[0]
         rest = [f"mirror `{url}`: {error}" for url, error in told[1:]]
         rest += [f"mirror `{url}` was not asked: its server sent wrong bytes" for url in self.passed_over]
-        return type(first)("; ".join([first.message, *rest]), hint=first.hint) if rest else first
+        return first.reworded("; ".join([first.message, *rest])) if rest else first
 
     def _is_mistrusted(self, url: str) -> bool:
         return url != self.all[0] and self._mistrusted.has(url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from gemmalock.errors import (
     NotFound,
     PolicyRefused,
     RateLimited,
+    RedirectRefused,
     ServerError,
     SourceError,
     Unauthorized,
@@ -26,6 +27,8 @@ from gemmalock.sources.hub import HubSource
 from gemmalock.sources.rewriting import Rewrites
 from gemmalock.stopping import Stop
 from tests.servers.hub import Hub, Lfs, Repo
+from tests.servers.scripted import Exchange, ScriptedServer
+from tests.sources.conftest import BRISK
 
 HOME = "https://huggingface.co"
 WEIGHTS = b"GGUF" + bytes(range(256)) * 64
@@ -140,8 +143,49 @@ def test_a_file_by_its_url_has_the_digest_that_the_hub_publishes(
     hub.resolve_cache = resolve_cache
     source = source_of(hub)
     probe = source.probe(f"{HOME}/org/gemma/resolve/main/{name}", Stop())
-    assert (probe.size, probe.sha256) == (len(body), told(body, large=body is WEIGHTS).sha256)
+    assert probe == told(body, large=body is WEIGHTS)
     assert read(source, f"{HOME}/org/gemma/resolve/main/{name}") == body
+
+
+def test_a_gate_behind_a_new_name_is_told(hub: Hub, repo: Repo) -> None:
+    repo.gated = "auto"
+    hub.rename("org/gemma", "org/gemma-it")
+    with pytest.raises(Gated):
+        source_of(hub).probe(f"{HOME}/org/gemma/resolve/main/a.gguf", Stop())
+
+
+def _head_405(exchange: Exchange) -> None:
+    exchange.answer(405, {"Allow": "GET"})
+
+
+def _head_501(exchange: Exchange) -> None:
+    exchange.answer(501)
+
+
+def _head_500(exchange: Exchange) -> None:
+    exchange.answer(500)
+
+
+@pytest.mark.parametrize("refuse", [_head_405, _head_501, _head_500, Exchange.close, Exchange.hang])
+def test_a_mirror_that_knows_no_head_is_asked_by_a_get(refuse: Callable[[Exchange], None]) -> None:
+    def script(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            refuse(exchange)
+        else:
+            exchange.answer(206, {"Content-Range": "bytes 0-0/9", "ETag": '"e"'}, b"x")
+
+    with ScriptedServer(script) as server:
+        web = HttpSource(BRISK, rewrites=Rewrites([(HOME, server.url, "HF_ENDPOINT")]))
+        with closing(web):
+            assert HubSource(web).probe(f"{HOME}/o/n/resolve/main/a.bin", Stop()) == Probe(9, '"e"', None)
+
+
+def test_a_redirect_of_head_that_goes_on_for_ever_is_refused() -> None:
+    with ScriptedServer(lambda exchange: exchange.answer(307, {"Location": f"/{exchange.number}"})) as server:
+        web = HttpSource(rewrites=Rewrites([(HOME, server.url, "HF_ENDPOINT")]))
+        with closing(web), pytest.raises(RedirectRefused, match="more than 10 redirects"):
+            HubSource(web).probe(f"{HOME}/o/n/resolve/main/a.bin", Stop())
+    assert len(server.requests) == 11
 
 
 def test_a_mirror_on_the_hub_is_asked_at_its_ref(hub: Hub, repo: Repo) -> None:
@@ -275,6 +319,23 @@ def test_a_token_that_the_hub_does_not_know_is_named(hub: Hub, repo: Repo) -> No
     assert "hf_unknown_to_all" not in str(error) + error.hint
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_the_hub_itself_has_not_expired(hub: Hub, repo: Repo, status: int) -> None:
+    hub.resolve.fail_first = [status]
+    with pytest.raises(SourceError) as caught:
+        source_of(hub).probe(f"{HOME}/org/gemma/resolve/main/a.gguf", Stop())
+    assert not caught.value.may_have_expired
+
+
+def test_what_is_known_of_an_answer_stays_in_other_words(hub: Hub) -> None:
+    repo = hub.repo("org/gated")
+    repo.commit({"a.gguf": Lfs(WEIGHTS)})
+    repo.gated = "auto"
+    hub.tokens = {"hf_of_a_stranger": set()}
+    error = refused(hub, f"{HOME}/org/gated/resolve/main/a.gguf", "hf_of_a_stranger")
+    assert (error.status, error.credential, error.told) == (403, "HF_TOKEN", "GatedRepo")
+
+
 def test_a_limit_says_how_long_it_lasts(hub: Hub, repo: Repo) -> None:
     hub.api.limit, hub.api.reset_seconds = 1, 33
     error = refused(hub, "hf://org/gemma")
@@ -315,13 +376,6 @@ def test_a_file_of_a_repository_that_was_renamed_has_its_digest(
     hub.rename("org/gemma", "org/gemma-renamed")
     probe = source_of(hub).probe(f"{HOME}/org/gemma/resolve/main/{name}", Stop())
     assert probe == told(body, large=body is WEIGHTS)
-
-
-@pytest.mark.parametrize("status", [405, 501, 503])
-def test_a_mirror_that_knows_no_head_is_asked_by_get(hub: Hub, repo: Repo, status: int) -> None:
-    hub.resolve.fail_first = [status]
-    probe = source_of(hub).probe(f"{HOME}/org/gemma/resolve/main/README.md", Stop())
-    assert probe.size == len(CARD)
 
 
 @pytest.mark.parametrize("status", [401, 403])

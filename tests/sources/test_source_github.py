@@ -485,6 +485,17 @@ def test_a_refusal_of_the_bytes_names_the_token_too(private: GitHub, make: Make)
         make(GITHUB_TOKEN=TOKEN).open(Ask(FILE), Stop())
 
 
+@pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Forbidden)])
+def test_a_signed_link_that_has_expired_is_no_word_about_the_token(
+    private: GitHub, make: Make, status: int, kind: type[SourceError]
+) -> None:
+    private.repositories["o/r"].releases[1].assets[0].content.fail_first = [status]
+    with pytest.raises(kind) as caught:
+        make(GITHUB_TOKEN=TOKEN).open(Ask(FILE), Stop())
+    assert caught.value.may_have_expired
+    assert "the token of" not in caught.value.message
+
+
 def test_a_public_file_is_had_without_the_api_whatever_token_there_is(github: GitHub, make: Make) -> None:
     assert drained(make(GITHUB_TOKEN="ghp_expired0123456789").open(Ask(FILE), Stop())) == BODY
     assert github.asked("api") == []
