@@ -1,22 +1,23 @@
 """Folders, manifests and node IDs → the projects that are meant, and which of their files.
 
-Names are looked at here, and who belongs to which workspace; what else is in a manifest is the codec's.
+Names are looked at here, and who belongs to which workspace; what else is in a manifest is the codec's. Which nodes of
+a lock a selection means, it says itself.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from gemmalock.durable import read_file
-from gemmalock.errors import Deselected, NothingCollected, UsageError
-from gemmalock.expressions import Expression
-from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
+from gemmalock.errors import NothingCollected, UsageError
+from gemmalock.lockfile import LOCK_NAME
 from gemmalock.paths import joined
+from gemmalock.selection import Selection
 from gemmalock.spec import MANIFEST_NAME
 from gemmalock.workspace import MAX_BYTES, manifests_below, may_have_members, workspace_above
 
@@ -41,82 +42,6 @@ class Project:
     def lock_path(self) -> Path:
         """Where the lock is, or would be."""
         return self.folder / LOCK_NAME
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What is left of what was named: nodes for whose names `keyword` holds, and `tags` for the tags of their models,
-    that are under none of `deselected`, and that are among the node IDs `only`, where some of them are.
-
-    As with pytest's `-k`, a word of `keyword` holds where it is somewhere in the name of the manifest, the model or the
-    file, whatever its case; one of `tags` is a whole tag.
-    """
-
-    keyword: Expression | None = None
-    tags: Expression | None = None
-    deselected: tuple[str, ...] = ()
-    only: frozenset[str] | None = None
-    #: Whether anything was said, if only what leaves nothing out.
-    asked: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.keyword or self.tags or self.deselected or self.only is not None)
-
-    @property
-    def hint(self) -> str:
-        """What to do where nothing is left."""
-        names = {"-k": self.keyword, "-m": self.tags, "--deselect": self.deselected}
-        return f"say less with {' and '.join(f'`{name}`' for name, value in names.items() if value)}"
-
-    def leaves(self, node: Node) -> bool:
-        """Whether the node is left."""
-        if any(not prefix or _under(node.id, prefix) for prefix in self.deselected):
-            return False
-        if self.tags is not None and not self.tags.fits(lambda tag: tag in node.model.tags):
-            return False
-        name = node.id.casefold()
-        return self.keyword is None or self.keyword.fits(lambda word: word.casefold() in name)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which nodes are meant: those under one of the prefixes, or all where there is none, and of these what the filter
-    leaves. `named`: something was named at all, if only a folder. `within`: where the run began inside of a workspace,
-    as a prefix; empty at its root."""
-
-    prefixes: tuple[str, ...] = ()
-    named: bool = False
-    within: str = ""
-    filter: Filter = Filter()
-
-    def __bool__(self) -> bool:
-        return bool(self.prefixes) or bool(self.filter)
-
-    @property
-    def given(self) -> bool:
-        """Whether anything was said of what is meant: such a run prunes nothing."""
-        return self.named or self.filter.asked
-
-    def of(self, nodes: Iterable[Node]) -> tuple[Node, ...]:
-        """The nodes that are meant, in order. Raises NothingCollected for a prefix that fits none, and where there were
-        some and the filter leaves none."""
-        listed = tuple(node for node in nodes if not self.within or _under(node.id, self.within))
-        for prefix in self.prefixes:
-            if not any(_under(node.id, prefix) for node in listed):
-                raise NothingCollected(
-                    f"nothing fits `{prefix}`", hint="run `gemmalock list` to see the node IDs of this lock"
-                )
-        meant = [node for node in listed if not self.prefixes or any(_under(node.id, p) for p in self.prefixes)]
-        left = tuple(node for node in meant if self.filter.leaves(node))
-        if meant and not left:
-            raise Deselected.of(len(meant), self.filter.hint)
-        # As with pytest: where none of these failed, all are run.
-        only = self.filter.only or ()
-        return tuple(node for node in left if node.id in only) or left
-
-    def manifests(self, lock: Lock) -> tuple[LockedManifest, ...]:
-        """The manifests that the run is about, whichever of their files are named."""
-        return tuple(each for each in lock.manifests if not self.within or _under(each.path, self.within))
 
 
 class Collected(NamedTuple):
@@ -220,11 +145,6 @@ def nearest(folder: Path) -> Project | None:
         return _above(folder)
     except NothingCollected:
         return None
-
-
-def _under(node_id: str, prefix: str) -> bool:
-    """Whether a node ID is the prefix, or below it: `a::m` does not mean `a::mini`."""
-    return node_id == prefix or node_id.startswith((f"{prefix}::", f"{prefix}/"))
 
 
 def _meant(base: Path, path: str, selector: str) -> list[_Meant]:

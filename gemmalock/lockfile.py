@@ -192,6 +192,11 @@ class Node:
         return joined(self.manifest.root_path, self.file.path)
 
 
+def is_under(id: str, prefix: str) -> bool:
+    """Whether a node ID is the prefix, or below it: `a::m` does not mean `a::mini`."""
+    return id == prefix or id.startswith((f"{prefix}::", f"{prefix}/"))
+
+
 # --- places ----------------------------------------------------------------------------------------------
 
 

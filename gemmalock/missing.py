@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
@@ -36,6 +35,8 @@ def is_not_there(name: str, source: str, names: Collection[str]) -> NotFound:
 
 def instead_of(name: str, names: Collection[str]) -> str:
     """The names that are near one that is not there, or else all that are, as a hint."""
+    import difflib
+
     close = difflib.get_close_matches(name, names, n=_NEAR) or [each for each in names if each.endswith(f"/{name}")]
     alike = sorted(each for each in names if _looks(each) == _looks(name))
     if near := tuple(dict.fromkeys((*alike, *close)))[:_NEAR]:

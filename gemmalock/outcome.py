@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from gemmalock.differing import LockDifference
 from gemmalock.errors import FileError, GemmalockError, InputError, Interrupted, NotFound, Problem
 from gemmalock.lockfile import Node, follows
-from gemmalock.plan import Action, FilePlan, ResumeStatus
+
+if TYPE_CHECKING:
+    from gemmalock.differing import LockDifference
+    from gemmalock.plan import Action, FilePlan, ResumeStatus
 
 REPORT_VERSION = 1
 

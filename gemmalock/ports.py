@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from gemmalock.errors import FileError, GemmalockError
-from gemmalock.journal import Chunk
-from gemmalock.lockfile import LockedFile, Node
-from gemmalock.outcome import FileOutcome, Pruned, StrayKept
-from gemmalock.plan import FilePlan, Place, Plan, TaskRecord, TaskSight
-from gemmalock.stopping import Stop
+if TYPE_CHECKING:
+    from gemmalock.errors import FileError, GemmalockError
+    from gemmalock.journal import Chunk
+    from gemmalock.lockfile import LockedFile, Node
+    from gemmalock.outcome import FileOutcome, Pruned, StrayKept
+    from gemmalock.plan import FilePlan, Place, Plan, TaskRecord, TaskSight
+    from gemmalock.stopping import Stop
+
 
 # --- sources -----------------------------------------------------------------------------------------------
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.collect import Collected, Project, Selection, SeveralProjects, collect, nearest, prefixes_of
+from gemmalock.collect import Collected, Project, SeveralProjects, collect, nearest, prefixes_of
 from gemmalock.errors import NothingCollected, UsageError
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
+from gemmalock.selection import Selection
 from gemmalock.workspace import NEVER_WALKED
 
 MANIFEST = "version: 1\nmodels: {}\n"

@@ -15,10 +15,10 @@ from gemmalock.app.registering import File, meant, named
 from gemmalock.app.registering import TaskRegistry as TaskRegistry
 from gemmalock.app.session import Call, Session, begin, settings_of, split_options
 from gemmalock.errors import NotFound, UsageError
-from gemmalock.plan import ResumeStatus
 
 if TYPE_CHECKING:
     from gemmalock.outcome import Report
+    from gemmalock.plan import ResumeStatus
     from gemmalock.stopping import Stop
 
 Folder = str | os.PathLike[str]
@@ -113,9 +113,9 @@ def resume_statuses(model: str, folder: Folder = ".", **settings: object) -> Map
 
 
 def _statuses(session: Session, prefix: str) -> dict[str, ResumeStatus]:
-    from gemmalock.collect import Selection
     from gemmalock.looking import look
     from gemmalock.plan import plan
+    from gemmalock.selection import Selection
 
     session.workshop.lock = session.papers.required_lock()
     nodes = Selection((prefix,)).of(session.workshop.lock.nodes())

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from gemmalock.app.plugging import Plugging
 from gemmalock.lockfile import GITHUB, HUB
-from gemmalock.ports import Answer, Ask, Listing, Probe, Source
 from gemmalock.settings import Settings
 from gemmalock.spec import is_local, scheme_of
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
+    from gemmalock.ports import Answer, Ask, Listing, Probe, Source
     from gemmalock.sources.channel import Routes
     from gemmalock.sources.credentials import Credentials
     from gemmalock.sources.http import HttpSource

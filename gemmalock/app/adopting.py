@@ -21,7 +21,7 @@ from gemmalock.lockfile import LockedFile
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
-    from gemmalock.store import DiskStore
+    from gemmalock.store.disk import DiskStore
 
 
 @dataclass(frozen=True, slots=True)

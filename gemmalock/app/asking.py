@@ -19,10 +19,8 @@ from gemmalock.at_once import Shared, at_once
 from gemmalock.durable import write_all
 from gemmalock.errors import Busy, DigestMismatch, FileError, PolicyRefused, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
-from gemmalock.looking import digest_known
 from gemmalock.memo import forget
 from gemmalock.pinning import ASKERS, MOST_TEXT, SMALL, Learned, Pinned, Unlocked, Wish, digest_before, pin
-from gemmalock.plan import Action, FilePlan, ResumeStatus
 from gemmalock.ports import Answer, Ask, Claim, Listing, Probe
 from gemmalock.spec import Manifest, is_local, scheme_of
 
@@ -200,12 +198,16 @@ class Questions:
 
     def _came(self, file: LockedFile) -> str | None:
         """The digest of a file that came whole for somebody else, or for a process that was killed right after."""
+        from gemmalock.looking import digest_known
+
         sha256 = digest_known(file, self.workshop)
         known = sha256 is not None and self.workshop.store.checked(sha256, file.size) is not None
         return sha256 if known else None
 
     def _fetched(self, node: Node, claim: Claim) -> str:
         """The digest of a file that was fetched into the store."""
+        from gemmalock.plan import Action, FilePlan, ResumeStatus
+
         workshop, file = self.workshop, node.file
         kept = workshop.registry.look(file).kept
         step = FilePlan(node, ResumeStatus.FILE_NOT_FOUND, Action.DOWNLOAD, "its digest is to be learned", kept)

@@ -9,10 +9,10 @@ from gemmalock.app.affording import affordable, cores
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots, root_warnings
 from gemmalock.app.wiring import Workshop
-from gemmalock.collect import Selection
 from gemmalock.errors import FileError, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME
 from gemmalock.outcome import ErrorNote, ExitCode, LockChange, Report, exit_code_after
+from gemmalock.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Ending:
         """Note the roots that link to the store and that it does not know: they were moved or copied since they were
         filled, and `cache prune` would take what they link to. What would not be noted, as warnings."""
         told = []
-        from gemmalock.store import Tenant
+        from gemmalock.store.pruning import Tenant
 
         for path, root in self.workshop.roots():
             try:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from gemmalock.app.outputs import check_output
 from gemmalock.app.papers import Papers
-from gemmalock.collect import Selection
 from gemmalock.errors import UsageError, disk_error
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.outcome import ExitCode, LockChange, Report
 from gemmalock.plugins.guarding import broken, guarded
 from gemmalock.plugins.loading import installed
+from gemmalock.selection import Selection
 from gemmalock.settings import Settings
 
 

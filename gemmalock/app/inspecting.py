@@ -10,13 +10,14 @@ from pathlib import Path
 from gemmalock.app.failing import note_outcomes
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.collect import Project, Selection
+from gemmalock.collect import Project
 from gemmalock.errors import DigestMismatch, FileError, NotFound, PolicyRefused, ReadWriteFailed, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Action, FilePlan, Place, Plan, ResumeStatus, plan
 from gemmalock.ports import PlaceSight, PruneResult
+from gemmalock.selection import Selection
 from gemmalock.stopping import Tolerance
 
 _HASH_HINT = "run `gemmalock lock --hash` to have its digest in the lock"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.collect import Selection
 from gemmalock.differing import Change, LockDifference, difference, file_sentences
 from gemmalock.drift import Drift, shared_pins
 from gemmalock.errors import FileError, GemmalockError, LockOutdated, RunRefused, UsageError
@@ -16,6 +15,7 @@ from gemmalock.lockfile import LOCK_NAME, Lock, LockedFile, Node
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.pinning import Pinned, Wish
 from gemmalock.resolver import Resolution, resolve
+from gemmalock.selection import Selection
 from gemmalock.spec import MANIFEST_NAME
 
 #: The verb of what was done → that of what would be.

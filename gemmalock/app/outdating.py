@@ -8,12 +8,12 @@ from dataclasses import replace
 from gemmalock.app.locking import changed_ids, outcomes_of
 from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
-from gemmalock.collect import Selection
 from gemmalock.differing import LockDifference, difference
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, LockedModel
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.pinning import Asker, Pinned, Wish
 from gemmalock.resolver import Resolution, resolve
+from gemmalock.selection import Selection
 from gemmalock.spec import Manifest
 
 #: The verb of what an upgrade would do → that of what upstream did.

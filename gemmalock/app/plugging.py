@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from gemmalock.errors import GemmalockError, Offline, PluginFailed, PolicyRefused, disk_error
 from gemmalock.lockfile import Node, UrlRule, source_url
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, Report
-from gemmalock.plan import FilePlan, Plan
-from gemmalock.ports import Reporter, Source
 from gemmalock.settings import Settings
 from gemmalock.spec import SCHEMES, is_local, scheme_of
 
 if TYPE_CHECKING:
+    from gemmalock.plan import FilePlan, Plan
     from gemmalock.plugins.loading import Plugins
+    from gemmalock.ports import Reporter, Source
 
 _OTHERS = "plugins bring others"
 

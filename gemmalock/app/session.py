@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from gemmalock import seal
-from gemmalock.app.failing import failed_before
 from gemmalock.app.papers import Papers
 from gemmalock.app.plugging import Chorus, check_plugins
 from gemmalock.app.wiring import Silence, Workshop
-from gemmalock.collect import Collected, Filter, Project, Selection, absolute, collect, nearest, prefixes_of
+from gemmalock.collect import Collected, Project, absolute, collect, nearest, prefixes_of
 from gemmalock.errors import Problem, UsageError
-from gemmalock.expressions import Expression
-from gemmalock.ports import Reporter
+from gemmalock.selection import Selection
 from gemmalock.settings import Settings, load_settings
 from gemmalock.stopping import Stop
+
+if TYPE_CHECKING:
+    from gemmalock.narrowing import Filter
+    from gemmalock.ports import Reporter
 
 
 class _Dataclass(Protocol):
@@ -80,7 +82,7 @@ class Session:
 def begin(call: Call, *, anywhere: bool = False) -> Session:
     """Collect and wire. `anywhere`: for what concerns the store alone nothing below is looked at, and where there is
     no project, the folder stands in for one. Raises NothingCollected, UsageError, SettingInvalid."""
-    narrowed = _filter(call.choice)
+    narrowed = _filter(call.choice) if call.choice.narrows else None
     if anywhere:
         project, selection = nearest(call.folder) or Project(absolute(call.folder)), Selection()
     else:
@@ -93,22 +95,33 @@ def begin(call: Call, *, anywhere: bool = False) -> Session:
         project, settings, call.environ, call.reporter, call.stop, first_root=papers.first_root, trace=call.trace
     )
     workshop.reporter = Chorus(call.reporter, workshop.plugging)
-    narrowed = replace(
-        narrowed,
-        deselected=tuple(p for text in call.choice.deselect for p in prefixes_of(call.folder, text, project)),
-        only=failed_before(workshop, papers) if call.choice.last_failed else None,
-    )
-    first = failed_before(workshop, papers) if call.choice.failed_first else frozenset[str]()
-    return Session(workshop, papers, replace(selection, filter=narrowed), first)
+    if narrowed is not None:
+        narrowed = replace(
+            narrowed,
+            deselected=tuple(p for text in call.choice.deselect for p in prefixes_of(call.folder, text, project)),
+            only=_failed(workshop, papers) if call.choice.last_failed else None,
+        )
+        selection = replace(selection, filter=narrowed)
+    first = _failed(workshop, papers) if call.choice.failed_first else frozenset[str]()
+    return Session(workshop, papers, selection, first)
 
 
 def _filter(choice: Choice) -> Filter:
     """What needs no project to be read. Raises UsageError for what is no expression."""
+    # Most runs are about everything there is.
+    from gemmalock.expressions import Expression
+    from gemmalock.narrowing import Filter
+
     return Filter(
         Expression.parse(choice.keyword, "-k") if choice.keyword and choice.keyword.strip() else None,
         Expression.parse(choice.tags, "-m") if choice.tags and choice.tags.strip() else None,
-        asked=choice.narrows,
     )
+
+
+def _failed(workshop: Workshop, papers: Papers) -> frozenset[str]:
+    from gemmalock.app.failing import failed_before
+
+    return failed_before(workshop, papers)
 
 
 def _settings_texts(folder: Path) -> Mapping[str, bytes] | None:

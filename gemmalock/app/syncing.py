@@ -17,7 +17,6 @@ from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_loc
 from gemmalock.app.papers import Papers, memo_root
 from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
 from gemmalock.app.wiring import Workshop
-from gemmalock.collect import Selection
 from gemmalock.errors import Busy, GemmalockError, RunRefused, UsageError
 from gemmalock.executor import execute
 from gemmalock.job import Crew
@@ -28,6 +27,7 @@ from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report
 from gemmalock.plan import Plan, Snapshot, plan
 from gemmalock.ports import PruneResult
 from gemmalock.resolver import Resolution
+from gemmalock.selection import Selection
 from gemmalock.stopping import Tolerance
 
 
@@ -289,7 +289,7 @@ class Sync:
 
     def _remember_roots(self) -> None:
         """Before anything is linked: what a root links to is never pruned from the store."""
-        from gemmalock.store import Tenant
+        from gemmalock.store.pruning import Tenant
 
         for path, root in self.workshop.roots():
             self.workshop.store.remember_root(root.folder, Tenant(self.workshop.lock_path, path))

@@ -18,8 +18,6 @@ from gemmalock.app.plugging import Plugging
 from gemmalock.collect import Project
 from gemmalock.errors import disk_error
 from gemmalock.lockfile import Lock, LockedFile, LockedManifest, Node
-from gemmalock.plan import FilePlan, Plan
-from gemmalock.ports import Arrival, Claim, Reporter, Source, Watch
 from gemmalock.settings import Settings
 from gemmalock.stopping import Stop
 
@@ -27,10 +25,12 @@ if TYPE_CHECKING:
     from gemmalock.app.adopting import HubCache
     from gemmalock.looking import Reading
     from gemmalock.outcome import FileOutcome, Report
+    from gemmalock.plan import FilePlan, Plan
+    from gemmalock.ports import Arrival, Claim, Reporter, Source, Watch
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
     from gemmalock.sources.retry import Backoff
-    from gemmalock.store import DiskStore
+    from gemmalock.store.disk import DiskStore
     from gemmalock.transfer.attempts import RunBudget
     from gemmalock.transfer.work import Terms
 
@@ -85,7 +85,7 @@ class Workshop:
     @property
     def store(self) -> DiskStore:
         """The store, made where it is not there yet."""
-        from gemmalock.store import DiskStore
+        from gemmalock.store.disk import DiskStore
 
         return self._once("store", lambda: DiskStore(self.store_folder, self.stop))
 
@@ -105,7 +105,7 @@ class Workshop:
             return made
 
     def _find_store_folder(self) -> Path:
-        from gemmalock.store import store_folder
+        from gemmalock.store.place import store_folder
 
         if self.settings.store:
             return store_folder(self.settings.store, None)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
-from gemmalock.app.together import Vantage
 from gemmalock.cli.closing import short_summary, slowest, troubles
-from gemmalock.cli.differences import COLORS, rows_of
 from gemmalock.cli.render import file_line, letter, pruned_line, stray_line, summary_line, verb_color
-from gemmalock.differing import LockDifference
 from gemmalock.errors import GemmalockError, InputError, Problem
 from gemmalock.escaping import escaped
 from gemmalock.outcome import ErrorNote, FileOutcome, Outcome, Report
+
+if TYPE_CHECKING:
+    from gemmalock.app.together import Vantage
+    from gemmalock.differing import LockDifference
 
 _LABELS = {"error": "red", "warning": "yellow", "note": "blue", "hint": "cyan"}
 
@@ -89,6 +91,8 @@ class Page:
 
     def table(self, found: LockDifference) -> None:
         """In what two locks differ."""
+        from gemmalock.cli.differences import COLORS, rows_of
+
         found = found if self.vantage is None else self.vantage.difference(found)
         for row in rows_of(found) if self.verbosity >= 0 else ():
             if row.verb:

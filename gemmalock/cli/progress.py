@@ -14,11 +14,12 @@ from gemmalock.cli.page import Page
 from gemmalock.escaping import escaped, shown_json
 from gemmalock.lockfile import Node
 from gemmalock.outcome import FileOutcome
-from gemmalock.plan import FilePlan, Plan
 from gemmalock.sizes import shown_size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from gemmalock.plan import FilePlan, Plan
 
 #: Seconds between two plain lines, or two events, of one file.
 PLAIN_SECONDS = 5.0

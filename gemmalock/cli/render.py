@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from gemmalock.cli.differences import verb_of
-from gemmalock.differing import LockDifference
 from gemmalock.errors import Interrupted
 from gemmalock.outcome import FileOutcome, Outcome, Pruned, Report, StrayKept
 from gemmalock.sizes import shown_size
+
+if TYPE_CHECKING:
+    from gemmalock.differing import LockDifference
 
 _COLORS = {
     Outcome.DONE: "green",
@@ -98,6 +100,8 @@ def summary_line(report: Report) -> str:
         return f"== {files}, {shown_size(int(str(facts['bytes'])))} collected =="
     counts = Counter(outcome.verb.lower() for outcome in report.files)
     if report.command == "diff" and report.difference is not None:
+        from gemmalock.cli.differences import verb_of
+
         counts = Counter(verb_of(file).lower() for file in report.difference.files)
     order = sorted(counts, key=lambda verb: (verb in ("failed", "cancelled"), verb == "up to date"))
     parts = [f"{counts[verb]} {verb}" for verb in order]

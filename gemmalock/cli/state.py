@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TextIO
 from gemmalock.app.session import ALL, Call, Choice, Session, begin
 from gemmalock.collect import Collected, nearest
 from gemmalock.errors import Problem
-from gemmalock.ports import Reporter
 from gemmalock.settings import refusal
 from gemmalock.settings.said import Said, said_in_files
 from gemmalock.settings.values import is_true
@@ -22,6 +21,7 @@ from gemmalock.stopping import Stop
 if TYPE_CHECKING:
     from gemmalock.cli.page import Page
     from gemmalock.cli.progress import LineReporter
+    from gemmalock.ports import Reporter
 
 #: The global flags that count by their weight.
 _GLOBAL = ("folder", "quiet", "verbose", "color", "progress", "json")

@@ -1,11 +1,5 @@
 """The store: this machine's finished files by their sha256, read-only, shared by all projects.
 
 What must not live here: tasks and partials (registry), and how a stored file gets its name in a root (roots, links).
+Nothing is re-exported here: a first `lock` mostly has to know where the store is, and `place` says that without it.
 """
-
-from gemmalock.store.disk import DiskStore
-from gemmalock.store.objects import StoredObject, StoreVerified
-from gemmalock.store.place import store_folder
-from gemmalock.store.pruning import Tenant
-
-__all__ = ["DiskStore", "StoreVerified", "StoredObject", "Tenant", "store_folder"]

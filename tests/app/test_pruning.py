@@ -18,7 +18,7 @@ from gemmalock.lockfile import Lock, LockedManifest
 from gemmalock.ports import NOT_REACHED
 from gemmalock.settings import Settings
 from gemmalock.stopping import Stop
-from gemmalock.store import DiskStore
+from gemmalock.store.disk import DiskStore
 from tests.app.conftest import SMALL, Desk
 
 

@@ -108,7 +108,7 @@ def test_killed_half_way_the_next_sync_resumes(project: Project, gemmalock: Gemm
 
 #: Where a process is killed by itself, and what was done by then.
 SEAMS = (
-    ("gemmalock.store", "DiskStore", "enter"),  # the partial is whole
+    ("gemmalock.store.disk", "DiskStore", "enter"),  # the partial is whole
     ("gemmalock.roots", "RootFolder", "place"),  # the store has it
     ("gemmalock.registry", "DiskClaim", "finish"),  # it is in place
     ("gemmalock.roots", "RootFolder", "save"),  # nothing is left to be done but to note it

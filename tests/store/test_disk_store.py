@@ -19,8 +19,9 @@ from gemmalock.durable import open_folder
 from gemmalock.errors import Interrupted, PolicyRefused, RunRefused, SettingInvalid, SizeMismatch, UnsafePath
 from gemmalock.journal import Chunk, Validator
 from gemmalock.stopping import Stop
-from gemmalock.store import DiskStore, StoredObject, store_folder
-from gemmalock.store.objects import Sidecar, read_sidecar, sidecar_path
+from gemmalock.store.disk import DiskStore
+from gemmalock.store.objects import Sidecar, StoredObject, read_sidecar, sidecar_path
+from gemmalock.store.place import store_folder
 from gemmalock.store.pruning import Limits, choose
 
 BIG = b"tensor" * 1000
@@ -258,7 +259,7 @@ def test_a_part_of_another_file_system_is_copied_and_checked(store: DiskStore) -
 
 
 def test_a_staged_file_is_its_owners_alone_and_swept_when_that_is_dead(store: DiskStore) -> None:
-    text = "import sys; from pathlib import Path; from gemmalock.store import DiskStore\n"
+    text = "import sys; from pathlib import Path; from gemmalock.store.disk import DiskStore\n"
     text += "print(DiskStore(Path(sys.argv[1])).staging())"
     dead = subprocess.run([sys.executable, "-c", text, str(store.folder)], capture_output=True, text=True, check=True)
     assert Path(dead.stdout.strip()).exists()
@@ -516,7 +517,7 @@ def test_on_another_file_system_than_the_cache_it_is_in_the_root(house: Path) ->
 
 
 def test_a_store_can_be_entered_by_many_at_once(tmp_path: Path) -> None:
-    text = "import sys; from pathlib import Path; from gemmalock.store import DiskStore\n"
+    text = "import sys; from pathlib import Path; from gemmalock.store.disk import DiskStore\n"
     text += "from hashlib import sha256\n"
     text += "store = DiskStore(Path(sys.argv[1]))\n"
     text += "for number in range(20):\n    content, staged = b'%d' % number * 1000, store.staging()\n"
