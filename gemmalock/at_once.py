@@ -5,11 +5,10 @@ The threads are daemons: a disk that hangs must not keep an interrupted process 
 
 from __future__ import annotations
 
-import queue
+import collections
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 from gemmalock.stopping import Stop
@@ -38,7 +37,7 @@ def at_once(
     crew = _Crew(call, items, weight)
     crew.start(min(most, len(items)))
     try:
-        return tuple(_awaited(answer, stop) for answer in crew.answers)
+        return crew.answers(stop)
     finally:
         crew.end()
 
@@ -47,31 +46,54 @@ class Shared(Generic[_Answer]):
     """Answers by what was asked: whoever asks what somebody else is asking already waits for that answer."""
 
     def __init__(self) -> None:
-        self._answers: dict[Hashable, Future[_Answer]] = {}
+        self._answers: dict[Hashable, _Awaited[_Answer]] = {}
         self._lock = threading.Lock()
 
     def answer(self, question: Hashable, call: Callable[[], _Answer]) -> _Answer:
         """What `call` returned, or raised, for the first who asked this question."""
         with self._lock:
             is_first = question not in self._answers
-            answer = self._answers.setdefault(question, Future())
+            answer = self._answers.setdefault(question, _Awaited())
         if is_first:
-            _fulfil(answer, call)
-        return answer.result()
+            answer.ask(call)
+        return answer.wait()
+
+
+class _Awaited(Generic[_Answer]):
+    """An answer that may not be there yet."""
+
+    def __init__(self) -> None:
+        self._is_there = threading.Event()
+        self._told: list[_Answer] = []
+        self._error: BaseException | None = None
+
+    def ask(self, call: Callable[[], _Answer]) -> None:
+        try:
+            self._told.append(call())
+        except BaseException as error:  # whoever waits for the answer raises it
+            self._error = error
+        self._is_there.set()
+
+    def wait(self) -> _Answer:
+        self._is_there.wait()
+        if self._error is not None:
+            raise self._error
+        return self._told[0]
 
 
 class _Crew(Generic[_Item, _Answer]):
+    """Those who work. Who waits for them is woken when all is done, or at the first failure, and not for each answer:
+    to hand Python's lock over and back costs those who work more than a call may take."""
+
     def __init__(
         self, call: Callable[[_Item], _Answer], items: Sequence[_Item], weight: Callable[[_Item], int] | None
     ) -> None:
-        self.answers: list[Future[_Answer]] = [Future() for _ in items]
         self._call = call
-        self._todo: queue.SimpleQueue[tuple[Future[_Answer], _Item]] = queue.SimpleQueue()
-        work = list(zip(self.answers, items, strict=True))
-        if weight is not None:
-            work.sort(key=lambda piece: -weight(piece[1]))
-        for piece in work:
-            self._todo.put(piece)
+        self._items = items
+        order = range(len(items)) if weight is None else sorted(range(len(items)), key=lambda n: -weight(items[n]))
+        self._todo = collections.deque(order)
+        self._told: dict[int, _Answer] = {}
+        self._failure: BaseException | None = None
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -86,6 +108,14 @@ class _Crew(Generic[_Item, _Answer]):
             if not self._threads:
                 self._work()
 
+    def answers(self, stop: Stop) -> tuple[_Answer, ...]:
+        """Every answer, once all are there. Raises what a call did, and Interrupted."""
+        while len(self._told) < len(self._items) and not self._over.wait(_SLICE):
+            stop.check()
+        if self._failure is not None:
+            raise self._failure
+        return tuple(self._told[number] for number in range(len(self._items)))
+
     def end(self) -> None:
         """Take up nothing more; whoever is at work has a moment to end in good order."""
         self._over.set()
@@ -96,20 +126,13 @@ class _Crew(Generic[_Item, _Answer]):
     def _work(self) -> None:
         while not self._over.is_set():
             try:
-                answer, item = self._todo.get_nowait()
-            except queue.Empty:
+                number = self._todo.popleft()
+            except IndexError:
                 return
-            _fulfil(answer, lambda item=item: self._call(item))  # type: ignore[misc]
-
-
-def _fulfil(answer: Future[_Answer], call: Callable[[], _Answer]) -> None:
-    try:
-        answer.set_result(call())
-    except BaseException as error:  # whoever waits for the answer raises it
-        answer.set_exception(error)
-
-
-def _awaited(answer: Future[_Answer], stop: Stop) -> _Answer:
-    while not wait([answer], _SLICE).done:
-        stop.check()
-    return answer.result()
+            try:
+                self._told[number] = self._call(self._items[number])
+            except BaseException as error:  # whoever waits for the answers raises it
+                self._failure = self._failure or error
+                self._over.set()
+            if len(self._told) == len(self._items):
+                self._over.set()

@@ -34,6 +34,8 @@ _HUB_FILE = re.compile(r"(hf://(?:(?:datasets|spaces)/)?[^/@]+/[^/@]+(?:@(?:refs
 _RESOLVED = re.compile(r"/resolve/([0-9a-f]{40})/")
 #: Where releases are, whatever `GITHUB_SERVER_URL` says.
 GITHUB = "https://github.com"
+#: Where they are described, whatever `GITHUB_API_URL` says.
+GITHUB_API = "https://api.github.com"
 #: `github://owner/repo`, with or without `@tag`. A tag may have `/` and `@` in it.
 GITHUB_SOURCE = re.compile(
     r"(?i:github)://(?P<owner>[A-Za-z0-9_][A-Za-z0-9_-]*)/(?!\.\.?(?:@|$))(?P<repo>[A-Za-z0-9._-]+)(?:@(?P<tag>.+))?"

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from gemmalock.errors import SettingInvalid
-from gemmalock.lockfile import GITHUB, HUB
-from gemmalock.sources.github_papers import API
+from gemmalock.lockfile import GITHUB, GITHUB_API, HUB
 from gemmalock.sources.rewriting import Rule
 
 #: Variable → the URL that it moves.
-ENDPOINTS: Mapping[str, str] = {"HF_ENDPOINT": HUB, "GITHUB_SERVER_URL": GITHUB, "GITHUB_API_URL": API}
+ENDPOINTS: Mapping[str, str] = {"HF_ENDPOINT": HUB, "GITHUB_SERVER_URL": GITHUB, "GITHUB_API_URL": GITHUB_API}
 
 
 def moved(environ: Mapping[str, str]) -> Iterator[Rule]:

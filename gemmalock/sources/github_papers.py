@@ -13,13 +13,11 @@ from datetime import datetime
 from urllib.parse import quote, unquote
 
 from gemmalock.errors import SourceError
-from gemmalock.lockfile import GITHUB, GITHUB_SOURCE
+from gemmalock.lockfile import GITHUB, GITHUB_API, GITHUB_SOURCE
 from gemmalock.ports import Probe
 from gemmalock.sources.api_json import Reading
 from gemmalock.spec import SHA256
 
-#: Where the API is, whatever `GITHUB_API_URL` says.
-API = "https://api.github.com"
 #: A page of a list has at most so many entries.
 PER_PAGE = 100
 #: A release's answer has its assets in it, and nothing says whether all: up to fewer than the shortest page, all.
@@ -47,7 +45,7 @@ class Repository:
     @property
     def api(self) -> str:
         """What the API has of it."""
-        return f"{API}/repos/{self.owner}/{self.name}"
+        return f"{GITHUB_API}/repos/{self.owner}/{self.name}"
 
     @property
     def releases_url(self) -> str:
