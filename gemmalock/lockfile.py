@@ -19,6 +19,7 @@ LOCK_NAME = "gemmalock.lock"
 LOCK_VERSION = 1
 #: The namespace of task IDs; schemas/README.md has the encoding and test vectors.
 TASK_NAMESPACE = uuid.UUID("6f0b8d2e-7c1a-5e43-9b57-3f6d1c0a9e24")
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 #: DQUOTE *etagc DQUOTE (RFC 9110, 8.8.3): no quotes, spaces or controls inside, so that it is safe in a header.
 _STRONG = re.compile('"[!\x23-\x7e\x80-\xff]*"')
 #: How a task ID is written (RFC 9562, 4).
@@ -49,8 +50,7 @@ UrlRule = Callable[[str, str | None, str], str | None]
 def task_id(url: str, size: int, etag: str | None) -> str:
     """The name of the bytes that `url` had when it was locked: UUIDv5 (RFC 9562, 5.5) of the canonical JSON
     (RFC 8785, but every digit of a size beyond 2^53 too) of `[url, size, etag]` in TASK_NAMESPACE."""
-    name = json.dumps([url, size, etag], ensure_ascii=False, separators=(",", ":"))
-    return str(uuid.uuid5(TASK_NAMESPACE, name))
+    return str(uuid.uuid5(TASK_NAMESPACE, _CANONICAL.encode([url, size, etag])))
 
 
 def is_strong(etag: str | None) -> bool:

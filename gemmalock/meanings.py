@@ -42,26 +42,27 @@ class Meanings:
         from gemmalock.durable import read_file
 
         try:
-            return read_meaning(read_file(self._place(manifest), MOST_BYTES))
+            return read_meaning(read_file(self.store / FOLDER / self._name(manifest), MOST_BYTES))
         except OSError:
             return None
 
-    def remember(self, manifest: bytes, meaning: Manifest) -> None:
-        """Note what these bytes mean, where there is a store to note it in."""
+    def remember(self, meaning: Manifest, *manifests: bytes) -> None:
+        """Note what each of these bytes means, where there is a store to note it in."""
         from gemmalock.codec.meaning_json import write_meaning
         from gemmalock.durable import create_at, open_folder
 
-        place, data = self._place(manifest), write_meaning(meaning)
-        if not self.store.is_dir() or len(data) > MOST_BYTES:
+        if not self.store.is_dir() or len(data := write_meaning(meaning)) > MOST_BYTES:
             return
+        home = self.store / FOLDER
         with contextlib.suppress(OSError):
-            place.parent.mkdir(mode=0o700, exist_ok=True)
-            with open_folder(place.parent, follow=False) as folder:
+            home.mkdir(mode=0o700, exist_ok=True)
+            with open_folder(home, follow=False) as folder:
                 self._forget_many(folder)
-                # What a crash left there is nothing, and is replaced.
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(place.name, dir_fd=folder)
-                create_at(folder, place.name, data, synced=False)
+                for name in map(self._name, manifests):
+                    # What a crash left there is nothing, and is replaced.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+                    create_at(folder, name, data, synced=False)
 
     def _forget_many(self, folder: int) -> None:
         names = os.listdir(folder)
@@ -69,8 +70,8 @@ class Meanings:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
 
-    def _place(self, manifest: bytes) -> Path:
+    def _name(self, manifest: bytes) -> str:
         digest = hashlib.sha256()
         for part in (*(text.encode() for text in self.judged_by), manifest):
             digest.update(len(part).to_bytes(8, "big") + part)
-        return self.store / FOLDER / digest.hexdigest()
+        return digest.hexdigest()

@@ -42,7 +42,7 @@ def test_a_text_that_was_cut_or_changed_means_nothing() -> None:
 
 
 def test_only_the_very_bytes_are_recalled_by_the_very_rules(known: Meanings) -> None:
-    known.remember(b"text", Manifest("models"))
+    known.remember(Manifest("models"), b"text")
     assert known.recall(b"text") == Manifest("models")
     assert known.recall(b"text ") is None
     assert Meanings.of(known.store, schemes=SCHEMES, allow_http=True).recall(b"text") is None
@@ -50,32 +50,32 @@ def test_only_the_very_bytes_are_recalled_by_the_very_rules(known: Meanings) -> 
 
 
 def test_what_a_crash_left_is_replaced(known: Meanings) -> None:
-    known.remember(b"text", Manifest("models"))
+    known.remember(Manifest("models"), b"text")
     (left,) = (known.store / FOLDER).iterdir()
     left.write_bytes(b"")
     assert known.recall(b"text") is None
-    known.remember(b"text", Manifest("models"))
+    known.remember(Manifest("models"), b"text")
     assert known.recall(b"text") == Manifest("models")
 
 
 def test_there_are_never_more_than_so_many(known: Meanings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meanings, "MOST", 3)
     for number in range(7):
-        known.remember(b"%d" % number, Manifest("models"))
+        known.remember(Manifest("models"), b"%d" % number)
         assert len(list((known.store / FOLDER).iterdir())) <= 3
     assert known.recall(b"6") == Manifest("models")
 
 
 def test_without_a_store_nothing_is_made(tmp_path: Path) -> None:
     absent = Meanings.of(tmp_path / "absent", schemes=SCHEMES, allow_http=False)
-    absent.remember(b"text", Manifest("models"))
+    absent.remember(Manifest("models"), b"text")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_is_not_written_through(known: Meanings, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (known.store / FOLDER).symlink_to(tmp_path / "other")
-    known.remember(b"text", Manifest("models"))
+    known.remember(Manifest("models"), b"text")
     assert list((tmp_path / "other").iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from gemmalock.secret import holds_secret
 _SECRET_HINT = "a server repeats what it was sent, in the name or the URL of a file; nothing was written"
 _UNREADABLE_HINT = "a source said what no lock can hold, and that is a bug in gemmalock: report it; nothing was written"
 #: A size in the text of a lock; within a string, its quotes have backslashes.
-_SIZE = re.compile(r'"size": \d+')
+_SIZE = r'"size": \d+'
 
 
 def text_of(lock: Lock) -> bytes:
@@ -25,8 +25,9 @@ def text_of(lock: Lock) -> bytes:
 
 def refuse_unfit(text: bytes) -> None:
     """Raise PolicyRefused for the text of a lock with a secret in it, RunRefused for one that is none when read."""
+    written = text.decode("utf-8")
     # A size is a number that the bytes have, whatever somebody's password is.
-    if holds_secret(_SIZE.sub("", text.decode("utf-8"))):
+    if holds_secret(written) and holds_secret(re.sub(_SIZE, "", written)):
         raise PolicyRefused(f"`{LOCK_NAME}` would have a credential in it", hint=_SECRET_HINT)
     try:
         read_lock(text, LOCK_NAME)

@@ -56,7 +56,7 @@ class Papers:
         self.settings_texts = settings_texts
         self._texts = dict(edited or {})
         self._lock: _LockText | None = None
-        self._learned: dict[bytes, Manifest] = {}
+        self._learned: list[tuple[Manifest, bytes]] = []
 
     @property
     def manifest_bytes(self) -> bytes:
@@ -122,8 +122,7 @@ class Papers:
         meaning = read_manifest(text, path, schemes=schemes, allow_http=self.settings.allow_http)
         if not schemes.asked:
             # What a manifest with a scheme of a plugin means hangs on what is installed.
-            self._learned[text] = meaning
-            self._learned[meaning.declared.encode()] = meaning
+            self._learned.append((meaning, text))
         return meaning
 
     def meant(self, declared: str) -> Manifest | None:
@@ -132,8 +131,8 @@ class Papers:
 
     def remember(self) -> None:
         """Note what was found out about the papers' meaning; for runs that may write, once there is a store."""
-        for text, meaning in self._learned.items():
-            self._meanings.remember(text, meaning)
+        for meaning, text in self._learned:
+            self._meanings.remember(meaning, text, meaning.declared.encode())
         self._learned.clear()
 
     @cached_property

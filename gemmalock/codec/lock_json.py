@@ -11,11 +11,10 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import NoReturn
-from uuid import UUID
 
 from gemmalock.errors import LockInvalid
 from gemmalock.escaping import escaped
-from gemmalock.lockfile import LOCK_VERSION, Lock, LockedFile, LockedManifest, LockedModel
+from gemmalock.lockfile import LOCK_VERSION, TASK_ID, Lock, LockedFile, LockedManifest, LockedModel
 from gemmalock.paths import clashes
 from gemmalock.spec import MODEL_NAME
 
@@ -27,14 +26,16 @@ _MODEL_KEYS = frozenset({"files", "name"})
 _MODEL_EXTRAS = frozenset({"license", "revision", "source", "tags"})
 _FILE_KEYS = frozenset({"etag", "name", "path", "sha256", "size", "task_id", "url"})
 _FILE_EXTRAS = frozenset({"mirrors"})
+_SCALAR = json.JSONEncoder(ensure_ascii=False)
 _DECLARED = re.compile(r"sha256:[0-9a-f]{64}")
 #: A URL that needs no second look: no credentials before an `@`, no query, nothing that is not plain ASCII.
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[!$%&'()*+,./0-9:;=A-Za-z_~\[\]-]+")
-#: What a header field may hold (RFC 9110, 5.5): no controls. An entity tag is kept as it came.
-_FIELD_VALUE = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]*")
+# These are compiled when they are needed: hardly a lock has anything in it that is not ASCII.
+#: What no header field may hold (RFC 9110, 5.5). An entity tag is kept as it came.
+_NO_FIELD = "[\x00-\x1f\x7f\ud800-\udfff]"
 #: What is written as an escape, so that an editor shows a lock as it is.
-_INVISIBLE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff]")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_INVISIBLE = "[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufffe\uffff]"
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 
 
 class _Unsound(Exception):
@@ -64,8 +65,10 @@ def write_lock(lock: Lock) -> bytes:
     """The canonical bytes of a lock: the same lock gives the same bytes, whatever the order of its parts."""
     manifests = sorted(lock.manifests, key=lambda manifest: manifest.path)
     value = {"lock_version": LOCK_VERSION, "manifests": [_manifest_value(manifest) for manifest in manifests]}
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    return (_INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n").encode()
+    text = _indented(value)
+    if "\x7f" in text or not text.isascii():
+        text = re.sub(_INVISIBLE, lambda found: f"\\u{ord(found[0]):04x}", text)
+    return f"{text}\n".encode()
 
 
 # --- values to JSON ----------------------------------------------------------------------------------------
@@ -99,6 +102,18 @@ def _file_value(file: LockedFile) -> dict[str, object]:
         "url": file.url,
     }
     return value | {"mirrors": list(file.mirrors)} if file.mirrors else value
+
+
+def _indented(value: object, margin: str = "\n") -> str:
+    """JSON as `json.dumps` has it with `indent=2` and `sort_keys`; that takes a call in Python for each of its tokens.
+    `margin`: how a line begins that is at home where the value is."""
+    if not value or not isinstance(value, dict | list):
+        return _SCALAR.encode(value)
+    inner = f"{margin}  "
+    if isinstance(value, dict):
+        parts = [f"{_SCALAR.encode(key)}: {_indented(each, inner)}" for key, each in sorted(value.items())]
+        return f"{{{inner}{f',{inner}'.join(parts)}{margin}}}"
+    return f"[{inner}{f',{inner}'.join(_indented(each, inner) for each in value)}{margin}]"
 
 
 # --- JSON to values ----------------------------------------------------------------------------------------
@@ -163,7 +178,7 @@ def _file(value: object) -> LockedFile:
     mirrors = tuple(_url(mirror) for mirror in _list(mapping.get("mirrors", [])))
     if type(size) is not int or ("mirrors" in mapping and not mirrors):
         raise _Unsound
-    if etag is not None and not (isinstance(etag, str) and _FIELD_VALUE.fullmatch(etag)):
+    if etag is not None and (not isinstance(etag, str) or _has(_NO_FIELD, etag)):
         raise _Unsound
     return LockedFile(
         name=_text(mapping["name"]),
@@ -191,7 +206,7 @@ def _list(value: object) -> list[object]:
 
 def _text(value: object) -> str:
     # ASCII controls are refused by the rules for paths, URLs and lines; what is left needs only this look.
-    if not isinstance(value, str) or (not value.isascii() and _CONTROL.search(value)):
+    if not isinstance(value, str) or (not value.isascii() and _has(_CONTROL, value)):
         raise _Unsound
     return value
 
@@ -199,9 +214,14 @@ def _text(value: object) -> str:
 def _line(value: object) -> str:
     """A text of one line that is not empty."""
     text = _text(value)
-    if not text or _CONTROL.search(text):
+    if not text or _has(_CONTROL, text):
         raise _Unsound
     return text
+
+
+def _has(controls: str, text: str) -> bool:
+    """Whether one of these is in a text. Of ASCII they all are what cannot be printed, and nothing else is."""
+    return not text.isprintable() if text.isascii() else re.search(controls, text) is not None
 
 
 def _url(value: object) -> str:
@@ -219,7 +239,7 @@ def _url_is_wrong(text: str) -> bool:
 
 def _uuid(value: object) -> str:
     text = _text(value)
-    if str(UUID(text)) != text:
+    if not TASK_ID.fullmatch(text):
         raise _Unsound
     return text
 

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from gemmalock.spec import FileSpec, Manifest, ModelSpec, Workspace
 
+#: A value is written as its fields in their order; `astuple` would copy every part of them.
+_FIELDS = {kind: attrgetter(*(field.name for field in fields(kind))) for kind in (FileSpec, ModelSpec, Workspace)}
+
 
 def write_meaning(manifest: Manifest) -> bytes:
     """The bytes of a meaning: a line with their sha256, for nobody waits until they are on disk, and the JSON."""
-    workspace = None if manifest.workspace is None else astuple(manifest.workspace)
-    text = json.dumps([manifest.root, [astuple(model) for model in manifest.models], workspace]).encode()
+    meaning = [manifest.root, manifest.models, manifest.workspace]
+    text = json.dumps(meaning, default=lambda value: _FIELDS[type(value)](value)).encode()
     return hashlib.sha256(text).hexdigest().encode() + b"\n" + text
 
 

@@ -18,6 +18,7 @@ MAX_URL = 4000
 _CURE = "give it to gemmalock in the environment or in the settings (`auth`), which say what a token is for by origin"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SPACE = re.compile(r"\s")
 _WEB = frozenset({"http", "https"})
 
 
@@ -84,7 +85,7 @@ def _form_wrong(url: str, schemes: Collection[str] | None) -> Wrong | None:
 
 
 def _web_wrong(url: str) -> Wrong | None:
-    if any(character.isspace() for character in url):
+    if _SPACE.search(url):
         return Wrong(f"the URL has a space in it: `{shown(url)}`", "percent-encode it, as `%20`")
     if "\\" in url:
         return Wrong(f"the URL has a backslash in it: `{shown(url)}`", "write `/`")

@@ -289,6 +289,13 @@ def _locks(draw: st.DrawFn) -> Lock:
 
 
 @given(_locks())
+def test_a_lock_is_indented_as_json_indents_it(lock: Lock) -> None:
+    text = write_lock(lock).decode()
+    in_ascii = "".join(json.dumps(letter)[1:-1] if letter > "~" else letter for letter in text)
+    assert in_ascii == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+
+
+@given(_locks())
 def test_a_canonical_lock_is_read_as_it_was_written(lock: Lock) -> None:
     text = write_lock(lock)
     assert read_lock(text, "gemmalock.lock") == lock
