@@ -6,15 +6,22 @@ a file, asks a network or knows a lock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from gemmalock import spec
+from gemmalock.codec.fitting import acceptor
 from gemmalock.codec.manifest_rules import Rules
 from gemmalock.codec.page import Page, Place
-from gemmalock.codec.schema import Flaw, flaws, kind
 from gemmalock.codec.yaml_tree import Node, read_yaml
 from gemmalock.errors import ManifestInvalid, Problem
+from gemmalock.resources import schema_text
 from gemmalock.spec import FileSpec, Manifest, ModelSpec, Workspace
+
+if TYPE_CHECKING:
+    from gemmalock.codec.schema import Flaw
 
 SCHEMA = "manifest.v1.schema.json"
 
@@ -103,6 +110,11 @@ def _structure(page: Page, tree: Node) -> Iterator[Problem]:
         hint = "begin it with `version: 1`, or let `gemmalock init` write one"
         yield page.problem(Place(1, 1), "the manifest is empty", hint)
         return
+    if _accepts()(tree.value):
+        return
+    # What finds the flaws takes longer to load than all the rest that reads a manifest.
+    from gemmalock.codec.schema import flaws, kind
+
     if not isinstance(tree.value, dict):
         message = f"a manifest must be a mapping, and this is {kind(tree.value)}"
         if not tree.broken:
@@ -111,6 +123,11 @@ def _structure(page: Page, tree: Node) -> Iterator[Problem]:
     for flaw in flaws(SCHEMA, tree.value):
         if problem := _placed(page, tree, flaw):
             yield problem
+
+
+@lru_cache(maxsize=1)
+def _accepts() -> Callable[[object], bool]:
+    return acceptor(json.loads(schema_text(SCHEMA)))
 
 
 def _placed(page: Page, tree: Node, flaw: Flaw) -> Problem | None:

@@ -501,11 +501,6 @@ def test_a_broken_installation_is_a_bug_and_no_traceback(shop: Shop, tmp_path: P
         "from pathlib import Path\n"
         "for name in [name for name in vars(resources) if isinstance(getattr(resources, name), Path)]:\n"
         "    setattr(resources, name, Path('/nonexistent'))\n"
-        "import gemmalock.codec.schema as schema\n"
-        "def lost(*rest):\n    raise FileNotFoundError(2, 'No such file or directory', 'schemas')\n"
-        "schema.flaws = lost\n"
-        "import gemmalock.codec.manifest as manifest\n"
-        "manifest.flaws = lost\n"
         "from gemmalock.cli import main\nmain(sys.argv[1:])\n"
     )
     done = Gemmalock(shop.project.folder, (sys.executable, "-c", code))("lock", "--json")
