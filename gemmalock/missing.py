@@ -7,7 +7,7 @@ from itertools import islice
 
 from gemmalock.errors import NotFound
 from gemmalock.escaping import shown
-from gemmalock.sets import Gap, gaps, models_among, quantisation_of, shard_of
+from gemmalock.sets import Gap, gaps, models_among, shard_of
 from gemmalock.spec import ModelSpec, is_local
 
 #: So many names are shown, each up to so many characters, and how many more there are.
@@ -53,6 +53,8 @@ def no_such_quantisation(model: ModelSpec, names: Collection[str]) -> NotFound:
     message = f"`quant: {model.quant}` selects nothing in `{model.source}`"
     if any(model.is_quantised(name) for name in names):
         return NotFound(message, hint="`exclude` takes out all files of that quantisation")
+    from gemmalock.quantisations import quantisation_of
+
     found = sorted({found for name in names if (found := quantisation_of(name)) is not None})
     if not found:
         return NotFound(f"{message}; it has no GGUF file whose name tells a quantisation", hint="name them in `files`")

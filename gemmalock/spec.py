@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from gemmalock.paths import is_glob, joined, matches, path_problem
-from gemmalock.sets import is_quantisation, quantisation_of
 
 MANIFEST_NAME = "gemmalock.yaml"
 MANIFEST_VERSION = 1
@@ -72,8 +71,12 @@ class ModelSpec:
             raise ValueError(f"model `{self.name}` names files but no source")
         if self.quant is not None and (self.source is None or self.quant != self.quant.upper()):
             raise ValueError(f"model `{self.name}` names a quantisation but no source, or not in upper case")
-        if self.quant is not None and not is_quantisation(self.quant):
-            raise ValueError(f"`{self.quant}` is not a quantisation")
+        if self.quant is not None:
+            # Few models name one, and what it takes to know one is not little.
+            from gemmalock.quantisations import is_quantisation
+
+            if not is_quantisation(self.quant):
+                raise ValueError(f"`{self.quant}` is not a quantisation")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,7 +100,11 @@ class ModelSpec:
 
     def is_quantised(self, name: str) -> bool:
         """Whether the file `name` of the source is of the quantisation that is wanted; never, where none is."""
-        return self.quant is not None and quantisation_of(name) == self.quant
+        if self.quant is None:
+            return False
+        from gemmalock.quantisations import quantisation_of
+
+        return quantisation_of(name) == self.quant
 
     def excludes(self, name: str) -> bool:
         """Whether the file `name` of the source is left out, whatever selects it."""

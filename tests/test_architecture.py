@@ -7,6 +7,7 @@ FLOORS; a new dependency has to be given a home in HOMES.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from gemmalock.version import VERSION
 from tests.guard import CHECKOUT
 from tests.running import Gemmalock, Project
+from tests.servers.fileserver import FileServer
 
 PACKAGE = CHECKOUT / "gemmalock"
 
@@ -50,6 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("plan", "drift", "differing", "journal", "ledger", "narrowing"),
     ("lockfile", "expressions", "missing"),
     ("spec",),
+    ("quantisations",),
     ("sets",),
     ("paths", "sizes"),
     ("errors",),
@@ -73,6 +76,7 @@ PURE = frozenset(
         "narrowing",
         "expressions",
         "spec",
+        "quantisations",
         "sets",
         "paths",
         "sizes",
@@ -356,21 +360,72 @@ def test_coming_in_by_this_door_loads_nothing_heavy(room: str) -> None:
     assert loaded.intersection(HEAVY) - brought == set()
 
 
+#: Runs a command line, and tells the modules that it loaded.
+TELLING = """
+import sys
+from gemmalock.cli import main
+try:
+    main({arguments!r})
+except SystemExit as end:
+    print(end.code)
+print(*sorted(sys.modules))
+"""
+
+
+def _loaded_for(project: Project, *arguments: str) -> set[str]:
+    """The modules that a command loads, which has to end well."""
+    done = Gemmalock(project.folder, (sys.executable, "-c"))(TELLING.format(arguments=list(arguments)))
+    assert done.code == 0, done.err
+    *_, code, loaded = done.out.splitlines()
+    assert code == "0", done.err
+    return set(loaded.split())
+
+
+def _packages(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
 def test_a_sync_with_nothing_to_do_loads_nothing_heavy(gemmalock: Gemmalock, project: Project) -> None:
     (project.folder / "upstream.bin").write_bytes(b"weights")
     project.write_manifest("version: 1\nmodels:\n  tiny:\n    files:\n      - url: file://upstream.bin\n")
     first = gemmalock("sync")
     assert first.code == 0, first.err
-    script = (
-        "import sys\n"
-        "from gemmalock.cli import main\n"
-        "try:\n    main(['sync'])\n"
-        "except SystemExit as end:\n    print(end.code)\n"
-        "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
-    )
-    again = Gemmalock(project.folder, (sys.executable, "-c"))(script)
-    assert again.code == 0, again.err
-    *_, code, loaded = again.out.splitlines()
-    assert code == "0"
-    # `concurrent` is what `at_once` waits with.
-    assert set(loaded.split()).intersection({*HEAVY, "concurrent"}) == set()
+    # `concurrent` is what others wait with.
+    assert _packages(_loaded_for(project, "sync")) & {*HEAVY, "concurrent"} == set()
+
+
+#: What a first lock of plain URLs has no need of: other kinds of source, and what speaks of them; what narrows a run;
+#: what is on the disk, and what follows from that; several projects; what only an error needs.
+SPARED = (
+    "gemmalock.sources.hub", "gemmalock.sources.hub_papers", "gemmalock.sources.github",
+    "gemmalock.sources.github_papers", "gemmalock.sources.api_json", "gemmalock.sources.file",
+    "gemmalock.quantisations", "gemmalock.narrowing", "gemmalock.expressions", "gemmalock.failures",
+    "gemmalock.plan", "gemmalock.looking", "gemmalock.journal", "gemmalock.holders", "gemmalock.store.disk",
+    "gemmalock.store.pruning", "gemmalock.roots", "gemmalock.registry", "gemmalock.executor", "gemmalock.app.syncing",
+    "gemmalock.app.together", "gemmalock.cli.several", "gemmalock.cli.differences", "difflib", "concurrent",
+)  # fmt: skip
+
+
+def test_a_first_lock_of_plain_urls_loads_what_it_needs_and_no_more(project: Project) -> None:
+    with FileServer({"/weights.bin": b"weights"}) as server:
+        sha256 = hashlib.sha256(b"weights").hexdigest()
+        project.write_manifest(
+            "version: 1\nmodels:\n  tiny:\n    files:\n"
+            f"      - url: {server.origin}/weights.bin\n        sha256: {sha256}\n"
+        )
+        loaded = _loaded_for(project, "lock")
+    assert "gemmalock.sources.http" in loaded
+    assert loaded.intersection(SPARED) == set()
+
+
+@pytest.mark.parametrize("command", ["list", "tree"])
+def test_what_shows_the_lock_loads_neither_rules_of_the_disk_nor_sources(
+    gemmalock: Gemmalock, project: Project, command: str
+) -> None:
+    (project.folder / "upstream.bin").write_bytes(b"weights")
+    project.write_manifest("version: 1\nmodels:\n  tiny:\n    files:\n      - url: file://upstream.bin\n")
+    assert gemmalock("lock").code == 0
+    loaded = _loaded_for(project, command)
+    assert _packages(loaded) & set(HEAVY) == set()
+    others = {"plan", "ports", "looking", "journal", "store.disk", "pinning", "resolver", "differing", "sources.http"}
+    assert loaded & {f"gemmalock.{name}" for name in others} == set()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gemmalock.app.locking import lock_report, resolve_papers
+from gemmalock.app.locking import lock_report
 from gemmalock.app.papers import Papers, write_place
 from gemmalock.app.plugging import KnownSchemes
+from gemmalock.app.ready import resolve_papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import UsageError, disk_error
 from gemmalock.outcome import ExitCode, Report
 from gemmalock.pinning import Wish
-from gemmalock.sets import is_quantisation
+from gemmalock.quantisations import is_quantisation
 from gemmalock.spec import MODEL_NAME, name_in_url, scheme_of
 
 

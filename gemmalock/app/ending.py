@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gemmalock.app.locking import with_digests
 from gemmalock.app.papers import Papers
 from gemmalock.app.pruning import Pruning, prune_roots
+from gemmalock.app.ready import with_digests
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError, GemmalockError, Interrupted, LockInvalid, LockMissing, RunRefused
 from gemmalock.lockfile import Lock, Node

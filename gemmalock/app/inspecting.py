@@ -1,4 +1,4 @@
-"""Commands that only look: `status`, `verify`, `list`, `path`."""
+"""Commands that only look: `status`, `verify`, `path`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def run_status(workshop: Workshop, papers: Papers, selection: Selection) -> Repo
     # What the others here have no use for; `verify` of a small model would mostly wait for it.
     from gemmalock.app.foretelling import foreseen
     from gemmalock.app.leftover import former_roots, leftover_roots
-    from gemmalock.app.locking import Mode, ready_lock
     from gemmalock.app.pruning import SELECTED, Pruning, pruning_warnings
+    from gemmalock.app.ready import Mode, ready_lock
 
     ready = ready_lock(workshop, papers, Mode.AS_IS)
     workshop.lock = ready.lock
@@ -134,33 +134,6 @@ def _verdict(node: Node, sight: PlaceSight) -> tuple[ResumeStatus, FileError | N
             return ResumeStatus.MODIFIED, kind(f"`{path}`: {detail}", hint=hint)
         case Place.UNREADABLE:
             return ResumeStatus.UNREADABLE, sight.error or ReadWriteFailed(detail or f"cannot read `{path}`")
-
-
-def run_list(workshop: Workshop, papers: Papers, selection: Selection) -> Report:
-    """Every model and file of the lock. The disk is not looked at."""
-    lock = papers.required_lock()
-    nodes = selection.of(lock.nodes())
-    outcomes = tuple(FileOutcome.of_node(node, Outcome.SKIPPED, reason=_card(node), verb="LOCKED") for node in nodes)
-    models = tuple({(node.manifest.path, node.model.name): node.model for node in nodes}.values())
-    facts = tuple(
-        {
-            "name": model.name,
-            "license": model.license,
-            "tags": list(model.tags),
-            "files": len(model.files),
-            "size": sum(file.size for file in model.files),
-            "source": model.source,
-            "revision": model.revision,
-        }
-        for model in models
-    )
-    return Report("list", ExitCode.OK, files=outcomes, lock=_UNCHANGED, facts=(("models", list(facts)),))
-
-
-def _card(node: Node) -> str:
-    license, tags = node.model.license, " ".join(f"#{tag}" for tag in node.model.tags)
-    stated = f"the licence is {license}" if license else "no licence is stated"
-    return f"{stated}, and the tags are {tags}" if tags else stated
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from gemmalock.app.affording import affordable
 from gemmalock.app.ending import Ending
@@ -13,9 +14,9 @@ from gemmalock.app.entering import enter_roots, leave_roots
 from gemmalock.app.failing import note_outcomes
 from gemmalock.app.foretelling import forbidden, not_begun, would_be
 from gemmalock.app.leftover import FormerRoot, former_roots, leftover_roots
-from gemmalock.app.locking import Mode, NotLocked, Ready, outcomes_of, ready_lock
 from gemmalock.app.papers import Papers, memo_root
 from gemmalock.app.pruning import NOT_WANTED, SELECTED, Pruning, pruning_warnings, root_warnings
+from gemmalock.app.ready import Mode, NotLocked, Ready, ready_lock
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import Busy, GemmalockError, RunRefused, UsageError
 from gemmalock.executor import execute
@@ -26,9 +27,11 @@ from gemmalock.memo import forget, remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Plan, Snapshot, plan
 from gemmalock.ports import PruneResult
-from gemmalock.resolver import Resolution
 from gemmalock.selection import Selection
 from gemmalock.stopping import Tolerance
+
+if TYPE_CHECKING:
+    from gemmalock.resolver import Resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Sync:
         try:
             ready = ready_lock(self.workshop, self.papers, self.options.mode)
         except NotLocked as error:
+            from gemmalock.app.locking import outcomes_of
+
             files = outcomes_of(error.resolution, self.papers.roots)
             return Report("sync", ExitCode.FAILED, files, lock=LockChange(LOCK_NAME, False), seconds=_since(began))
         self.workshop.lock = ready.lock

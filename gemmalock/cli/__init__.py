@@ -5,6 +5,7 @@ One error boundary (`main`); one module a command in `commands`; what is printed
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -57,7 +58,12 @@ def _loaded() -> Callable[[Sequence[str]], int]:
     ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     for number in ending:
         signal.signal(number, lambda number, frame: heard.append(number))
+    # What is loaded stays to the end: nobody has to look for garbage in it, now or later.
+    gc.disable()
     from gemmalock.cli.boundary import run
+
+    gc.freeze()
+    gc.enable()
 
     def listen() -> None:
         if heard:

@@ -18,7 +18,6 @@ from gemmalock.codec.yaml_tree import Node
 from gemmalock.errors import Problem
 from gemmalock.escaping import shown
 from gemmalock.paths import clashes, is_glob, joined, matches, path_problem
-from gemmalock.sets import MAX_QUANT, is_quantisation
 from gemmalock.spec import MODEL_NAME, SHA256, name_in_url
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -131,6 +130,8 @@ class Rules:
         text = self._line(quant) if quant is not None else None
         if quant is None or not text:
             return
+        from gemmalock.quantisations import MAX_QUANT, is_quantisation
+
         if not is_quantisation(text):
             self._add(quant.place, f"`{shown(text, MAX_QUANT)}` is no quantisation of GGUF files", _QUANT_ADVICE)
         elif node.get("source") is None:

@@ -5,7 +5,6 @@ Asking a URL is a source's; what a token is for is the settings'. No message her
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -113,6 +112,8 @@ def _port_hint(error: ValueError) -> str:
 
 
 def _scheme_hint(scheme: str, schemes: Collection[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(scheme[:40], sorted(schemes), n=1)
     meant = f"did you mean `{near[0]}://`? " if near else ""
     known = ", ".join(f"`{name}`" for name in sorted(schemes))

@@ -14,7 +14,7 @@ import pytest
 import gemmalock
 from gemmalock import durable
 from gemmalock.app.caring import CachePruneOptions, PruneOptions, run_cache_prune, run_prune
-from gemmalock.app.inspecting import run_list
+from gemmalock.app.listing import run_list
 from gemmalock.app.session import Call, begin
 from gemmalock.errors import RunRefused
 from gemmalock.stopping import Stop

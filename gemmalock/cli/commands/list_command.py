@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from gemmalock.app.inspecting import run_list
+from gemmalock.app.listing import run_list
 from gemmalock.app.session import ALL, Choice
 from gemmalock.cli.choosing import choosing, show_collected
 from gemmalock.cli.flags import flag, global_flags

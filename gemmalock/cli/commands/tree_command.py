@@ -7,7 +7,7 @@ from itertools import groupby
 
 import click
 
-from gemmalock.app.inspecting import run_list
+from gemmalock.app.listing import run_list
 from gemmalock.app.session import Choice
 from gemmalock.cli.choosing import choosing, show_collected
 from gemmalock.cli.flags import global_flags
