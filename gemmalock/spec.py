@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from gemmalock.paths import is_glob, joined, matches, path_problem
@@ -185,6 +186,7 @@ def is_local(url: str) -> bool:
     return scheme_of(url).rpartition("+")[2] in LOCAL_SCHEMES
 
 
+@lru_cache(maxsize=4096)  # the rules of a manifest ask for it, and then the value that is made of it
 def name_in_url(url: str) -> str:
     """The last segment of a URL's path, percent-decoded: where the file goes when no `path` is declared."""
     try:

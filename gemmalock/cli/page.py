@@ -40,6 +40,8 @@ class Page:
     vantage: Vantage | None = None
     #: How many letters stand on the line that is not ended yet.
     _letters: int = 0
+    #: How many fit on it.
+    _columns: int = 0
 
     def named(self, name: str) -> str:
         """A path in the project, or a node ID of it, as it is told."""
@@ -79,11 +81,13 @@ class Page:
             self._coloured(*file_line(told, verbosity=self.verbosity), verb_color(outcome))
 
     def _letter(self, outcome: FileOutcome) -> None:
-        import shutil
+        if not self._letters:
+            import shutil
 
+            self._columns = shutil.get_terminal_size().columns
         self._put(click.style(letter(outcome), fg=verb_color(outcome)), ended=False)
         self._letters += 1
-        if self._letters >= shutil.get_terminal_size().columns:
+        if self._letters >= self._columns:
             self.fresh_line()
 
     def _coloured(self, verb: str, rest: str, color: str) -> None:

@@ -155,7 +155,7 @@ class _Reader:
             node = self._sequence(place, depth, tagged)
         else:
             assert isinstance(event, events.ScalarEvent)
-            node = _scalar(event, tagged)
+            node = _scalar(event, place, tagged)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
@@ -225,10 +225,10 @@ class _Reader:
         self.problems.append(self._page.problem(place, message, hint))
 
 
-def _scalar(event: events.ScalarEvent, tagged: bool) -> Node:
+def _scalar(event: events.ScalarEvent, place: Place, tagged: bool) -> Node:
     plain = event.implicit[0]
     value = resolved(event.value) if plain and not tagged else event.value
-    return Node(value, _place(event), event.value, plain, tagged)
+    return Node(value, place, event.value, plain, tagged)
 
 
 def _place(event: events.Event) -> Place:
