@@ -1,42 +1,36 @@
-"""One request, one answer: the seam to urllib3. No redirects, no retries, no meaning of statuses.
+"""One request, one answer: to the server itself, or through a proxy. No redirects, no retries, no meaning of statuses.
 
-urllib3 keeps the connections, does TLS and talks to proxies. What it cannot do is done here: a connection is opened
-by `connecting`, so that it can be interrupted; a body is read by `bodies`, straight into the caller's memory; and the
-bytes of a head are counted.
+Who sends is `direct` or `proxied`; here it is decided which, and what came is made an answer with a body that knows
+where it ends, or refused.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import unquote, urlsplit
-
-import urllib3
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from gemmalock.errors import ConnectionFailed, SourceError
-from gemmalock.secret import Secret, redacted_secrets
-from gemmalock.sources.bodies import Body, Chunked, Counted, UntilClose
-from gemmalock.sources.certificates import tls_context
-from gemmalock.sources.failures import (
-    FOREIGN,
-    is_silence,
-    proxy_refusal,
-    source_error,
-    told_cause,
-    unreached_proxy,
-)
+from gemmalock.secret import redacted_secrets
+from gemmalock.sources.bodies import Body, Chunked, Counted, Stream, UntilClose
+from gemmalock.sources.direct import Direct
+from gemmalock.sources.failures import FOREIGN, is_silence, proxy_refusal, source_error, told_cause, unreached_proxy
 from gemmalock.sources.fields import quoted, shown_url
+from gemmalock.sources.head import Head
 from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.ranges import content_length
-from gemmalock.sources.wire import Call, HttpLimits, Pool, Response, SecurePool, shut_down
+from gemmalock.sources.wire import Call, HttpLimits, Wire, shut_down
 from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
 
-_KEPT_CONNECTIONS = 64
+if TYPE_CHECKING:
+    import ssl
+
+    from gemmalock.sources.proxied import Proxied
+
 #: Fields by which a body is delimited and judged: a number in them is no secret, though it be somebody's password. What
 #: is shown of them is starred there.
 _FRAMING = frozenset(
@@ -44,6 +38,23 @@ _FRAMING = frozenset(
 )
 #: What proxies alone answer (RFC 9110, 15.5.8).
 _WANTS_CREDENTIAL = 407
+#: What has no body, whatever its fields say (RFC 9112, 6.3).
+_BODILESS = frozenset({204, 304})
+
+
+class Line(Protocol):
+    """The connection that an answer comes on: its bytes, and what reads ahead of them."""
+
+    @property
+    def wire(self) -> Wire:
+        """What counts and times the bytes."""
+
+    @property
+    def stream(self) -> Stream:
+        """The bytes, from behind the head on."""
+
+    def release(self, *, reusable: bool) -> None:
+        """Let go of it: for the next request, or for good. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,51 +87,42 @@ class Reply:
     `locations` has every Location. A secret that a server repeats is starred out of the fields that are shown, or
     written down: all but those that say what the body is."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, call: Call, *, proxied: bool) -> None:
-        wire = call.answered
-        self.status = response.status
-        self.headers: Mapping[str, str] = {
-            name.lower(): _told(name.lower(), response.headers[name]) for name in response.headers
-        }
-        self.locations: tuple[str, ...] = tuple(response.headers.getlist("location"))
-        self._call = call
+    def __init__(self, method: str, head: Head, line: Line, *, proxied: bool) -> None:
+        self.status = head.status
+        self.headers: Mapping[str, str] = _joined(head.fields)
+        self.locations: tuple[str, ...] = tuple(value for name, value in head.fields if name == "location")
+        self.body: Body = _framed(method, self.status, self.headers, line)
+        #: Whether the head has lines that are no header fields.
+        self.has_broken_lines = head.is_flawed
+        self._persists = head.persists
+        self._line = line
         self._proxied = proxied
-        self._response = response
-        self._wire = wire
-        self.body: Body = _framed(self.headers, self.status, wire)
 
     @property
     def peer(self) -> str | None:
         """The address that answered; None behind a proxy."""
-        return None if self._proxied else self._call.peer
+        with contextlib.suppress(OSError, AttributeError, IndexError):
+            return None if self._proxied else str(self._line.wire.connection.getpeername()[0])
+        return None
 
     def shut_down(self) -> None:
         """End the connection from another thread: whoever reads from it wakes up."""
-        shut_down(self._wire.connection)
+        shut_down(self._line.wire.connection)
 
     def wait_at_most(self, seconds: float) -> None:
         """From now on, silence for so long is too long."""
-        self._wire.wire.wait_at_most(seconds)
+        self._line.wire.wait_at_most(seconds)
 
     def release(self) -> None:
         """Let go of the connection: for the next request when the body's end was seen, else for good. Never raises."""
-        with contextlib.suppress(*FOREIGN):
-            if not (self.body.ended and self._reusable):
-                self._response.close()
-            self._wire.close()
-            self._response.release_conn()
-
-    @property
-    def has_broken_lines(self) -> bool:
-        """Whether the head has lines that are no header fields."""
-        return bool(self._wire.headers.defects)
+        self._line.release(reusable=self.body.ended and self._reusable)
 
     @property
     def _reusable(self) -> bool:
         # Both a length and a transfer coding: the body can be read, the connection not trusted again (RFC 9112, 6.3).
         both = "transfer-encoding" in self.headers and "content-length" in self.headers
         # And after an interim answer that was taken for the last one, the last one is still to come.
-        return not both and not self._wire.will_close and self.status >= 200
+        return not both and self._persists and self.status >= 200
 
 
 class Channel:
@@ -129,7 +131,8 @@ class Channel:
     def __init__(self, limits: HttpLimits, routes: Routes) -> None:
         self._limits = limits
         self.routes = routes
-        self._managers: dict[tuple[str, Proxy | None, bool], urllib3.PoolManager] = {}
+        self._direct = Direct(limits, self._context)
+        self._through: Proxied | None = None
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
 
@@ -143,17 +146,12 @@ class Channel:
         while True:
             call = Call(self._limits, stop, public_only and proxy is None)
             try:
+                line: Line
                 with call.running():
-                    response = self._manager((scheme_of(url), proxy, call.public_only)).urlopen(
-                        method,
-                        url,
-                        headers=dict(headers),
-                        redirect=False,
-                        retries=False,
-                        preload_content=False,
-                        decode_content=False,
-                        timeout=urllib3.Timeout(connect=self._limits.connect_seconds, read=self._limits.read_seconds),
-                    )
+                    if proxy is None:
+                        head, line = self._direct.send(method, url, headers, call)
+                    else:
+                        head, line = self._proxied.send(method, url, headers, proxy, call)
             except SourceError as error:
                 if proxy is None or not call.unreached:
                     raise
@@ -164,64 +162,54 @@ class Channel:
                     # The server had closed a kept connection before this request came (RFC 9112, 9.3.1).
                     continue
                 raise source_error(error, url, proxy) from told_cause(error)
-            return _checked(Reply(response, call, proxied=proxy is not None), url, proxy)
+            return _checked(Reply(method, head, line, proxied=proxy is not None), url, proxy)
 
     def close(self) -> None:
         """Close all connections that are kept."""
-        with self._lock:
-            managers = list(self._managers.values())
-            self._managers.clear()
-        for manager in managers:
-            manager.clear()
+        self._direct.close()
+        if self._through is not None:
+            self._through.close()
 
-    def _manager(self, key: tuple[str, Proxy | None, bool]) -> urllib3.PoolManager:
+    @property
+    def _proxied(self) -> Proxied:
         with self._lock:
-            manager = self._managers.get(key)
-            if manager is None:
-                manager = self._managers[key] = self._new_manager(key[0], key[1])
-            return manager
+            if self._through is None:
+                # It brings urllib3, which nobody needs without a proxy.
+                from gemmalock.sources.proxied import Proxied
 
-    def _new_manager(self, scheme: str, proxy: Proxy | None) -> urllib3.PoolManager:
-        settings: dict[str, Any] = {"maxsize": _KEPT_CONNECTIONS, "block": False}
-        if scheme == "https":
-            # Reading the system's certificates takes a tenth of a second: not for plain http.
-            settings["ssl_context"] = self._context()
-        manager: urllib3.PoolManager
-        if proxy is None:
-            manager = urllib3.PoolManager(32, **settings)
-        else:
-            parts = urlsplit(proxy.url)
-            given = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
-            fields = urllib3.make_headers(proxy_basic_auth=given) if given else {}
-            for secret in (unquote(parts.password or ""), fields.get("proxy-authorization", "").rpartition(" ")[2]):
-                Secret(secret)
-            if scheme_of(proxy.url) == "https":
-                settings["proxy_ssl_context"] = self._context()
-            manager = urllib3.ProxyManager(proxy.url, 32, proxy_headers=fields, **settings)
-        manager.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
-        return manager
+                self._through = Proxied(self._limits, self._context)
+            return self._through
 
     def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = tls_context(self.routes.ca_file, self.routes.ca_variable)
-        return self._tls
+        """Whom to believe. Reading the system's certificates takes a tenth of a second: not for plain http."""
+        from gemmalock.sources.certificates import tls_context
+
+        with self._lock:
+            if self._tls is None:
+                self._tls = tls_context(self.routes.ca_file, self.routes.ca_variable)
+            return self._tls
 
 
-def _told(name: str, value: str) -> str:
-    return value if name in _FRAMING else redacted_secrets(value)
+def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in fields:
+        told = value if name in _FRAMING else redacted_secrets(value)
+        joined[name] = f"{joined[name]}, {told}" if name in joined else told
+    return joined
 
 
-def _framed(headers: Mapping[str, str], status: int, wire: Response) -> Body:
-    wire.wire.head_limit = None
-    if wire.length == 0 or wire.stream.closed or status in (204, 304) or status < 200:
-        return Counted(wire.stream, 0)
-    if "transfer-encoding" in headers:
-        return Chunked(wire.stream)
-    length = content_length(headers)
+def _framed(method: str, status: int, fields: Mapping[str, str], line: Line) -> Body:
+    """The body behind a head (RFC 9112, 6.3)."""
+    line.wire.head_limit = None
+    if method == "HEAD" or status in _BODILESS or status < 200:
+        return Counted(line.stream, 0)
+    if "transfer-encoding" in fields:
+        return Chunked(line.stream)
+    length = content_length(fields)
     if length is not None:
-        return Counted(wire.stream, length)
-    wire.insist_on_a_clean_end()
-    return UntilClose(wire.stream)
+        return Counted(line.stream, length)
+    line.wire.insist_on_a_clean_end()
+    return UntilClose(line.stream)
 
 
 def _server(url: str) -> str:

@@ -1,24 +1,24 @@
-"""What urllib3, http.client, ssl and the sockets raise, in the words of `errors`. It decides; it catches nothing."""
+"""What ssl and the sockets raise, and a head that is none, in the words of `errors`. It decides; it catches nothing."""
 
 from __future__ import annotations
 
-import http.client
 import re
-import ssl
-
-import urllib3.exceptions as urllib3_errors
 
 from gemmalock.errors import ConnectionFailed, GemmalockError, SourceError, TimedOut, TlsFailed, Unauthorized
 from gemmalock.secret import holds_secret
 from gemmalock.sources.fields import quoted, shown_url
+from gemmalock.sources.head import HungUp
 from gemmalock.sources.proxies import Proxy
+from gemmalock.sources.request import NoUrl
 
 #: Everything that a request, or reading its body, may raise and that is not a bug of ours. `UnicodeError` is raised
 #: for host names that cannot be encoded, `ValueError` for fields that cannot be sent.
-FOREIGN = (urllib3_errors.HTTPError, http.client.HTTPException, OSError, UnicodeError, ValueError)
-#: What a connection that was kept alive raises when the server closed it in the meantime.
-_CUT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+FOREIGN = (OSError, UnicodeError, ValueError)
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+
+
+class ProxyFailed(OSError):
+    """It was the proxy that failed, and not who is behind it; what it did is the argument."""
 
 
 def source_error(error: BaseException, url: str, proxy: Proxy | None = None) -> GemmalockError:
@@ -29,16 +29,16 @@ def source_error(error: BaseException, url: str, proxy: Proxy | None = None) -> 
     for cause in causes(error):
         if isinstance(cause, GemmalockError):
             return cause
-        if isinstance(cause, urllib3_errors.LocationValueError | http.client.InvalidURL | UnicodeError):
+        if isinstance(cause, NoUrl | UnicodeError):
             return SourceError(f"{where} is not a URL that can be asked for: {quoted(str(cause))}")
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _CUT_TLS):
-            return TlsFailed(f"no secure connection to {where}: {_tls_words(cause)}")
-        if isinstance(cause, TimeoutError | urllib3_errors.TimeoutError):
+        if (words := _tls_words(cause)) is not None:
+            return TlsFailed(f"no secure connection to {where}: {words}")
+        if isinstance(cause, TimeoutError):
             return TimedOut(f"{where} said nothing for too long")
     last = causes(error)[-1]
-    if isinstance(last, http.client.RemoteDisconnected):
-        return ConnectionFailed(f"{where} closed the connection without an answer")
-    if isinstance(last, _CUT_TLS):
+    if isinstance(last, HungUp):
+        return ConnectionFailed(f"{where} {last}")
+    if _is_cut_tls(last):
         return ConnectionFailed(f"the connection to {where} was cut: it ended without saying so")
     if isinstance(last, OSError):
         return ConnectionFailed(f"the connection to {where} failed: {last.strerror or last}")
@@ -70,7 +70,7 @@ def proxy_refusal(status: int, url: str, proxy: Proxy) -> SourceError:
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """An error and what it wraps, outermost first: urllib3 keeps the cause as an argument, not as `__cause__`."""
+    """An error and what it wraps, outermost first: some keep the cause as an argument, not as `__cause__`."""
     found: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in found:
@@ -87,13 +87,25 @@ def told_cause(error: BaseException) -> BaseException | None:
 
 def is_silence(error: BaseException) -> bool:
     """Whether an error is a time limit's."""
-    return any(isinstance(each, TimeoutError | urllib3_errors.TimeoutError) for each in causes(error))
+    return any(isinstance(each, TimeoutError) for each in causes(error))
 
 
-def _tls_words(error: ssl.SSLError) -> str:
+def _tls_words(error: BaseException) -> str | None:
+    """What TLS found wrong; None for what is not its own, or is a connection that was cut."""
+    import ssl
+
+    if not isinstance(error, ssl.SSLError) or _is_cut_tls(error):
+        return None
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate was not accepted ({error.verify_message or error.reason})"
     return quoted(error.reason or str(error)).replace("_", " ").lower()
+
+
+def _is_cut_tls(error: BaseException) -> bool:
+    # Where nothing failed, nobody needs it: plain http does without.
+    import ssl
+
+    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
 
 
 def _proxy_error(error: BaseException, url: str, proxy: Proxy) -> SourceError | None:
@@ -102,7 +114,7 @@ def _proxy_error(error: BaseException, url: str, proxy: Proxy) -> SourceError | 
     for cause in found:
         if isinstance(cause, OSError) and (refused := _TUNNEL.search(str(cause))):
             return proxy_refusal(int(refused[1]), url, proxy)
-    if any(isinstance(cause, urllib3_errors.ProxyError) for cause in found):
+    if any(isinstance(cause, ProxyFailed) for cause in found):
         # Over TCP it was reached; it should have spoken TLS.
         inner = source_error(found[-1], proxy.shown)
         return unreached_proxy(inner, url, proxy) if isinstance(inner, SourceError) else None

@@ -8,7 +8,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
@@ -88,6 +88,9 @@ def parse_retry_after(text: str, now: datetime) -> float | None:
     text = text.strip()
     if _SECONDS.fullmatch(text):
         return float(max(0, int(text)))
+    # It brings the parser of e-mails with it.
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -148,6 +151,7 @@ def parse_repr_digest(text: str) -> str | None:
     return digest
 
 
+@lru_cache(1024)
 def origin_of(url: str) -> str:
     """Scheme, host and port of a URL (RFC 6454, 4), the default port left out; in lower case."""
     parts = urlsplit(url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -87,6 +86,11 @@ def no_proxy_from(environ: Mapping[str, str]) -> Callable[[str], bool]:
             return True
         if address is not None:
             return any(address in network and of in (None, port) for network, of in networks)
+        if not names["no"]:
+            return False
+        # It brings all of HTTP with it.
+        import urllib.request
+
         # Given a table, the library does not read the environment itself.
         return bool(urllib.request.proxy_bypass_environment(server, names))  # type: ignore[attr-defined]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,8 +34,8 @@ from gemmalock.ports import Ask, Probe, Restarted
 from gemmalock.sources.channel import Routes
 from gemmalock.sources.connecting import Target, connect
 from gemmalock.sources.http import HttpLimits, HttpSource, Policy
+from gemmalock.sources.proxied import LiveFirst
 from gemmalock.sources.proxies import Proxy
-from gemmalock.sources.wire import LiveFirst
 from gemmalock.stopping import Stop
 from tests.servers.fileserver import WEAK, Content, FileServer
 from tests.servers.scripted import Exchange, Script, ScriptedServer
@@ -551,6 +553,50 @@ def test_a_kept_connection_that_the_server_closed_is_replaced_without_a_word(htt
         for _ in range(3):
             assert drained(http.open(whole(server.url), Stop())) == BODY
         assert server.connections == 3
+
+
+def test_a_connection_on_which_something_came_unasked_is_not_used_again(http: HttpSource) -> None:
+    """A second answer to one question would be taken for the answer to the next one."""
+
+    def twice(exchange: Exchange) -> None:
+        exchange.answer(200, {"ETag": f'"{exchange.turn}"'}, b"right")
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+
+    with ScriptedServer(twice) as server:
+        assert drained(http.open(Ask(server.url + "/a"), Stop())) == b"right"
+        deadline = time.monotonic() + 10
+        while server.requests[0].sent < 100 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert drained(http.open(Ask(server.url + "/b"), Stop())) == b"right"
+
+
+def test_what_behind_an_answer_came_with_it_is_no_part_of_the_next(http: HttpSource) -> None:
+    """Some servers send a body in answer to HEAD."""
+
+    def chatty(exchange: Exchange) -> None:
+        exchange.send(b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "a"\r\n\r\nbody')
+
+    with ScriptedServer(chatty) as server:
+        for _ in range(5):
+            assert http.probe(server.url + "/a", Stop()) == Probe(4, '"a"', None)
+
+
+def test_plain_http_needs_no_library() -> None:
+    """They would take longer to be imported than a question takes."""
+    with FileServer({"/gemma.gguf": BODY}) as server:
+        code = (
+            "import sys\n"
+            "from gemmalock.ports import Ask\n"
+            "from gemmalock.sources.http import HttpSource\n"
+            "from gemmalock.stopping import Stop\n"
+            f"source, url = HttpSource(), '{server.url}/gemma.gguf'\n"
+            f"assert source.probe(url, Stop()).size == {SIZE}\n"
+            f"assert source.open(Ask(url, 0, 9), Stop()).readinto(memoryview(bytearray(99))) == 9\n"
+            "heavy = {'urllib3', 'ssl', 'http.client', 'urllib.request', 'email'} & set(sys.modules)\n"
+            "sys.exit(f'{heavy} were imported' if heavy else 0)\n"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_an_open_connection_is_given_out_before_a_place_where_none_is() -> None:

@@ -1,0 +1,96 @@
+"""The head of an answer: a status line and fields (RFC 9112, 4 and 5). Reads a stream; no socket, no clock.
+
+`http.client` gives the fields to the parser of e-mails, which takes as long as all the rest of a question does, and
+takes a head that was cut off for a whole one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+#: A version that is not HTTP/1 speaks otherwise; a reason may be anything, or missing (RFC 9112, 4).
+_STATUS = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t][^\n]*)?\r?\n")
+_FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\n]*?)[ \t]*\r?\n")
+_MOST_FIELDS = 100
+_MAX_LINE = 64 * 1024
+_ENDS = (b"\r\n", b"\n")
+_SWITCHING = 101
+_OK = 200
+
+
+class NotHttp(ValueError):
+    """What came is no head of an answer in HTTP/1."""
+
+
+class HungUp(ConnectionResetError):
+    """The connection ended before the head did."""
+
+
+class Lines(Protocol):
+    """What a head is read from: an `io.BufferedReader` over a connection."""
+
+    def readline(self, size: int, /) -> bytes:
+        """A line, cut after `size` bytes; empty at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """`fields`: names in lower case, and values, in their order. `persists`: the server means to keep the connection
+    (RFC 9112, 9.3). `is_flawed`: there were lines that are no fields."""
+
+    status: int
+    fields: tuple[tuple[str, str], ...]
+    persists: bool
+    is_flawed: bool = False
+
+
+def read_head(lines: Lines) -> Head:
+    """The head of the last answer; interim ones (RFC 9110, 15.2), but a change of protocol, which ends them, are
+    passed over. Raises NotHttp, HungUp, and what the stream does."""
+    while True:
+        minor, status = _status(lines)
+        fields, is_flawed = _fields(lines)
+        if status >= _OK or status == _SWITCHING:
+            return Head(status, fields, persists(fields, minor), is_flawed)
+
+
+def persists(fields: tuple[tuple[str, str], ...], minor: int) -> bool:
+    """Whether a server of HTTP/1.`minor` keeps a connection after an answer with these fields (RFC 9112, 9.3)."""
+    said = {each.strip().lower() for name, value in fields if name == "connection" for each in value.split(",")}
+    return "close" not in said and (minor > 0 or "keep-alive" in said)
+
+
+def _status(lines: Lines) -> tuple[int, int]:
+    """The minor version and the status."""
+    line = lines.readline(_MAX_LINE + 1)
+    if not line:
+        raise HungUp("closed the connection without an answer")
+    found = _STATUS.fullmatch(line)
+    if found is None:
+        raise NotHttp(line[:_MOST_FIELDS].decode("latin-1").rstrip("\r\n") or "an empty line")
+    return int(found[1]), int(found[2])
+
+
+def _fields(lines: Lines) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """The fields, and whether lines among them are none. One that goes on in the next line is one line (RFC 9112,
+    5.2)."""
+    fields: list[tuple[str, str]] = []
+    is_flawed = False
+    while (line := lines.readline(_MAX_LINE + 1)) not in _ENDS:
+        if not line.endswith(b"\n"):
+            if len(line) > _MAX_LINE:
+                raise NotHttp(f"a line of more than {_MAX_LINE} bytes")
+            raise HungUp("closed the connection within the head of its answer")
+        found = _FIELD.fullmatch(line)
+        if found is not None:
+            if len(fields) == _MOST_FIELDS:
+                raise NotHttp(f"more than {_MOST_FIELDS} fields")
+            fields.append((found[1].decode("ascii").lower(), found[2].decode("latin-1")))
+        elif line[:1] in b" \t" and fields:
+            name, value = fields.pop()
+            fields.append((name, f"{value} {line.decode('latin-1').strip()}".strip()))
+        else:
+            is_flawed = True
+    return tuple(fields), is_flawed

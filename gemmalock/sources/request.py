@@ -1,0 +1,87 @@
+"""A request as it travels: whom a URL asks, what of it, and the bytes of that. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from gemmalock.sources.connecting import is_literal
+
+#: A name, or what a name is percent-encoded as (RFC 3986, 3.2.2).
+_NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+")
+#: What stands for itself in a path or a query; a `%` that begins no byte is encoded too (RFC 3986, 2.1 and 3.3).
+_PLAIN = "/?:@!$&'()*+,;=-._~%"
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_UNFIT = re.compile("[\r\n\0\u0100-\U0010ffff]")
+_PORTS = {"http": 80, "https": 443}
+
+
+class NoUrl(ValueError):
+    """A URL that cannot be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whom a URL asks. `host` is a name, or an address without brackets; `public_only`: no address of this machine or
+    of a private network."""
+
+    scheme: str
+    host: str
+    port: int
+    public_only: bool
+
+    @property
+    def authority(self) -> str:
+        """What the Host field says (RFC 9110, 7.2): a zone is of this machine only (RFC 6874, 1)."""
+        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def place_of(url: str, *, public_only: bool) -> Place:
+    """Whom a URL asks. Raises NoUrl."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError as error:
+        raise NoUrl(str(error)) from error
+    if ":" in host:
+        host = host.replace("%25", "%", 1)
+    if not (is_literal(host) if ":" in host else _NAME.fullmatch(host)):
+        raise NoUrl(f"`{host}` is no host")
+    return Place(parts.scheme, host, _PORTS[parts.scheme] if port is None else port, public_only)
+
+
+def target_of(url: str) -> str:
+    """What is asked of it: path and query, as they travel (RFC 9112, 3.2.1). A byte that has no place in a URL is
+    percent-encoded; `.` and `..` are followed (RFC 3986, 2.1 and 5.2.4)."""
+    parts = urlsplit(url)
+    path = parts.path or "/"
+    if "/." in path:
+        path = _walked(path)
+    target = f"{path}?{parts.query}" if parts.query else path
+    return quote(_BARE_PERCENT.sub("%25", target), safe=_PLAIN)
+
+
+def _walked(path: str) -> str:
+    """A path with its `.` and `..` followed, as far as they go (RFC 3986, 5.2.4)."""
+    walked: list[str] = []
+    _, *segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            del walked[-1:]
+        elif segment != ".":
+            walked.append(segment)
+    end = "/" if segments[-1] in (".", "..") and walked else ""
+    return f"/{'/'.join(walked)}{end}"
+
+
+def request_bytes(method: str, url: str, fields: Mapping[str, str]) -> bytes:
+    """A request without a body (RFC 9112, 3). Raises ValueError for a field that cannot be sent, whose value it does
+    not repeat."""
+    for name, value in fields.items():
+        if _UNFIT.search(value):
+            raise ValueError(f"the field `{name}` cannot be sent: only Latin-1 can, without line breaks")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {target_of(url)} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
