@@ -19,6 +19,8 @@ _Answer = TypeVar("_Answer")
 _SLICE = 0.1
 #: How long those who are at work may take to end, in seconds.
 GRACE_SECONDS = 2.0
+#: Who begins with few looks after so many seconds whether these are slow, and then again and again.
+_FIRST_LOOK, _NEXT_LOOK = 0.025, 0.004
 
 
 def at_once(
@@ -28,14 +30,18 @@ def at_once(
     stop: Stop,
     *,
     weight: Callable[[_Item], int] | None = None,
+    at_first: int | None = None,
 ) -> tuple[_Answer, ...]:
     """`call` of every item, at most `most` at once; the answers in the items' order. With `weight` the heaviest are
     begun first, so that all who work end at about the same time.
 
+    Many threads whose calls hardly wait only hand Python's lock on. With `at_first` so many begin, and twice as many
+    work from then on where these did not get done with one call each in a few milliseconds.
+
     Raises what the first call that failed raised, and Interrupted; those that are under way then have a moment to end.
     """
-    crew = _Crew(call, items, weight)
-    crew.start(min(most, len(items)))
+    crew = _Crew(call, items, weight, min(most, len(items)))
+    crew.start(at_first or most)
     try:
         return crew.answers(stop)
     finally:
@@ -86,10 +92,15 @@ class _Crew(Generic[_Item, _Answer]):
     to hand Python's lock over and back costs those who work more than a call may take."""
 
     def __init__(
-        self, call: Callable[[_Item], _Answer], items: Sequence[_Item], weight: Callable[[_Item], int] | None
+        self,
+        call: Callable[[_Item], _Answer],
+        items: Sequence[_Item],
+        weight: Callable[[_Item], int] | None,
+        most: int,
     ) -> None:
         self._call = call
         self._items = items
+        self._most = most
         order = range(len(items)) if weight is None else sorted(range(len(items)), key=lambda n: -weight(items[n]))
         self._todo = collections.deque(order)
         self._told: dict[int, _Answer] = {}
@@ -98,20 +109,26 @@ class _Crew(Generic[_Item, _Answer]):
         self._threads: list[threading.Thread] = []
 
     def start(self, count: int) -> None:
-        """So many threads, or as many as are to be had; where there is none, the work is done here and now."""
+        """So many threads more, or as many as are to be had; where there is none, the work is done here and now."""
         try:
-            for _ in range(count):
+            for _ in range(min(count, self._most - len(self._threads))):
                 thread = threading.Thread(target=self._work, name="gemmalock-crew", daemon=True)
                 thread.start()
                 self._threads.append(thread)
         except RuntimeError:
+            self._most = len(self._threads)
             if not self._threads:
                 self._work()
 
     def answers(self, stop: Stop) -> tuple[_Answer, ...]:
         """Every answer, once all are there. Raises what a call did, and Interrupted."""
-        while len(self._told) < len(self._items) and not self._over.wait(_SLICE):
+        seconds, before = _FIRST_LOOK, 0
+        while len(self._told) < len(self._items) and not self._over.wait(seconds):
             stop.check()
+            done = len(self._told)
+            if done - before < len(self._threads):
+                self.start(len(self._threads))
+            seconds, before = _NEXT_LOOK if len(self._threads) < self._most else _SLICE, done
         if self._failure is not None:
             raise self._failure
         return tuple(self._told[number] for number in range(len(self._items)))

@@ -26,6 +26,8 @@ SMALL = 1024 * 1024
 MOST_TEXT = 64 * 1024 * 1024
 #: Questions under way at once: over a long way each waits for its round trip, and hardly anything else.
 ASKERS = 48
+#: With so many it begins: a server nearby answers two faster than Python takes turns between many.
+FIRST_ASKERS = 2
 
 
 @dataclass(frozen=True, slots=True)

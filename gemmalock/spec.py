@@ -24,6 +24,8 @@ LOCAL_SCHEMES = frozenset({"file"})
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_SIZE = 2**63 - 1
+#: Scheme and authority of a URL (RFC 3986, 3.2).
+_BASE = re.compile(r"[^:/?#]*://[^/?#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +198,22 @@ def name_in_url(url: str) -> str:
     return unquote(rest.rstrip("/").rpartition("/")[2])
 
 
+def base_of(url: str) -> str:
+    """A URL up to its path: whom it asks. The many URLs of one place have one, so that what follows from it alone is
+    found out once."""
+    found = _BASE.match(url)
+    return found[0] if found is not None else url
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL's host is this machine by its name: `localhost`, 127.0.0.0/8 or ::1."""
+    return _is_loopback(base_of(url))
+
+
+@lru_cache(1024)
+def _is_loopback(base: str) -> bool:
     try:
-        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+        host = (urlsplit(base).hostname or "").rstrip(".").lower()
     except ValueError:
         return False
     return host == "localhost" or host.endswith(".localhost") or host == "::1" or _is_127(host)

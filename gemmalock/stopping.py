@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from gemmalock.errors import Interrupted
 from gemmalock.turns import aside
@@ -48,20 +48,40 @@ class Stop:
         if stopped:
             raise Interrupted("interrupted")
 
-    @contextlib.contextmanager
-    def closing(self, wake: Callable[[], None]) -> Iterator[None]:
+    def closing(self, wake: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """While inside, `set` also calls `wake` (from another thread)."""
+        return _Closing(self, wake)
+
+    def _register(self, wake: Callable[[], None]) -> int:
         with self._lock:
-            key = self._next
             self._next += 1
-            self._wakers[key] = wake
+            self._wakers[self._next] = wake
+            return self._next
+
+    def _forget(self, key: int) -> None:
+        with self._lock:
+            del self._wakers[key]
+
+
+class _Closing(contextlib.AbstractContextManager[None]):
+    """As Stop.closing has it. No generator: one is made for every request."""
+
+    __slots__ = ("_key", "_stop", "_wake")
+
+    def __init__(self, stop: Stop, wake: Callable[[], None]) -> None:
+        self._stop = stop
+        self._wake = wake
+
+    def __enter__(self) -> None:
+        self._key = self._stop._register(self._wake)
         try:
-            if self._event.is_set():
-                raise Interrupted("interrupted")
-            yield
-        finally:
-            with self._lock:
-                del self._wakers[key]
+            self._stop.check()
+        except Interrupted:
+            self._stop._forget(self._key)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._stop._forget(self._key)
 
 
 class Tolerance:

@@ -109,3 +109,28 @@ def test_an_error_is_an_answer_for_everybody() -> None:
     for _ in range(2):
         with pytest.raises(NotFound, match="gone"):
             shared.answer("a", fail)
+
+
+def test_quick_calls_are_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is called for before there was a look at who is at work."""
+    monkeypatch.setattr("gemmalock.at_once._FIRST_LOOK", 600.0)
+    at_work: set[int] = set()
+    assert at_once(lambda _: at_work.add(threading.get_ident()), range(5000), 48, Stop(), at_first=2)
+    assert len(at_work) <= 2
+
+
+def test_slow_calls_are_for_as_many_as_there_may_be() -> None:
+    """None of them ends before all are under way."""
+    together = threading.Barrier(24, timeout=30)
+    assert len(at_once(lambda _: together.wait(), range(24), 24, Stop(), at_first=2)) == 24
+
+
+def test_no_more_are_called_for_than_there_is_work() -> None:
+    at_work: set[int] = set()
+
+    def call(_: int) -> None:
+        at_work.add(threading.get_ident())
+        Stop().wait(0.2)
+
+    at_once(call, range(3), 48, Stop(), at_first=1)
+    assert len(at_work) <= 3

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.spec import FileSpec, Manifest, ModelSpec, is_local, is_loopback, name_in_url, scheme_of
+from gemmalock.spec import FileSpec, Manifest, ModelSpec, base_of, is_local, is_loopback, name_in_url, scheme_of
 
 DIGEST = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 FILE = FileSpec("https://models.example.org/a.bin", "a.bin", DIGEST, 3, ("https://mirror.example.net/a.bin",))
@@ -172,3 +173,29 @@ def test_any_text_can_be_asked_for_its_scheme_host_and_name(text: str) -> None:
     for url in (text, f"http://{text}", f"file://{text}"):
         assert is_loopback(url) in (True, False)
         assert "/" not in name_in_url(url) or "%2f" in url.lower()
+
+
+_ANY_URL = st.one_of(
+    st.text(max_size=40),
+    st.builds(
+        "{}://{}{}".format,
+        st.sampled_from(["http", "https", "HTTPS", "hf", "a+file", " http", "ht\ntp", "1x", ""]),
+        st.text("ab.:@[]%\\/?# \t\n1é", max_size=12),
+        st.text("ab/?#:@[]%. \\\n", max_size=12),
+    ),
+)
+
+
+@given(_ANY_URL)
+def test_whom_a_url_asks_follows_from_its_beginning(url: str) -> None:
+    """What is found out once for all URLs of a place is what would be found out for each."""
+    assert url.startswith(base_of(url))
+
+    def whom(text: str) -> object:
+        try:
+            parts = urlsplit(text)
+            return parts.scheme, parts.netloc, parts.hostname, parts.port
+        except ValueError as error:
+            return type(error)
+
+    assert whom(base_of(url)) == whom(url)

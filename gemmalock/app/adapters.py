@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gemmalock.sources.http import HttpSource
 
 #: How the URLs of a service begin → the kind of source that knows them.
+_WEB = frozenset({"http", "https"})
 _HOMES = ((f"{HUB}/", "hf"), (f"{GITHUB}/", "github"))
 
 
@@ -46,7 +47,7 @@ class Sources:
     def adapter(self, kind: str, folder: Path, *, any_age: bool = False) -> Source:
         """The one source of a kind, for manifests in a folder. Raises PolicyRefused for a kind that there is not."""
         with self._making:
-            if kind in ("http", "https"):
+            if kind in _WEB:
                 return self.web
             make = ADAPTERS.get(kind)
             # Where relative places begin is nothing to a service.
@@ -56,6 +57,11 @@ class Sources:
                 place = _Place(folder, None if any_age else self.newest)
                 self._adapters[key] = make(self, place) if make is not None else self.plugging.source(kind, folder)
             return self._adapters[key]
+
+    def load(self, urls: Iterable[str]) -> None:
+        """Load what asking these URLs takes."""
+        if any(_kind_of(url) in _WEB for url in urls):
+            _ = self.web
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -20,8 +20,19 @@ from gemmalock.durable import write_all
 from gemmalock.errors import Busy, DigestMismatch, FileError, PolicyRefused, UnsafePath, disk_error
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.memo import forget
-from gemmalock.pinning import ASKERS, MOST_TEXT, SMALL, Learned, Pinned, Unlocked, Wish, digest_before, pin
-from gemmalock.ports import Answer, Ask, Claim, Listing, Probe
+from gemmalock.pinning import (
+    ASKERS,
+    FIRST_ASKERS,
+    MOST_TEXT,
+    SMALL,
+    Learned,
+    Pinned,
+    Unlocked,
+    Wish,
+    digest_before,
+    pin,
+)
+from gemmalock.ports import Answer, Ask, Claim, Listing, Probe, Source
 from gemmalock.spec import Manifest, is_local, scheme_of
 
 _Answer = TypeVar("_Answer")
@@ -40,12 +51,13 @@ class Questions:
     _probed: Shared[Probe] = field(default_factory=Shared)
     _listed: Shared[Listing] = field(default_factory=Shared)
     _learned: Shared[Learned] = field(default_factory=Shared)
+    _sources: dict[str, Source] = field(default_factory=dict)
 
     def probe(self, file: Unlocked) -> Probe:
         """Size, ETag and published digest. Raises UnsafePath for a name that leads out of its source."""
         if file.source is not None and scheme_of(file.source) == "file":
             self._refuse_a_way_out(file, file.source)
-        source = self.workshop.source(file.manifest)
+        source = self._source(file.manifest)
         place = self._place(file.manifest, file.url)
         return self._probed.answer(
             place, lambda: self._retried(file.id, lambda: source.probe(file.url, self.workshop.stop))
@@ -100,7 +112,14 @@ class Questions:
         listed = list(asks)
         if all(file.pinned is not None for file in listed) and not self.wish.hash_all:
             return [self._pin(file) for file in listed]
-        return at_once(self._pin, listed, affordable(ASKERS), self.workshop.stop)
+        # Else those who begin would look slow, while they load it.
+        self.workshop.sources.load(file.url for file in listed)
+        return at_once(self._pin, listed, affordable(ASKERS), self.workshop.stop, at_first=FIRST_ASKERS)
+
+    def _source(self, manifest: str) -> Source:
+        if manifest not in self._sources:
+            self._sources[manifest] = self.workshop.source(manifest)
+        return self._sources[manifest]
 
     def _refuse_much(self, file: Unlocked, size: int) -> None:
         if size > MOST_TEXT:

@@ -1,14 +1,20 @@
-"""Whom to believe over TLS: whom the system does, and the certificates that the environment names."""
+"""Whom to believe over TLS: whom the system does, and the certificates that the environment names.
+
+Which variable names them is asked for every run, and loads nothing: `ssl` is for those that need it.
+"""
 
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gemmalock.errors import TlsFailed
+
+if TYPE_CHECKING:
+    import ssl
 
 #: The variables that name further certificates, a file or a folder of them, the weightiest first.
 VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR")
@@ -22,6 +28,8 @@ def certificate_variable(environ: Mapping[str, str]) -> str | None:
 def tls_context(place: str | None, variable: str = "SSL_CERT_FILE") -> ssl.SSLContext:
     """A client's context that believes the system, and the certificates at `place` where there are some, which
     `variable` names. Raises TlsFailed for a place that cannot be read. This takes a tenth of a second."""
+    import ssl
+
     context = _system_context()
     if place is not None:
         is_folder = not Path(place).is_file() and any(Path(each).is_dir() for each in place.split(os.pathsep))
@@ -47,11 +55,15 @@ def openssl_knows_the_system() -> bool:
     store of the system's own, or Python was built for another place than this."""
     if sys.platform in ("darwin", "win32"):
         return False
+    import ssl
+
     paths = ssl.get_default_verify_paths()
     return paths.cafile is not None or (paths.capath is not None and any(Path(paths.capath).iterdir()))
 
 
 def _system_context() -> ssl.SSLContext:
+    import ssl
+
     if openssl_knows_the_system():
         # truststore would do the same, and anew for each connection, one after the other.
         return ssl.create_default_context()

@@ -147,7 +147,7 @@ class Channel:
             call = Call(self._limits, stop, public_only and proxy is None)
             try:
                 line: Line
-                with call.running():
+                with stop.closing(call.wake):
                     if proxy is None:
                         head, line = self._direct.send(method, url, headers, call)
                     else:
@@ -162,6 +162,8 @@ class Channel:
                     # The server had closed a kept connection before this request came (RFC 9112, 9.3.1).
                     continue
                 raise source_error(error, url, proxy) from told_cause(error)
+            finally:
+                call.over()
             return _checked(Reply(method, head, line, proxied=proxy is not None), url, proxy)
 
     def close(self) -> None:

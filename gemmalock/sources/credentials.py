@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ from gemmalock.sources.keepers import (
     secret_file,
 )
 from gemmalock.sources.places import hub_home, placed
-from gemmalock.spec import is_loopback
+from gemmalock.spec import base_of, is_loopback
 
 #: Where a workflow says that GitHub is.
 _GITHUB = ("GITHUB_API_URL", "GITHUB_SERVER_URL")
@@ -154,9 +155,17 @@ def trusted_origin(url: str) -> str | None:
 
 
 def _trusted(url: str) -> str | Untrusted:
+    found = _trusted_base(base_of(url))
+    if found in (Untrusted.USER, Untrusted.NOT_ASCII):
+        return found
+    return Untrusted.DISPUTED if _DISPUTED.search(url) else found
+
+
+@lru_cache(1024)
+def _trusted_base(base: str) -> str | Untrusted:
     try:
-        parts = urlsplit(url)
-        origin = origin_of(url)
+        parts = urlsplit(base)
+        origin = origin_of(base)
     except ValueError:
         return Untrusted.DISPUTED
     if "@" in parts.netloc:
@@ -164,7 +173,7 @@ def _trusted(url: str) -> str | Untrusted:
     # Beyond the host all agree: what is not ASCII there is percent-encoded.
     if not parts.netloc.isascii():
         return Untrusted.NOT_ASCII
-    if _DISPUTED.search(url) or not parts.hostname or "%" in parts.netloc:
+    if _DISPUTED.search(base) or not parts.hostname or "%" in parts.netloc:
         return Untrusted.DISPUTED
     origin = _spelt_shortly(origin, parts.hostname)
     is_private = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(origin))

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from gemmalock.errors import Forbidden, NotFound, RateLimited, ServerError, SourceError, Unauthorized
 from gemmalock.secret import redacted_secrets
+from gemmalock.spec import base_of
 
 _SECONDS = re.compile(r"[+-]?\d{1,18}")
 #: Seconds since 1970, in this century.
@@ -151,10 +152,15 @@ def parse_repr_digest(text: str) -> str | None:
     return digest
 
 
-@lru_cache(1024)
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL (RFC 6454, 4), the default port left out; in lower case."""
-    parts = urlsplit(url)
+    """Scheme, host and port of a URL (RFC 6454, 4), the default port left out; in lower case. Raises ValueError for
+    what is no URL."""
+    return _origin_of(base_of(url))
+
+
+@lru_cache(1024)
+def _origin_of(base: str) -> str:
+    parts = urlsplit(base)
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
     default = {"http": 80, "https": 443}.get(parts.scheme)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 #: A version that is not HTTP/1 speaks otherwise; a reason may be anything, or missing (RFC 9112, 4).
 _STATUS = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t][^\n]*)?\r?\n")
-_FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\n]*?)[ \t]*\r?\n")
+_NAME = re.compile(rb"[!-9;-~]+")
 _MOST_FIELDS = 100
 _MAX_LINE = 64 * 1024
 _ENDS = (b"\r\n", b"\n")
@@ -83,14 +84,22 @@ def _fields(lines: Lines) -> tuple[tuple[tuple[str, str], ...], bool]:
             if len(line) > _MAX_LINE:
                 raise NotHttp(f"a line of more than {_MAX_LINE} bytes")
             raise HungUp("closed the connection within the head of its answer")
-        found = _FIELD.fullmatch(line)
-        if found is not None:
-            if len(fields) == _MOST_FIELDS:
-                raise NotHttp(f"more than {_MOST_FIELDS} fields")
-            fields.append((found[1].decode("ascii").lower(), found[2].decode("latin-1")))
+        before, colon, behind = line.partition(b":")
+        name = _name(before) if colon else None
+        value = behind.strip(b" \t\r\n").decode("latin-1")
+        if name is not None:
+            fields.append((name, value))
         elif line[:1] in b" \t" and fields:
-            name, value = fields.pop()
-            fields.append((name, f"{value} {line.decode('latin-1').strip()}".strip()))
+            name, begun = fields.pop()
+            fields.append((name, f"{begun} {line.decode('latin-1').strip()}".strip()))
         else:
             is_flawed = True
+        if len(fields) > _MOST_FIELDS:
+            raise NotHttp(f"more than {_MOST_FIELDS} fields")
     return tuple(fields), is_flawed
+
+
+@lru_cache(1024)  # a server has few, and says them again and again
+def _name(text: bytes) -> str | None:
+    """The name of a field, in lower case; None for what cannot be one."""
+    return text.decode("ascii").lower() if _NAME.fullmatch(text) else None

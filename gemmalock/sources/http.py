@@ -91,7 +91,7 @@ class HttpSource:
     def open(self, ask: Ask, stop: Stop) -> HttpAnswer:
         """As ports.Source has it. A source that ignores the range sends the whole file: `end` is then its size."""
         route = Route(ask.url, self._rewrites)
-        with route.named():
+        with route:
             ask = replace(ask, url=route.url) if route.is_rewritten else ask
             self._check_proof(ask)
             reply = self._ask("GET", ask, route, stop)
@@ -110,7 +110,7 @@ class HttpSource:
         something of, along redirects that stay at one origin; None where there is none. Raises SourceError for a
         refusal."""
         route, public_only = Route(url, self._rewrites), False
-        with route.named():
+        with route:
             for hops in itertools.count():
                 reply = self._once("HEAD", Ask(url), route, stop, public_only=public_only and not route.is_rewritten)
                 inner = _is_inner(reply.peer, route.url)
@@ -147,7 +147,7 @@ class HttpSource:
     def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[tuple[Reply, Route]]:
         """An answer whose body nobody wants, and the way it came."""
         route = Route(ask.url, self._rewrites)
-        with route.named():
+        with route:
             ask = replace(ask, url=route.url) if route.is_rewritten else ask
             reply = self._ask(method, ask, route, stop)
             try:
@@ -283,11 +283,17 @@ def _is_inner(peer: str | None, url: str) -> bool:
 
 def _discard(reply: Reply) -> None:
     """Let go of an answer whose body nobody wants; a short one is read, so that the connection can be used again."""
-    length = ranges.content_length(reply.headers)
-    with contextlib.suppress(*FOREIGN, FileError):
-        if not reply.body.ended and length is not None and length <= _DRAINED:
-            reply.wait_at_most(LAST_WORD_SECONDS)
-            rest = memoryview(bytearray(length))
-            while not reply.body.ended and reply.body.readinto(rest):
-                pass
+    if not reply.body.ended:
+        _drain(reply)
     reply.release()
+
+
+def _drain(reply: Reply) -> None:
+    length = ranges.content_length(reply.headers)
+    if length is None or length > _DRAINED:
+        return
+    with contextlib.suppress(*FOREIGN, FileError):
+        reply.wait_at_most(LAST_WORD_SECONDS)
+        rest = memoryview(bytearray(length))
+        while not reply.body.ended and reply.body.readinto(rest):
+            pass

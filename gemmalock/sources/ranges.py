@@ -129,8 +129,10 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     Transfer-Encoding (RFC 9112, 6.3). The same number repeated is that number."""
     if "transfer-encoding" in headers:
         return None
-    values = {value.strip() for value in headers.get("content-length", "").split(",")}
-    value = values.pop() if len(values) == 1 else ""
+    value = headers.get("content-length", "").strip()
+    if "," in value:
+        values = {each.strip() for each in value.split(",")}
+        value = values.pop() if len(values) == 1 else ""
     return int(value) if _DIGITS.fullmatch(value) else None
 
 

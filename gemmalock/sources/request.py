@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from gemmalock.sources.connecting import is_literal
+from gemmalock.spec import base_of
 
 #: A name, or what a name is percent-encoded as (RFC 3986, 3.2.2).
 _NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+")
@@ -41,8 +43,13 @@ class Place:
 
 def place_of(url: str, *, public_only: bool) -> Place:
     """Whom a URL asks. Raises NoUrl."""
+    return _place_of(base_of(url), public_only)
+
+
+@lru_cache(1024)
+def _place_of(base: str, public_only: bool) -> Place:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(base)
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError as error:
         raise NoUrl(str(error)) from error
@@ -56,11 +63,10 @@ def place_of(url: str, *, public_only: bool) -> Place:
 def target_of(url: str) -> str:
     """What is asked of it: path and query, as they travel (RFC 9112, 3.2.1). A byte that has no place in a URL is
     percent-encoded; `.` and `..` are followed (RFC 3986, 2.1 and 5.2.4)."""
-    parts = urlsplit(url)
-    path = parts.path or "/"
+    path, _, query = url[len(base_of(url)) :].partition("#")[0].partition("?")
     if "/." in path:
         path = _walked(path)
-    target = f"{path}?{parts.query}" if parts.query else path
+    target = f"{path or '/'}?{query}" if query else path or "/"
     return quote(_BARE_PERCENT.sub("%25", target), safe=_PLAIN)
 
 

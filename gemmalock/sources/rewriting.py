@@ -6,8 +6,7 @@ place that it stands for.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -113,17 +112,15 @@ class Route:
         """Whether another place is asked than the one that was given."""
         return self.url != self.given
 
-    @contextlib.contextmanager
-    def named(self) -> Iterator[None]:
-        """Errors say that a rule had a hand in them."""
-        try:
-            yield
-        except FileError as error:
-            if self.is_rewritten:
-                by, asked, given = self._rewrites.who(self.given), shown_url(self.url), shown_url(self.given)
-                there = "there" if f"`{asked}`" in error.message else f"to `{asked}`"
-                error.message += f"; `{by}` leads {there} from `{given}`"
-            raise
+    def __enter__(self) -> Route:
+        """Errors that are raised inside say that a rule had a hand in them."""
+        return self
+
+    def __exit__(self, _: object, error: object, __: object) -> None:
+        if isinstance(error, FileError) and self.is_rewritten:
+            by, asked, given = self._rewrites.who(self.given), shown_url(self.url), shown_url(self.given)
+            there = "there" if f"`{asked}`" in error.message else f"to `{asked}`"
+            error.message += f"; `{by}` leads {there} from `{given}`"
 
 
 def _path(prefix: str) -> str:

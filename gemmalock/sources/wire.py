@@ -11,7 +11,6 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,15 +120,16 @@ class Call:
         self.wire: Wire | None = None
         self._handle: socket.socket | None = None
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """While inside, a wish to stop ends the call."""
-        try:
-            with self.stop.closing(self._wake):
-                yield
-        finally:
-            if self._handle is not None:
-                self._handle.close()
+    def wake(self) -> None:
+        """End the call, from another thread."""
+        for connection in (self._handle, self.wire.connection if self.wire else None):
+            if connection is not None:
+                shut_down(connection)
+
+    def over(self) -> None:
+        """Its answer is there, or will not come."""
+        if self._handle is not None:
+            self._handle.close()
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A new connection, which a wish to stop closes. Raises SourceError and Interrupted."""
@@ -153,11 +153,6 @@ class Call:
     def is_stale(self) -> bool:
         """Whether a kept connection was used, and not a byte came of it."""
         return not self.opened and self.wire is not None and self.wire.received == 0
-
-    def _wake(self) -> None:
-        for connection in (self._handle, self.wire.connection if self.wire else None):
-            if connection is not None:
-                shut_down(connection)
 
 
 def shut_down(connection: Any) -> None:
