@@ -126,9 +126,11 @@ class _Crew(Generic[_Item, _Answer]):
         while len(self._told) < len(self._items) and not self._over.wait(seconds):
             stop.check()
             done = len(self._told)
-            if done - before < len(self._threads):
+            is_slow = done - before < len(self._threads) < self._most
+            if is_slow:
                 self.start(len(self._threads))
-            seconds, before = _NEXT_LOOK if len(self._threads) < self._most else _SLICE, done
+            # Who looks takes Python's lock from those who are quick.
+            seconds, before = _NEXT_LOOK if is_slow else min(_SLICE, 2 * seconds), done
         if self._failure is not None:
             raise self._failure
         return tuple(self._told[number] for number in range(len(self._items)))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from gemmalock.escaping import is_secret_key, shown
-from gemmalock.spec import is_local, is_loopback, scheme_of
+from gemmalock.spec import base_of, is_local, is_loopback, scheme_of
 
 MAX_URL = 4000
 _CURE = "give it to gemmalock in the environment or in the settings (`auth`), which say what a token is for by origin"
@@ -90,19 +91,18 @@ def _web_wrong(url: str) -> Wrong | None:
         return Wrong(f"the URL has a backslash in it: `{shown(url)}`", "write `/`")
     if "#" in url:
         return Wrong("the URL has a fragment, which no server gets to see", "remove it from the `#` on")
+    return _host_wrong(base_of(url))
+
+
+@lru_cache(1024)
+def _host_wrong(base: str) -> Wrong | None:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(base)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         # A password that was not percent-encoded can end up in this message: say it in our own words.
         return Wrong("the URL's host or port cannot be read", _port_hint(error))
-    return _host_wrong(parts, host)
-
-
-def _host_wrong(parts: SplitResult, host: str | None) -> Wrong | None:
-    if not host:
-        return Wrong("the URL has no host", f"write it as `{parts.scheme}://host/…`")
-    return None
+    return None if host else Wrong("the URL has no host", f"write it as `{parts.scheme}://host/…`")
 
 
 def _port_hint(error: ValueError) -> str:

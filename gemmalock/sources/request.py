@@ -13,7 +13,7 @@ from gemmalock.spec import base_of
 
 #: A name, or what a name is percent-encoded as (RFC 3986, 3.2.2).
 _NAME = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%-]+")
-#: What stands for itself in a path or a query; a `%` that begins no byte is encoded too (RFC 3986, 2.1 and 3.3).
+#: What stands for itself in a path or a query (RFC 3986, 3.3 and 3.4), and an encoded byte, which stays as it is.
 _PLAIN = "/?:@!$&'()*+,;=-._~%"
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNFIT = re.compile("[\r\n\0\u0100-\U0010ffff]")
@@ -66,8 +66,13 @@ def target_of(url: str) -> str:
     path, _, query = url[len(base_of(url)) :].partition("#")[0].partition("?")
     if "/." in path:
         path = _walked(path)
-    target = f"{path or '/'}?{query}" if query else path or "/"
-    return quote(_BARE_PERCENT.sub("%25", target), safe=_PLAIN)
+    path = _escaped(path) or "/"
+    return f"{path}?{_escaped(query)}" if query else path
+
+
+def _escaped(text: str) -> str:
+    """Where one `%` begins no byte, none does: so it is text that nobody has encoded yet."""
+    return quote(text.replace("%", "%25") if _BARE_PERCENT.search(text) else text, safe=_PLAIN)
 
 
 def _walked(path: str) -> str:

@@ -278,7 +278,7 @@ def test_an_agreement_is_noted_only_where_it_was_proved(
     wrong = read_lock(project.lock.read_bytes(), "gemmalock.lock")
     assert wrong != whole
     # A resolver that makes of the manifest what does not follow from it.
-    monkeypatch.setattr("gemmalock.app.locking.resolve", lambda *_: Resolution(wrong, ()))
+    monkeypatch.setattr("gemmalock.resolver.resolve", lambda *_: Resolution(wrong, ()))
     assert gemmalock.sync(project.folder).ok
     with pytest.raises(gemmalock.LockOutdated):
         gemmalock.sync(project.folder, locked=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import subprocess
@@ -709,8 +710,9 @@ def test_a_large_read_hears_a_wish_to_stop(http: HttpSource) -> None:
     with ScriptedServer(silent) as server, pytest.raises(Interrupted):
         answer = http.open(Ask(server.url + "/x", 0, len(LARGE), len(LARGE), proven=True), stop)
         buffer = memoryview(bytearray(512 * 1024))
-        while True:
-            answer.readinto(buffer)
+        with contextlib.closing(answer):
+            while True:
+                answer.readinto(buffer)
 
 
 OFFLINE: list[Callable[[HttpSource], object]] = [

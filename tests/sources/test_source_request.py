@@ -65,6 +65,7 @@ TARGETS: tuple[tuple[str, str], ...] = (
     ("http://h/a b", "/a%20b"),
     ("http://h/a%20b%2Fc", "/a%20b%2Fc"),
     ("http://h/100%", "/100%25"),
+    ("http://h/100%/%41?%41", "/100%25/%2541?%41"),
     ("http://h/gr\xf6\xdfe", "/gr%C3%B6%C3%9Fe"),
     ('http://h/"<>`{}|^', "/%22%3C%3E%60%7B%7D%7C%5E"),
     ("http://h/a;b=c,d@e:f!$&'()*+", "/a;b=c,d@e:f!$&'()*+"),
