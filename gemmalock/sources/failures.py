@@ -61,7 +61,9 @@ def proxy_refusal(status: int, url: str, proxy: Proxy) -> SourceError:
     who = f"the proxy `{proxy.shown}` of `{proxy.variable}`, on the way to `{shown_url(url)}`,"
     if status != 407:
         hint = "ask whoever runs it; `NO_PROXY` names hosts that are asked without a proxy"
-        return ConnectionFailed(f"{who} answered {status}", hint=hint)
+        # What it forbids now it forbids in a second too; what it could not reach, it may reach then.
+        kind = ConnectionFailed if status >= 500 else SourceError
+        return kind(f"{who} answered {status}", hint=hint)
     if proxy.has_credential:
         hint = f"check the name and the password in `{proxy.variable}`: what is special in them is percent-encoded"
         return Unauthorized(f"{who} did not accept the credential that it was sent (407)", hint=hint)

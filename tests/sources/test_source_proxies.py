@@ -211,12 +211,16 @@ def test_a_proxy_that_wants_a_credential_says_whether_it_was_sent_one(
     assert caught.value.hint.startswith(hint.format(variable))
 
 
-def test_a_proxy_that_refuses_a_tunnel_is_named() -> None:
-    with ScriptedServer(lambda e: e.answer(403)) as proxy:
+@pytest.mark.parametrize(("status", "again"), [(403, False), (404, False), (502, True), (503, True)])
+def test_a_proxy_that_refuses_a_tunnel_is_named(status: int, again: bool) -> None:
+    """What it forbids is not asked for again; what it does not reach may be there in a second."""
+    with ScriptedServer(lambda e: e.answer(status)) as proxy:
         source = HttpSource(routes=Routes(proxies={"https": Proxy(proxy.url, "ALL_PROXY")}))
-        with pytest.raises(ConnectionFailed, match=rf"the proxy `{proxy.url}` of `ALL_PROXY`, .* answered 403"):
+        said = rf"the proxy `{proxy.url}` of `ALL_PROXY`, .* answered {status}"
+        with pytest.raises(SourceError, match=said) as caught:
             source.open(Ask("https://models.example.org/x"), Stop())
         source.close()
+    assert caught.value.transient is again
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
