@@ -37,8 +37,10 @@ class Line:
         self.stream = io.BufferedReader(wire, BUFFER)
 
     def release(self, *, reusable: bool) -> None:
-        """As channel.Line has it."""
-        if reusable:
+        """As channel.Line has it. One on which more came than the answer is not used again: the rest of that would be
+        taken for the next answer (RFC 9112, 6.3)."""
+        self.wire.end()
+        if reusable and not self.stream.peek(1):
             self._kept.put(self._place, self.wire.connection)
         else:
             _close(self.wire.connection)
@@ -125,7 +127,7 @@ class Direct:
         context = self._context()
         opened = call.connect(place.host, place.port)
         try:
-            return context.wrap_socket(opened, server_hostname=place.host.partition("%")[0])
+            return context.wrap_socket(opened, server_hostname=place.name)
         except BaseException:
             _close(opened)
             raise

@@ -35,9 +35,14 @@ class Place:
     public_only: bool
 
     @property
+    def name(self) -> str:
+        """The host as others know it: the zone of an address is of this machine only (RFC 6874, 1)."""
+        return self.host.partition("%")[0] if ":" in self.host else self.host
+
+    @property
     def authority(self) -> str:
-        """What the Host field says (RFC 9110, 7.2): a zone is of this machine only (RFC 6874, 1)."""
-        host = f"[{self.host.partition('%')[0]}]" if ":" in self.host else self.host
+        """What the Host field says (RFC 9110, 7.2)."""
+        host = f"[{self.name}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
@@ -63,11 +68,11 @@ def _place_of(base: str, public_only: bool) -> Place:
 def target_of(url: str) -> str:
     """What is asked of it: path and query, as they travel (RFC 9112, 3.2.1). A byte that has no place in a URL is
     percent-encoded; `.` and `..` are followed (RFC 3986, 2.1 and 5.2.4)."""
-    path, _, query = url[len(base_of(url)) :].partition("#")[0].partition("?")
+    path, mark, query = url[len(base_of(url)) :].partition("#")[0].partition("?")
     if "/." in path:
         path = _walked(path)
     path = _escaped(path) or "/"
-    return f"{path}?{_escaped(query)}" if query else path
+    return f"{path}{mark}{_escaped(query)}"
 
 
 def _escaped(text: str) -> str:

@@ -55,6 +55,7 @@ class Wire(io.RawIOBase):
         #: Whether the kernel may do the waiting, and does, not Python: never for TLS, whose records come one by one.
         self._may_bulk = sys.platform == "linux" and type(connection) is socket.socket
         self._is_bulk = False
+        self._is_over = False
 
     def readable(self) -> bool:
         return True
@@ -70,7 +71,13 @@ class Wire(io.RawIOBase):
         if hasattr(self.connection, "suppress_ragged_eofs"):
             self.connection.suppress_ragged_eofs = False
 
+    def end(self) -> None:
+        """Read nothing more: what is not here by now is not waited for."""
+        self._is_over = True
+
     def readinto(self, buffer: Any, /) -> int | None:
+        if self._is_over:
+            return 0
         begun = time.monotonic()
         with aside():
             count = self._read(buffer)
@@ -138,15 +145,22 @@ class Call:
         except SourceError:
             self.unreached = True
             raise
-        opened.settimeout(self.limits.connect_seconds)
+        try:
+            opened.settimeout(self.limits.connect_seconds)
+            # The duplicate stays usable while TLS moves the original to another object.
+            self._handle = opened.dup()
+            # A wish that came before found nothing to close.
+            self.stop.check()
+        except BaseException:
+            opened.close()
+            raise
         self.opened = True
-        # The duplicate stays usable while TLS moves the original to another object.
-        self._handle = opened.dup()
         return opened
 
     def reads(self, connection: Any) -> Wire:
-        """The bytes that answer, on a connection."""
+        """The bytes that answer, on a connection, which a wish to stop ends. Raises Interrupted."""
         self.wire = Wire(connection, self.limits)
+        self.stop.check()
         return self.wire
 
     @property

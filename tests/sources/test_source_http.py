@@ -569,6 +569,7 @@ def test_a_connection_on_which_something_came_unasked_is_not_used_again(http: Ht
         while server.requests[0].sent < 100 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert drained(http.open(Ask(server.url + "/b"), Stop())) == b"right"
+        assert server.connections == 2
 
 
 def test_what_behind_an_answer_came_with_it_is_no_part_of_the_next(http: HttpSource) -> None:
@@ -580,6 +581,7 @@ def test_what_behind_an_answer_came_with_it_is_no_part_of_the_next(http: HttpSou
     with ScriptedServer(chatty) as server:
         for _ in range(5):
             assert http.probe(server.url + "/a", Stop()) == Probe(4, '"a"', None)
+        assert server.connections == 5
 
 
 def test_plain_http_needs_no_library() -> None:
