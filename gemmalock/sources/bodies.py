@@ -10,6 +10,7 @@ import re
 from typing import Protocol
 
 from gemmalock.errors import ConnectionFailed, TimedOut
+from gemmalock.sources.fields import quoted
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _MAX_LINE = 4096
@@ -87,7 +88,8 @@ class Chunked:
         line = self._stream.readline(_MAX_LINE)
         size = _CHUNK_SIZE.fullmatch(line)
         if size is None:
-            raise ConnectionFailed(f"the body has no chunk size where one should be: {line[:40]!r}" if line else _CUT)
+            told = quoted(line.decode("latin-1").rstrip("\r\n"))
+            raise ConnectionFailed(f"the body has no chunk size where one should be: `{told}`" if line else _CUT)
         self._begun = True
         self._left = int(size[1], 16)
         if self._left == 0:

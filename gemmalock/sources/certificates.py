@@ -31,6 +31,8 @@ def tls_context(place: str | None, variable: str = "SSL_CERT_FILE") -> ssl.SSLCo
     import ssl
 
     context = _system_context()
+    # Some servers refuse who does not say what is spoken (RFC 7301).
+    context.set_alpn_protocols(["http/1.1"])
     if place is not None:
         is_folder = not Path(place).is_file() and any(Path(each).is_dir() for each in place.split(os.pathsep))
         try:

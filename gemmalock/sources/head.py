@@ -39,7 +39,7 @@ class Lines(Protocol):
 @dataclass(frozen=True, slots=True)
 class Head:
     """`fields`: names in lower case, and values, in their order. `persists`: the server means to keep the connection
-    (RFC 9112, 9.3). `is_flawed`: there were lines that are no fields."""
+    (RFC 9112, 9.3), and can be trusted to. `is_flawed`: there were lines that are no fields."""
 
     status: int
     fields: tuple[tuple[str, str], ...]
@@ -54,11 +54,14 @@ def read_head(lines: Lines) -> Head:
         minor, status = _status(lines)
         fields, is_flawed = _fields(lines)
         if status >= _OK or status == _SWITCHING:
-            return Head(status, fields, persists(fields, minor), is_flawed)
+            return Head(status, fields, not is_flawed and persists(fields, minor), is_flawed)
 
 
 def persists(fields: tuple[tuple[str, str], ...], minor: int) -> bool:
-    """Whether a server of HTTP/1.`minor` keeps a connection after an answer with these fields (RFC 9112, 9.3)."""
+    """Whether a server of HTTP/1.`minor` keeps a connection after an answer with these fields (RFC 9112, 9.3); one of
+    HTTP/1.0 that speaks of a transfer coding is not trusted to (6.1)."""
+    if minor == 0 and any(name == "transfer-encoding" for name, _ in fields):
+        return False
     said = {each.strip().lower() for name, value in fields if name == "connection" for each in value.split(",")}
     return "close" not in said and (minor > 0 or "keep-alive" in said)
 
@@ -70,7 +73,8 @@ def _status(lines: Lines) -> tuple[int, int]:
         raise HungUp("closed the connection without an answer")
     found = _STATUS.fullmatch(line)
     if found is None:
-        raise NotHttp(line[:_MOST_FIELDS].decode("latin-1").rstrip("\r\n") or "an empty line")
+        # Whole: who shows it cuts it when no secret stands in it any more.
+        raise NotHttp(line.decode("latin-1").rstrip("\r\n") or "an empty line")
     return int(found[1]), int(found[2])
 
 

@@ -61,6 +61,11 @@ class Exchange:
         self._wire = wire
 
     @property
+    def protocol(self) -> str | None:
+        """What the two agreed on to speak over TLS (RFC 7301), or None."""
+        return self._wire.selected_alpn_protocol() if isinstance(self._wire, ssl.SSLSocket) else None
+
+    @property
     def range(self) -> tuple[int, int | None] | None:
         """The range asked for, as (first, one past the last or None), or None."""
         text = self.request.headers.get("range", "")

@@ -29,17 +29,19 @@ HEADS: tuple[tuple[bytes, Head], ...] = (
     (b"HTTP/1.1 200 OK\r\nX: \xe4\r\n\r\n", Head(200, (("x", "\xe4"),), True)),
     (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", Head(200, (("connection", "close"),), False)),
     (b"HTTP/1.1 200 OK\r\nConnection: Upgrade, Close\r\n\r\n", Head(200, (("connection", "Upgrade, Close"),), False)),
+    (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+     Head(200, (("connection", "keep-alive"), ("transfer-encoding", "chunked")), False)),
     (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", Head(200, (("connection", "Keep-Alive"),), True)),
     # Interim answers are passed over, all of them; a change of protocol is no interim one.
     (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", Head(200, (), True)),
     (b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", Head(200, (), True)),
     (b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n", Head(101, (("upgrade", "h2c"),), True)),
     # Lines that are no fields are told of, and say nothing.
-    (b"HTTP/1.1 200 OK\r\nno field\r\nX: 1\r\n\r\n", Head(200, (("x", "1"),), True, True)),
-    (b"HTTP/1.1 200 OK\r\nX : 1\r\n\r\n", Head(200, (), True, True)),
-    (b"HTTP/1.1 200 OK\r\n: 1\r\n\r\n", Head(200, (), True, True)),
-    (b"HTTP/1.1 200 OK\r\n folded: 1\r\n\r\n", Head(200, (), True, True)),
-    (b"HTTP/1.1 200 OK\r\nX\xe4: 1\r\n\r\n", Head(200, (), True, True)),
+    (b"HTTP/1.1 200 OK\r\nno field\r\nX: 1\r\n\r\n", Head(200, (("x", "1"),), False, True)),
+    (b"HTTP/1.1 200 OK\r\nX : 1\r\n\r\n", Head(200, (), False, True)),
+    (b"HTTP/1.1 200 OK\r\n: 1\r\n\r\n", Head(200, (), False, True)),
+    (b"HTTP/1.1 200 OK\r\n folded: 1\r\n\r\n", Head(200, (), False, True)),
+    (b"HTTP/1.1 200 OK\r\nX\xe4: 1\r\n\r\n", Head(200, (), False, True)),
 )  # fmt: skip
 
 

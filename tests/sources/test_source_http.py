@@ -32,6 +32,7 @@ from gemmalock.errors import (
     TimedOut,
 )
 from gemmalock.ports import Ask, Probe, Restarted
+from gemmalock.secret import Secret
 from gemmalock.sources.channel import Routes
 from gemmalock.sources.connecting import Target, connect
 from gemmalock.sources.http import HttpLimits, HttpSource, Policy
@@ -582,6 +583,36 @@ def test_what_behind_an_answer_came_with_it_is_no_part_of_the_next(http: HttpSou
         for _ in range(5):
             assert http.probe(server.url + "/a", Stop()) == Probe(4, '"a"', None)
         assert server.connections == 5
+
+
+TOKEN = "hf_" + "Z9x8y7w6v5" * 4
+BESIDES: dict[str, Callable[[str], bytes]] = {
+    "instead of a head": lambda said: f"{said}\r\n\r\n".encode(),
+    "instead of a chunk": lambda said: f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{said}\r\n".encode(),
+}
+
+
+@pytest.mark.parametrize("said", BESIDES)
+@pytest.mark.parametrize("before", [0, 20, 30, 39, 60, 80, 99, 150, 180, 199, 250])
+def test_no_part_of_a_secret_that_a_server_repeats_is_shown(http: HttpSource, said: str, before: int) -> None:
+    """Wherever what it says is cut to be shown."""
+    Secret(TOKEN)
+
+    def repeats(exchange: Exchange) -> None:
+        exchange.send(BESIDES[said]("." * before + TOKEN)).close()
+
+    with ScriptedServer(repeats) as server, pytest.raises(ConnectionFailed) as caught:
+        drained(http.open(Ask(server.url + "/a"), Stop()))
+    assert TOKEN[:6] not in str(caught.value)
+
+
+def test_a_connection_whose_head_has_flaws_is_not_used_again(http: HttpSource) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length: 0\r\n\r\n"
+    with ScriptedServer(lambda e: e.send(head)) as server:
+        for _ in range(3):
+            with pytest.raises(ConnectionFailed, match="lines that are no header fields"):
+                http.open(Ask(server.url + "/a"), Stop())
+        assert server.connections == 3
 
 
 def test_plain_http_needs_no_library() -> None:

@@ -18,7 +18,7 @@ from gemmalock.sources.http import HttpSource
 from gemmalock.stopping import Stop
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import FileServer
-from tests.servers.scripted import ScriptedServer
+from tests.servers.scripted import Exchange, ScriptedServer
 from tests.sources.conftest import drained
 
 
@@ -57,6 +57,23 @@ def test_a_certificate_that_was_named_is_trusted(certificate: Certificate) -> No
         answer = source.open(Ask(server.url + "/x", 7, len(body), len(body), proven=True), Stop())
         assert drained(answer) == body[7:]
     source.close()
+
+
+def test_a_server_is_told_that_http_1_1_is_spoken(certificate: Certificate) -> None:
+    """RFC 7301."""
+    context, public = certificate("IP:127.0.0.1")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    source = HttpSource(routes=Routes(ca_file=str(public)))
+    spoken: list[str | None] = []
+
+    def answer(exchange: Exchange) -> None:
+        spoken.append(exchange.protocol)
+        exchange.answer(200, {}, b"x")
+
+    with ScriptedServer(answer, tls=context) as server:
+        assert source.probe(server.url + "/x", Stop()).size == 1
+    source.close()
+    assert spoken == ["http/1.1"]
 
 
 def test_a_certificate_of_another_host_is_refused(certificate: Certificate) -> None:
