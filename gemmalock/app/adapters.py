@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from gemmalock.sources.credentials import Credentials
     from gemmalock.sources.http import HttpSource
 
-#: How the URLs of a service begin → the kind of source that knows them.
 _WEB = frozenset({"http", "https"})
+#: How the URLs of a service begin → the kind of source that knows them.
 _HOMES = ((f"{HUB}/", "hf"), (f"{GITHUB}/", "github"))
 
 
@@ -61,7 +61,7 @@ class Sources:
     def load(self, urls: Iterable[str]) -> None:
         """Load what asking these URLs takes."""
         if any(_kind_of(url) in _WEB for url in urls):
-            _ = self.web
+            self.adapter("https", Path())
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ class Questions:
         plugging.call("gemmalock_before_fetch", node=self._locked(file, probe.size or 0, probe.etag))
         staged = store.staging()
         try:
-            with closing(self.workshop.source(file.manifest).open(Ask(file.url), self.workshop.stop)) as answer:
+            with closing(self._source(file.manifest).open(Ask(file.url), self.workshop.stop)) as answer:
                 sha256, size = _written(answer, staged)
             # What is staged goes in any case.
             plugging.came(self._locked(file, size, answer.etag, sha256), staged, lambda: None)

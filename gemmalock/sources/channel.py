@@ -161,7 +161,7 @@ class Channel:
                 if call.is_stale and not is_silence(error):
                     # The server had closed a kept connection before this request came (RFC 9112, 9.3.1).
                     continue
-                raise source_error(error, url, proxy) from told_cause(error)
+                raise source_error(error, url) from told_cause(error)
             finally:
                 call.over()
             return _checked(Reply(method, head, line, proxied=proxy is not None), url, proxy)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from gemmalock.errors import ConnectionFailed, GemmalockError, SourceError, TimedOut, TlsFailed, Unauthorized
 from gemmalock.secret import holds_secret
 from gemmalock.sources.fields import quoted, shown_url
@@ -14,17 +12,10 @@ from gemmalock.sources.request import NoUrl
 #: Everything that a request, or reading its body, may raise and that is not a bug of ours. `UnicodeError` is raised
 #: for host names that cannot be encoded, `ValueError` for fields that cannot be sent.
 FOREIGN = (OSError, UnicodeError, ValueError)
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-class ProxyFailed(OSError):
-    """It was the proxy that failed, and not who is behind it; what it did is the argument."""
-
-
-def source_error(error: BaseException, url: str, proxy: Proxy | None = None) -> GemmalockError:
-    """The error of ours for a foreign one that came of asking `url`, through `proxy` where there is one."""
-    if proxy is not None and (refused := _proxy_error(error, url, proxy)) is not None:
-        return refused
+def source_error(error: BaseException, url: str) -> GemmalockError:
+    """The error of ours for a foreign one that came of asking `url`."""
     where = f"`{shown_url(url)}`"
     for cause in causes(error):
         if isinstance(cause, GemmalockError):
@@ -108,16 +99,3 @@ def _is_cut_tls(error: BaseException) -> bool:
     import ssl
 
     return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
-
-
-def _proxy_error(error: BaseException, url: str, proxy: Proxy) -> SourceError | None:
-    """The error where it was the proxy that failed, and not who is behind it."""
-    found = causes(error)
-    for cause in found:
-        if isinstance(cause, OSError) and (refused := _TUNNEL.search(str(cause))):
-            return proxy_refusal(int(refused[1]), url, proxy)
-    if any(isinstance(cause, ProxyFailed) for cause in found):
-        # Over TCP it was reached; it should have spoken TLS.
-        inner = source_error(found[-1], proxy.shown)
-        return unreached_proxy(inner, url, proxy) if isinstance(inner, SourceError) else None
-    return None

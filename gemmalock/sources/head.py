@@ -46,6 +46,11 @@ class Head:
     persists: bool
     is_flawed: bool = False
 
+    @classmethod
+    def of(cls, status: int, fields: tuple[tuple[str, str], ...], minor: int, *, is_flawed: bool) -> Head:
+        """The head with these lines, of a server that speaks HTTP/1.`minor`."""
+        return cls(status, fields, not is_flawed and _persists(fields, minor), is_flawed)
+
 
 def read_head(lines: Lines) -> Head:
     """The head of the last answer; interim ones (RFC 9110, 15.2), but a change of protocol, which ends them, are
@@ -54,10 +59,10 @@ def read_head(lines: Lines) -> Head:
         minor, status = _status(lines)
         fields, is_flawed = _fields(lines)
         if status >= _OK or status == _SWITCHING:
-            return Head(status, fields, not is_flawed and persists(fields, minor), is_flawed)
+            return Head.of(status, fields, minor, is_flawed=is_flawed)
 
 
-def persists(fields: tuple[tuple[str, str], ...], minor: int) -> bool:
+def _persists(fields: tuple[tuple[str, str], ...], minor: int) -> bool:
     """Whether a server of HTTP/1.`minor` keeps a connection after an answer with these fields (RFC 9112, 9.3); one of
     HTTP/1.0 that speaks of a transfer coding is not trusted to (6.1)."""
     if minor == 0 and any(name == "transfer-encoding" for name, _ in fields):

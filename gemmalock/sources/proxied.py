@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import io
 import queue
+import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -23,10 +24,11 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from gemmalock.errors import SourceError
 from gemmalock.secret import Secret
 from gemmalock.sources.bodies import Stream
-from gemmalock.sources.failures import FOREIGN, ProxyFailed, causes
-from gemmalock.sources.head import Head, HungUp, NotHttp, persists
+from gemmalock.sources.failures import FOREIGN, causes, proxy_refusal, source_error, unreached_proxy
+from gemmalock.sources.head import Head, HungUp, NotHttp
 from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.request import NoUrl
 from gemmalock.sources.wire import BUFFER, Call, HttpLimits, Wire
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 _KEPT_CONNECTIONS = 64
 _MAX_LINE = 64 * 1024
+#: How the standard library tells that a tunnel was refused.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 _CALL: ContextVar[Call] = ContextVar("_CALL")
 
 
@@ -84,12 +88,12 @@ class Proxied:
                 timeout=urllib3.Timeout(connect=self._limits.connect_seconds, read=self._limits.read_seconds),
             )
         except (urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
-            raise _plain(error) from None
+            raise _refused_by_proxy(error, url, proxy) or _plain(error) from None
         finally:
             _CALL.reset(token)
         told = _Response.of(response)
-        fields_told = tuple((name.lower(), value) for name, value in response.headers.iteritems())
-        head = Head(response.status, fields_told, persists(fields_told, told.version - 10), bool(told.headers.defects))
+        lines = tuple((name.lower(), value) for name, value in response.headers.iteritems())
+        head = Head.of(response.status, lines, told.version - 10, is_flawed=bool(told.headers.defects))
         return head, Line(told.wire, told.stream, response, told)
 
     def close(self) -> None:
@@ -123,12 +127,23 @@ class Proxied:
         return manager
 
 
+def _refused_by_proxy(error: Exception, url: str, proxy: Proxy) -> SourceError | None:
+    """The error where it was the proxy that failed, and not who is behind it."""
+    found = causes(error)
+    for cause in found:
+        if isinstance(cause, OSError) and (refused := _TUNNEL.search(str(cause))):
+            return proxy_refusal(int(refused[1]), url, proxy)
+    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in found):
+        # Over TCP it was reached; it should have spoken TLS.
+        inner = source_error(found[-1], proxy.shown)
+        return unreached_proxy(inner, url, proxy) if isinstance(inner, SourceError) else None
+    return None
+
+
 def _plain(error: Exception) -> Exception:
     """What urllib3 and `http.client` mean, as one of `failures.FOREIGN`."""
     found = causes(error)
     last = found[-1]
-    if any(isinstance(each, urllib3.exceptions.ProxyError) for each in found):
-        return ProxyFailed(last)
     if any(isinstance(each, urllib3.exceptions.LocationValueError | http.client.InvalidURL) for each in found):
         return NoUrl(str(last))
     if any(isinstance(each, TimeoutError | urllib3.exceptions.TimeoutError) for each in found):
