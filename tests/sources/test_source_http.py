@@ -38,6 +38,7 @@ from gemmalock.sources.connecting import Target, connect
 from gemmalock.sources.http import HttpLimits, HttpSource, Policy
 from gemmalock.sources.proxied import LiveFirst
 from gemmalock.sources.proxies import Proxy
+from gemmalock.sources.wire import Call
 from gemmalock.stopping import Stop
 from tests.servers.fileserver import WEAK, Content, FileServer
 from tests.servers.scripted import Exchange, Script, ScriptedServer
@@ -729,6 +730,27 @@ def test_a_large_read_gives_what_a_slow_connection_has_sent(brisk: HttpSource) -
         assert body == LARGE[:100_000]
         with pytest.raises(TimedOut, match="said nothing for too long"):
             answer.readinto(buffer)
+
+
+def test_a_wish_to_stop_is_heard_between_a_connection_and_its_waker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came while there was nothing to close yet: nobody waits for the server then, and nothing is left open."""
+    here, there = socket.socketpair()
+    stop = Stop()
+
+    def opened(*_: object) -> socket.socket:
+        stop.set()
+        return here
+
+    monkeypatch.setattr("gemmalock.sources.wire.connect", opened)
+    call = Call(HttpLimits(), stop, public_only=False)
+    with pytest.raises(Interrupted):
+        call.connect("127.0.0.1", 9)
+    call.over()
+    assert here.fileno() == -1
+    assert there.recv(1) == b""
+    with pytest.raises(Interrupted):
+        call.reads(there)
+    there.close()
 
 
 def test_a_large_read_hears_a_wish_to_stop(http: HttpSource) -> None:

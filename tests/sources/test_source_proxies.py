@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from gemmalock.stopping import Stop
 from tests.running import Gemmalock, Project
 from tests.servers.fileserver import FileServer
 from tests.servers.scripted import ScriptedServer
+from tests.sources.conftest import drained
 
 SECRET = "f0r-the-proxy"
 
@@ -209,6 +211,24 @@ def test_a_proxy_that_wants_a_credential_says_whether_it_was_sent_one(
         f"the proxy `{proxy.url}` of `{variable}`, on the way to `{scheme}://models.example.org/x`, {says} (407)"
     )
     assert caught.value.hint.startswith(hint.format(variable))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["flawed", "HTTP/1.0 in chunks"],
+)
+def test_a_connection_to_a_proxy_is_not_used_again_after_a_head_that_cannot_be_trusted(head: bytes) -> None:
+    with ScriptedServer(lambda e: e.send(head)) as proxy:
+        source = HttpSource(routes=Routes(proxies={"http": Proxy(proxy.url, "HTTP_PROXY")}))
+        for _ in range(3):
+            with contextlib.suppress(ConnectionFailed):
+                drained(source.open(Ask("http://models.example.org/x"), Stop()))
+        source.close()
+        assert proxy.connections == 3
 
 
 @pytest.mark.parametrize(("status", "again"), [(403, False), (404, False), (502, True), (503, True)])

@@ -39,6 +39,20 @@ def test_a_place_is_read_from_a_url(url: str, scheme: str, host: str, port: int,
 
 
 @pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://models.example./a", "models.example"),
+        ("https://127.0.0.1/a", "127.0.0.1"),
+        ("https://[::1]/a", "::1"),
+        ("https://[fe80::1%25eth0]/a", "fe80::1"),
+        ("https://a%20b/a", "a%20b"),
+    ],
+)
+def test_a_certificate_is_for_the_host_as_others_know_it(url: str, name: str) -> None:
+    assert place_of(url, public_only=False).name == name
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http:///a",
