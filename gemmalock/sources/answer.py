@@ -7,13 +7,10 @@ import contextlib
 from gemmalock.errors import ConnectionFailed, FileError, SizeMismatch
 from gemmalock.ports import Ask
 from gemmalock.sources import ranges
-from gemmalock.sources.channel import Reply
+from gemmalock.sources.channel import LAST_WORD_SECONDS, Reply
 from gemmalock.sources.failures import FOREIGN, source_error, told_cause
 from gemmalock.sources.fields import shown_url
 from gemmalock.stopping import Stop
-
-#: How long to wait for the end of a body whose every byte is here.
-LAST_WORD_SECONDS = 2.0
 
 
 class HttpAnswer:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from gemmalock.errors import ConnectionFailed, SourceError
+from gemmalock.errors import ConnectionFailed, FileError, SourceError
 from gemmalock.secret import redacted_secrets
 from gemmalock.sources.bodies import Body, Chunked, Counted, Stream, UntilClose
 from gemmalock.sources.direct import Direct
@@ -22,11 +22,13 @@ from gemmalock.sources.fields import quoted, shown_url
 from gemmalock.sources.head import Head
 from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.ranges import content_length
+from gemmalock.sources.request import Request, place_of
 from gemmalock.sources.wire import Call, HttpLimits, Wire, shut_down
 from gemmalock.spec import is_loopback, scheme_of
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
     from gemmalock.sources.proxied import Proxied
@@ -38,6 +40,10 @@ _FRAMING = frozenset(
 )
 #: What proxies alone answer (RFC 9110, 15.5.8).
 _WANTS_CREDENTIAL = 407
+#: The body of an answer that nobody wants is read up to here, to keep the connection; beyond, the connection goes.
+_DRAINED = 64 * 1024
+#: How long to wait for the end of a body whose every byte is here, or that nobody wants.
+LAST_WORD_SECONDS = 2.0
 #: What has no body, whatever its fields say (RFC 9112, 6.3).
 _BODILESS = frozenset({204, 304})
 
@@ -113,6 +119,23 @@ class Reply:
         """From now on, silence for so long is too long."""
         self._line.wire.wait_at_most(seconds)
 
+    def discard(self) -> None:
+        """Let go of an answer whose body nobody wants; a short one is read, so that the connection can be used again.
+        Never raises."""
+        if not self.body.ended:
+            self._drain()
+        self.release()
+
+    def _drain(self) -> None:
+        length = content_length(self.headers)
+        if length is None or length > _DRAINED:
+            return
+        with contextlib.suppress(*FOREIGN, FileError):
+            self.wait_at_most(LAST_WORD_SECONDS)
+            rest = memoryview(bytearray(length))
+            while not self.body.ended and self.body.readinto(rest):
+                pass
+
     def release(self) -> None:
         """Let go of the connection: for the next request when the body's end was seen, else for good. Never raises."""
         self._line.release(reusable=self.body.ended and self._reusable)
@@ -129,29 +152,27 @@ class Channel:
     """Sends requests. Safe to use from many threads."""
 
     def __init__(self, limits: HttpLimits, routes: Routes) -> None:
-        self._limits = limits
+        self.limits = limits
         self.routes = routes
-        self._direct = Direct(limits, self._context)
+        self.direct = Direct(limits, self._context)
         self._through: Proxied | None = None
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], stop: Stop, *, public_only: bool) -> Reply:
+    def send(self, request: Request, stop: Stop) -> Reply:
         """Send one request and read the head of its answer. Raises SourceError, Interrupted, and SettingInvalid for a
-        proxy that cannot be.
-
-        `public_only`: do not connect to an address of this machine or of a private network.
-        """
+        proxy that cannot be."""
+        url = request.url
         proxy = self.routes.proxy_for(url)
         while True:
-            call = Call(self._limits, stop, public_only and proxy is None)
+            call = Call(self.limits, stop, request.public_only and proxy is None)
             try:
                 line: Line
                 with stop.closing(call.wake):
                     if proxy is None:
-                        head, line = self._direct.send(method, url, headers, call)
+                        head, line = self.direct.send(request, call)
                     else:
-                        head, line = self._proxied.send(method, url, headers, proxy, call)
+                        head, line = self._proxied.send(request, proxy, call)
             except SourceError as error:
                 if proxy is None or not call.unreached:
                     raise
@@ -164,11 +185,23 @@ class Channel:
                 raise source_error(error, url) from told_cause(error)
             finally:
                 call.over()
-            return _checked(Reply(method, head, line, proxied=proxy is not None), url, proxy)
+            return reply_of(request, head, line, proxy)
+
+    def open(self, request: Request, stop: Stop) -> socket.socket:
+        """A new connection to whom a request asks, without a proxy. Raises SourceError and Interrupted."""
+        call = Call(self.limits, stop, request.public_only)
+        try:
+            with stop.closing(call.wake):
+                return self.direct.open(place_of(request.url, public_only=request.public_only), call)
+        except FOREIGN as error:
+            stop.check()
+            raise source_error(error, request.url) from told_cause(error)
+        finally:
+            call.over()
 
     def close(self) -> None:
         """Close all connections that are kept."""
-        self._direct.close()
+        self.direct.close()
         if self._through is not None:
             self._through.close()
 
@@ -179,7 +212,7 @@ class Channel:
                 # It brings urllib3, which nobody needs without a proxy.
                 from gemmalock.sources.proxied import Proxied
 
-                self._through = Proxied(self._limits, self._context)
+                self._through = Proxied(self.limits, self._context)
             return self._through
 
     def _context(self) -> ssl.SSLContext:
@@ -221,8 +254,10 @@ def _server(url: str) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{parts.port or {'https': 443}.get(parts.scheme, 80)}"
 
 
-def _checked(reply: Reply, url: str, proxy: Proxy | None) -> Reply:
-    """Refuse what a proxy says for itself, and a head whose body nobody can delimit safely (RFC 9112, 6.1 to 6.3)."""
+def reply_of(request: Request, head: Head, line: Line, proxy: Proxy | None = None) -> Reply:
+    """The answer with that head. Raises SourceError for what a proxy says for itself, and for a head whose body nobody
+    can delimit safely (RFC 9112, 6.1 to 6.3)."""
+    reply, url = Reply(request.method, head, line, proxied=proxy is not None), request.url
     if proxy is not None and reply.status == _WANTS_CREDENTIAL:
         reply.release()
         raise proxy_refusal(reply.status, url, proxy)

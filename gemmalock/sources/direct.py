@@ -13,11 +13,11 @@ import select
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gemmalock.sources.head import Head, read_head
-from gemmalock.sources.request import Place, place_of, request_bytes
+from gemmalock.sources.request import Place, Request, place_of, request_bytes
 from gemmalock.sources.wire import BUFFER, Call, HttpLimits, Wire
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Line:
         if reusable and not self.stream.peek(1):
             self._kept.put(self._place, self.wire.connection)
         else:
-            _close(self.wire.connection)
+            let_go(self.wire.connection)
 
 
 class Kept:
@@ -66,7 +66,7 @@ class Kept:
                 connection = waiting.pop() if waiting else None
             if connection is None or not _is_readable(connection):
                 return connection
-            _close(connection)
+            let_go(connection)
 
     def put(self, place: Place, connection: socket.socket) -> None:
         """Keep it, unless there are enough."""
@@ -82,7 +82,7 @@ class Kept:
                 if len(self._waiting) > _PLACES:
                     dropped += self._waiting.pop(next(iter(self._waiting)))
         for each in dropped:
-            _close(each)
+            let_go(each)
 
     def close(self) -> None:
         """Close all of them, and those that come later."""
@@ -98,30 +98,31 @@ class Direct:
         """`context`: whom to believe over TLS; asked for when it is needed."""
         self._limits = limits
         self._context = context
-        self._kept = Kept()
+        self.kept = Kept()
 
-    def send(self, method: str, url: str, fields: Mapping[str, str], call: Call) -> tuple[Head, Line]:
+    def send(self, request: Request, call: Call) -> tuple[Head, Line]:
         """Send one request: the head of its answer, and the connection, on which its body comes. Raises SourceError,
         and those of `failures.FOREIGN`."""
-        place = place_of(url, public_only=call.public_only)
-        request = request_bytes(method, url, {"Host": place.authority, **fields})
-        connection = self._kept.take(place) or self._opened(place, call)
+        place = place_of(request.url, public_only=call.public_only)
+        text = request_bytes(request, place.authority)
+        connection = self.kept.take(place) or self.open(place, call)
         try:
-            line = Line(self._kept, place, call.reads(connection))
+            line = Line(self.kept, place, call.reads(connection))
             connection.settimeout(self._limits.read_seconds)
             # A server may answer, and close, before it has read the request: what it says is read below.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(request)
+                connection.sendall(text)
             return read_head(line.stream), line
         except BaseException:
-            _close(connection)
+            let_go(connection)
             raise
 
     def close(self) -> None:
         """Close all connections that are kept."""
-        self._kept.close()
+        self.kept.close()
 
-    def _opened(self, place: Place, call: Call) -> socket.socket:
+    def open(self, place: Place, call: Call) -> socket.socket:
+        """A new connection, over TLS where that is said. Raises what `send` does."""
         if place.scheme != "https":
             return call.connect(place.host, place.port)
         context = self._context()
@@ -129,7 +130,7 @@ class Direct:
         try:
             return context.wrap_socket(opened, server_hostname=place.name)
         except BaseException:
-            _close(opened)
+            let_go(opened)
             raise
 
 
@@ -142,9 +143,10 @@ def _is_readable(connection: socket.socket) -> bool:
 def _close_all(waiting: dict[Place, list[socket.socket]]) -> None:
     while waiting:
         for connection in waiting.popitem()[1]:
-            _close(connection)
+            let_go(connection)
 
 
-def _close(connection: socket.socket) -> None:
+def let_go(connection: socket.socket) -> None:
+    """Close a connection. Never raises."""
     with contextlib.suppress(OSError):
         connection.close()

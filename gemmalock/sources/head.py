@@ -1,4 +1,4 @@
-"""The head of an answer: a status line and fields (RFC 9112, 4 and 5). Reads a stream; no socket, no clock.
+"""The head of an answer: a status line and fields (RFC 9112, 4 and 5). Reads lines; no socket, no clock.
 
 `http.client` gives the fields to the parser of e-mails, which takes as long as all the rest of a question does, and
 takes a head that was cut off for a whole one.
@@ -6,7 +6,9 @@ takes a head that was cut off for a whole one.
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -55,9 +57,45 @@ class Head:
 def read_head(lines: Lines) -> Head:
     """The head of the last answer; interim ones (RFC 9110, 15.2), but a change of protocol, which ends them, are
     passed over. Raises NotHttp, HungUp, and what the stream does."""
+    reading = _last_head()
+    next(reading)
+    try:
+        while True:
+            reading.send(lines.readline(_MAX_LINE + 1))
+    except StopIteration as end:
+        head: Head = end.value
+        return head
+
+
+class Arrival:
+    """A head that comes in pieces, for those who cannot wait for it; read as `read_head` does."""
+
+    def __init__(self) -> None:
+        #: What came and is no whole line yet; once the head is here, what came behind it.
+        self.rest = b""
+        self._reading = _last_head()
+        next(self._reading)
+
+    def take(self, piece: bytes) -> Head | None:
+        """The head, with the piece that ends it; an empty one is the end of the connection. Raises NotHttp and
+        HungUp."""
+        lines = io.BytesIO(self.rest + piece)
+        try:
+            while (line := lines.readline(_MAX_LINE + 1)).endswith(b"\n") or len(line) > _MAX_LINE or not piece:
+                self._reading.send(line)
+        except StopIteration as end:
+            self.rest = lines.read()
+            head: Head = end.value
+            return head
+        self.rest = line
+        return None
+
+
+def _last_head() -> Generator[None, bytes, Head]:
+    """Is sent the lines; an empty one is the end."""
     while True:
-        minor, status = _status(lines)
-        fields, is_flawed = _fields(lines)
+        minor, status = yield from _status()
+        fields, is_flawed = yield from _fields()
         if status >= _OK or status == _SWITCHING:
             return Head.of(status, fields, minor, is_flawed=is_flawed)
 
@@ -71,9 +109,9 @@ def _persists(fields: tuple[tuple[str, str], ...], minor: int) -> bool:
     return "close" not in said and (minor > 0 or "keep-alive" in said)
 
 
-def _status(lines: Lines) -> tuple[int, int]:
+def _status() -> Generator[None, bytes, tuple[int, int]]:
     """The minor version and the status."""
-    line = lines.readline(_MAX_LINE + 1)
+    line = yield
     if not line:
         raise HungUp("closed the connection without an answer")
     found = _STATUS.fullmatch(line)
@@ -83,12 +121,12 @@ def _status(lines: Lines) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _fields(lines: Lines) -> tuple[tuple[tuple[str, str], ...], bool]:
+def _fields() -> Generator[None, bytes, tuple[tuple[tuple[str, str], ...], bool]]:
     """The fields, and whether lines among them are none. One that goes on in the next line is one line (RFC 9112,
     5.2)."""
     fields: list[tuple[str, str]] = []
     is_flawed = False
-    while (line := lines.readline(_MAX_LINE + 1)) not in _ENDS:
+    while (line := (yield)) not in _ENDS:
         if not line.endswith(b"\n"):
             if len(line) > _MAX_LINE:
                 raise NotHttp(f"a line of more than {_MAX_LINE} bytes")

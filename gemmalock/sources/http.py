@@ -7,16 +7,14 @@ each hop.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from gemmalock.errors import (
     ConnectionFailed,
-    FileError,
     PolicyRefused,
     RedirectRefused,
     ServerError,
@@ -26,13 +24,14 @@ from gemmalock.errors import (
 from gemmalock.ports import Ask, Listing, Probe
 from gemmalock.secret import holds_secret
 from gemmalock.sources import ranges
-from gemmalock.sources.answer import LAST_WORD_SECONDS, HttpAnswer
+from gemmalock.sources.answer import HttpAnswer
 from gemmalock.sources.channel import Channel, Reply, Routes
 from gemmalock.sources.credentials import Credential, Credentials
-from gemmalock.sources.failures import FOREIGN
+from gemmalock.sources.exchange import Exchange, alone
 from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
 from gemmalock.sources.policy import Policy
 from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
+from gemmalock.sources.request import Request
 from gemmalock.sources.rewriting import Rewrites, Route
 from gemmalock.sources.wire import HttpLimits
 from gemmalock.spec import is_loopback, scheme_of
@@ -42,8 +41,7 @@ from gemmalock.version import VERSION
 __all__ = ["HttpAnswer", "HttpLimits", "HttpSource", "Policy"]
 
 _Read = TypeVar("_Read")
-#: The body of an answer that nobody wants is read up to here, to keep the connection; beyond, the connection goes.
-_DRAINED = 64 * 1024
+_Told = TypeVar("_Told")
 #: What servers answer to a signed URL whose time is over, among other things.
 _EXPIRED = frozenset({400, 401, 403, 410})
 _LIST_HINT = "name the files in the manifest, with `url` or without globs"
@@ -69,20 +67,7 @@ class HttpSource:
 
     def probe(self, url: str, stop: Stop) -> Probe:
         """As ports.Source has it: by HEAD, and where that is refused or tells no size, by a GET for the first byte."""
-        seen = Probe(None, None, None)
-        try:
-            with self._replied("HEAD", Ask(url), stop) as (reply, route):
-                seen = _probed(reply)
-                if reply.status == 200 and _is_enough(seen, reply):
-                    return seen
-                if reply.status == 429:
-                    raise self._refusal(url, reply, route)
-        except (ConnectionFailed, ServerError, TimedOut):
-            # Some servers know no HEAD, and say so by hanging up, or by saying nothing.
-            pass
-        got = self._probe_by_get(url, stop)
-        # A 416, the answer to a range of an empty file, need not have the ETag that HEAD told.
-        return seen if got.size == seen.size == 0 and got.etag is None else got
+        return self._alone(self._probing(url), stop)
 
     def list(self, source: str, stop: Stop) -> Listing:
         """As ports.Source has it: there is no way to ask a web server what it has."""
@@ -94,7 +79,7 @@ class HttpSource:
         with route:
             ask = replace(ask, url=route.url) if route.is_rewritten else ask
             self._check_proof(ask)
-            reply = self._ask("GET", ask, route, stop)
+            reply = self._alone(self._following("GET", ask, route), stop)
             origin = _origin(route.url)
             try:
                 if not 200 <= reply.status < 300 and reply.status != 416:
@@ -102,19 +87,62 @@ class HttpSource:
                 accepted = ranges.judge(ask, reply.status, reply.headers, origin)
                 return HttpAnswer(ask, accepted, origin, reply, stop)
             except BaseException:
-                _discard(reply)
+                reply.discard()
                 raise
 
     def head(self, url: str, read: Callable[[int, Mapping[str, str]], _Read | None], stop: Stop) -> _Read | None:
         """What `read` makes of the status and the fields that answer HEAD for a URL: of the first answer that it makes
         something of, along redirects that stay at one origin; None where there is none. Raises SourceError for a
         refusal."""
+        return self._alone(self._heading(url, read), stop)
+
+    def credential_for(self, url: str) -> str | None:
+        """The name of the credential that a request for a URL carries, or None. Raises FileError where it cannot be
+        sent, or the URL not be asked."""
+        credential = self._credential(Route(url, self._rewrites).url)
+        return credential.name if credential is not None else None
+
+    def close(self) -> None:
+        """As ports.Source has it."""
+        self._channel.close()
+
+    def _alone(self, exchange: Exchange[_Told], stop: Stop) -> _Told:
+        return alone(exchange, lambda request: self._channel.send(request, stop))
+
+    def _probing(self, url: str) -> Exchange[Probe]:
+        seen = Probe(None, None, None)
+        try:
+            seen, is_enough = yield from self._judging("HEAD", Ask(url), self._seen)
+            if is_enough:
+                return seen
+        except (ConnectionFailed, ServerError, TimedOut):
+            # Some servers know no HEAD, and say so by hanging up, or by saying nothing.
+            pass
+        got = yield from self._judging("GET", Ask(url, 0, 1), self._got)
+        # A 416, the answer to a range of an empty file, need not have the ETag that HEAD told.
+        return seen if got.size == seen.size == 0 and got.etag is None else got
+
+    def _seen(self, url: str, reply: Reply, route: Route) -> tuple[Probe, bool]:
+        """What an answer to HEAD says of a file, and whether that is to be believed."""
+        if reply.status == 429:
+            raise self._refusal(url, reply, route)
+        seen = _probed(reply)
+        return seen, reply.status == 200 and _is_enough(seen)
+
+    def _got(self, url: str, reply: Reply, route: Route) -> Probe:
+        """What an answer to GET says of a file."""
+        if reply.status in (200, 204, 206, 416):
+            return _probed(reply)
+        raise self._refusal(url, reply, route)
+
+    def _heading(self, url: str, read: Callable[[int, Mapping[str, str]], _Read | None]) -> Exchange[_Read | None]:
         route, public_only = Route(url, self._rewrites), False
         with route:
             for hops in itertools.count():
-                reply = self._once("HEAD", Ask(url), route, stop, public_only=public_only and not route.is_rewritten)
+                rewritten = route.is_rewritten
+                reply = yield self._request("HEAD", Ask(url), route, public_only=public_only and not rewritten)
                 inner = _is_inner(reply.peer, route.url)
-                _discard(reply)
+                reply.discard()
                 if reply.status >= 400:
                     raise self._refusal(url, reply, route)
                 found = read(reply.status, reply.headers)
@@ -127,46 +155,27 @@ class HttpSource:
                 self._go_on(route, target)
         raise AssertionError("redirects are followed until they end")
 
-    def credential_for(self, url: str) -> str | None:
-        """The name of the credential that a request for a URL carries, or None. Raises FileError where it cannot be
-        sent, or the URL not be asked."""
-        credential = self._credential(Route(url, self._rewrites).url)
-        return credential.name if credential is not None else None
-
-    def close(self) -> None:
-        """As ports.Source has it."""
-        self._channel.close()
-
-    def _probe_by_get(self, url: str, stop: Stop) -> Probe:
-        with self._replied("GET", Ask(url, 0, 1), stop) as (reply, route):
-            if reply.status in (200, 204, 206, 416):
-                return _probed(reply)
-            raise self._refusal(url, reply, route)
-
-    @contextlib.contextmanager
-    def _replied(self, method: str, ask: Ask, stop: Stop) -> Iterator[tuple[Reply, Route]]:
-        """An answer whose body nobody wants, and the way it came."""
-        route = Route(ask.url, self._rewrites)
+    def _judging(self, method: str, ask: Ask, judge: Callable[[str, Reply, Route], _Told]) -> Exchange[_Told]:
+        """What `judge` makes of an answer whose body nobody wants, and of the way it came."""
+        route, url = Route(ask.url, self._rewrites), ask.url
         with route:
             ask = replace(ask, url=route.url) if route.is_rewritten else ask
-            reply = self._ask(method, ask, route, stop)
-            try:
-                yield reply, route
-            finally:
-                _discard(reply)
+            reply = yield from self._following(method, ask, route)
+            reply.discard()
+            return judge(url, reply, route)
 
-    def _ask(self, method: str, ask: Ask, route: Route, stop: Stop) -> Reply:
+    def _following(self, method: str, ask: Ask, route: Route) -> Exchange[Reply]:
         """The last answer of a chain of redirects, which `route` follows. Each hop has to be allowed, and its headers
         are made anew for its origin."""
         public_only = False
         for hops in range(self._limits.hops + 1):
             # A mirror that the settings name may be in a private network, whoever redirects to what it stands for.
-            reply = self._once(method, ask, route, stop, public_only=public_only and not route.is_rewritten)
+            reply = yield self._request(method, ask, route, public_only=public_only and not route.is_rewritten)
             if reply.status not in REDIRECTS:
                 break
             # A connection that was let go of tells no address any more.
             inner = _is_inner(reply.peer, route.url)
-            _discard(reply)
+            reply.discard()
             public_only = public_only or not inner
             self._go_on(route, self._target(route, reply, hops, inner=inner))
         return reply
@@ -183,12 +192,11 @@ class HttpSource:
             limit=self._limits.hops,
         )
 
-    def _once(self, method: str, ask: Ask, route: Route, stop: Stop, *, public_only: bool = False) -> Reply:
+    def _request(self, method: str, ask: Ask, route: Route, *, public_only: bool) -> Request:
         """One hop of a route, with headers of its own."""
         origin = _origin(route.url)
         self._policy.check(route.url)
-        fields = _headers(ask, origin) | self._credential_fields(route)
-        return self._channel.send(method, route.url, fields, stop, public_only=public_only)
+        return Request(method, route.url, _headers(ask, origin) | self._credential_fields(route), public_only)
 
     def _go_on(self, route: Route, url: str) -> None:
         """Follow a redirect, unless it is made of what was sent: then it would carry that elsewhere."""
@@ -270,7 +278,7 @@ def _probed(reply: Reply) -> Probe:
     return Probe(size, ranges.etag_of(headers), digest)
 
 
-def _is_enough(seen: Probe, reply: Reply) -> bool:
+def _is_enough(seen: Probe) -> bool:
     """Whether an answer to HEAD can be believed: servers that build pages say 0, and a weak tag often is the mark of
     a coded answer, which a GET does without."""
     return bool(seen.size) and not (seen.etag or "").startswith("W/")
@@ -279,21 +287,3 @@ def _is_enough(seen: Probe, reply: Reply) -> bool:
 def _is_inner(peer: str | None, url: str) -> bool:
     """Whether a server is on this machine or in a private network: by its address, behind a proxy by its name."""
     return is_inner_address(peer) if peer is not None else is_inner_host(origin_of(url).rpartition("//")[2])
-
-
-def _discard(reply: Reply) -> None:
-    """Let go of an answer whose body nobody wants; a short one is read, so that the connection can be used again."""
-    if not reply.body.ended:
-        _drain(reply)
-    reply.release()
-
-
-def _drain(reply: Reply) -> None:
-    length = ranges.content_length(reply.headers)
-    if length is None or length > _DRAINED:
-        return
-    with contextlib.suppress(*FOREIGN, FileError):
-        reply.wait_at_most(LAST_WORD_SECONDS)
-        rest = memoryview(bytearray(length))
-        while not reply.body.ended and reply.body.readinto(rest):
-            pass

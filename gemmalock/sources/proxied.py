@@ -14,7 +14,7 @@ import queue
 import re
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from gemmalock.sources.bodies import Stream
 from gemmalock.sources.failures import FOREIGN, causes, proxy_refusal, source_error, unreached_proxy
 from gemmalock.sources.head import Head, HungUp, NotHttp
 from gemmalock.sources.proxies import Proxy
-from gemmalock.sources.request import NoUrl
+from gemmalock.sources.request import NoUrl, Request
 from gemmalock.sources.wire import BUFFER, Call, HttpLimits, Wire
 from gemmalock.spec import scheme_of
 
@@ -72,15 +72,15 @@ class Proxied:
         self._managers: dict[tuple[str, Proxy], urllib3.ProxyManager] = {}
         self._lock = threading.Lock()
 
-    def send(self, method: str, url: str, fields: Mapping[str, str], proxy: Proxy, call: Call) -> tuple[Head, Line]:
+    def send(self, request: Request, proxy: Proxy, call: Call) -> tuple[Head, Line]:
         """Send one request: the head of its answer, and the connection, on which its body comes. Raises SourceError,
         and those of `failures.FOREIGN`."""
-        token = _CALL.set(call)
+        url, token = request.url, _CALL.set(call)
         try:
             response = self._manager(scheme_of(url), proxy).urlopen(
-                method,
+                request.method,
                 url,
-                headers=dict(fields),
+                headers=dict(request.fields),
                 redirect=False,
                 retries=False,
                 preload_content=False,

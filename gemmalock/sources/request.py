@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from gemmalock.sources.connecting import is_literal
@@ -22,6 +23,15 @@ _PORTS = {"http": 80, "https": 443}
 
 class NoUrl(ValueError):
     """A URL that cannot be asked for."""
+
+
+class Request(NamedTuple):
+    """A request without a body. `public_only`: it goes to no address of this machine or of a private network."""
+
+    method: str
+    url: str
+    fields: Mapping[str, str]
+    public_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +103,12 @@ def _walked(path: str) -> str:
     return f"/{'/'.join(walked)}{end}"
 
 
-def request_bytes(method: str, url: str, fields: Mapping[str, str]) -> bytes:
-    """A request without a body (RFC 9112, 3). Raises ValueError for a field that cannot be sent, whose value it does
-    not repeat."""
-    for name, value in fields.items():
+def request_bytes(request: Request, authority: str) -> bytes:
+    """A request as it travels to whom `authority` names (RFC 9112, 3). Raises ValueError for a field that cannot be
+    sent, whose value it does not repeat."""
+    for name, value in request.fields.items():
         if _UNFIT.search(value):
             raise ValueError(f"the field `{name}` cannot be sent: only Latin-1 can, without line breaks")
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"{method} {target_of(url)} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in request.fields.items())
+    first = f"{request.method} {target_of(request.url)} HTTP/1.1\r\nHost: {authority}\r\n"
+    return f"{first}{lines}\r\n".encode("latin-1")

@@ -60,6 +60,11 @@ class Wire(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    @property
+    def patience(self) -> float:
+        """Silence for so many seconds is too long."""
+        return self._patience
+
     def wait_at_most(self, seconds: float) -> None:
         """From now on, silence for so long is too long."""
         self._patience = seconds
@@ -81,12 +86,17 @@ class Wire(io.RawIOBase):
         begun = time.monotonic()
         with aside():
             count = self._read(buffer)
+        self.came(count, time.monotonic() - begun)
+        return count
+
+    def came(self, count: int, seconds: float) -> None:
+        """Count so many bytes, which were waited for so long. Raises ConnectionFailed for more than a head may have,
+        and TimedOut for a trickle."""
         self.received += count
         if self.head_limit is not None and self.received > self.head_limit + BUFFER:
             raise ConnectionFailed(f"the head of the answer is longer than {self.head_limit} bytes")
         if count:
-            self._gauge.note(time.monotonic() - begun, count)
-        return count
+            self._gauge.note(seconds, count)
 
     def _read(self, buffer: Any) -> int:
         if self._may_bulk and self.head_limit is None and len(buffer) > BUFFER:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import io
+from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemmalock.sources.head import Head, HungUp, NotHttp, read_head
+from gemmalock.sources.head import Arrival, Head, HungUp, NotHttp, read_head
 
 
 def head(text: bytes) -> Head:
@@ -104,3 +106,39 @@ def test_no_bytes_make_it_fail_otherwise(rest: bytes) -> None:
         except (HungUp, NotHttp):
             continue
         assert all(name.isascii() and name == name.lower() and "\n" not in value for name, value in read.fields)
+
+
+def outcome(call: Callable[[], tuple[Head, bytes]]) -> tuple[Head, bytes] | tuple[type[Exception], str]:
+    try:
+        return call()
+    except (HungUp, NotHttp) as error:
+        return type(error), str(error)
+
+
+def whole(text: bytes) -> tuple[Head, bytes]:
+    stream = io.BufferedReader(io.BytesIO(text))
+    return read_head(stream), stream.read()
+
+
+def in_pieces(text: bytes, cuts: list[int]) -> tuple[Head, bytes]:
+    arrival = Arrival()
+    places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    for start, end in pairwise(places):
+        if end > start and (head := arrival.take(text[start:end])) is not None:
+            return head, arrival.rest + text[end:]
+    ended = arrival.take(b"")
+    assert ended is not None
+    return ended, b""
+
+
+@pytest.mark.parametrize("text", [text for text, *_ in (*HEADS, *STRANGE)], ids=lambda text: repr(text)[2:50])
+def test_a_head_in_pieces_is_the_head_in_one(text: bytes) -> None:
+    cuts = list(range(0, len(text), max(1, len(text) // 100)))
+    assert outcome(lambda: in_pieces(text, cuts)) == outcome(lambda: whole(text))
+    assert outcome(lambda: in_pieces(text + b"x", [])) == outcome(lambda: whole(text + b"x"))
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 200), max_size=5))
+def test_no_cuts_make_another_head(rest: bytes, cuts: list[int]) -> None:
+    for text in (rest, b"HTTP/1.1 200 OK\r\nX: 1\r\n" + rest, b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n" + rest):
+        assert outcome(lambda text=text: in_pieces(text, cuts)) == outcome(lambda text=text: whole(text))  # type: ignore[misc]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from gemmalock.sources.request import NoUrl, Place, place_of, request_bytes, target_of
+from gemmalock.sources.request import NoUrl, Place, Request, place_of, request_bytes, target_of
 
 PLACES: tuple[tuple[str, str, str, int, str], ...] = (
     # URL, scheme, host, port, what the Host field says
@@ -113,14 +113,14 @@ def test_urllib3_asks_for_the_same(path: str, query: str) -> None:
 
 
 def test_a_request_has_its_fields_in_their_order() -> None:
-    sent = request_bytes("GET", "http://models.example/a?b", {"Host": "models.example", "Range": "bytes=0-"})
+    sent = request_bytes(Request("GET", "http://models.example/a?b", {"Range": "bytes=0-"}), "models.example")
     assert sent == b"GET /a?b HTTP/1.1\r\nHost: models.example\r\nRange: bytes=0-\r\n\r\n"
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: 1", "a\n", "a\rb", "a\0b", "\u20ac"])
 def test_a_field_that_would_be_two_is_not_sent_and_not_shown(value: str) -> None:
     with pytest.raises(ValueError, match="`Authorization` cannot be sent") as caught:
-        request_bytes("GET", "http://models.example/", {"Authorization": value})
+        request_bytes(Request("GET", "http://models.example/", {"Authorization": value}), "models.example")
     assert value not in str(caught.value)
 
 
