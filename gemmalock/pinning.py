@@ -123,13 +123,27 @@ class Pinned:
     seconds: float = 0.0
 
 
+def has_to_be_asked(file: Unlocked) -> bool:
+    """Whether `pin` asks for a probe of the file: neither the old lock nor a listing tells."""
+    return file.pinned is None and file.told is None and not path_problem(file.path)
+
+
+def is_known(file: Unlocked, probe: Probe | None, wish: Wish) -> bool:
+    """Whether all that `pin` needs is known, where `probe` is what was told of the file: it asks no source then."""
+    if path_problem(file.path):
+        return True
+    if file.pinned is not None:
+        return file.pinned.sha256 is not None or not wish.hash_all
+    return probe is not None and not _has_to_be_read(_believed(file, probe), probe, wish)
+
+
 def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
     """Pin one file: as the old lock has it, or by asking its source. Declared digest and size are believed over the
     server's."""
     if problem := path_problem(file.path):
         unsafe = PolicyRefused(f"path `{file.path}` {problem}", hint="name the file by `url` and give it a `path`")
         return Pinned(file, None, asked=False, error=unsafe)
-    if file.pinned is not None and (file.pinned.sha256 is not None or not wish.hash_all):
+    if file.pinned is not None and is_known(file, None, wish):
         return Pinned(file, file.pinned, asked=False)
     try:
         if file.pinned is not None:
@@ -142,18 +156,15 @@ def pin(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
 def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
     probe = file.told or asker.probe(file)
     warnings = tuple(_contradictions(file, probe))
-    size, sha256, etag = probe.size, probe.sha256 or digest_before(file, probe), probe.etag
-    if file.spec is not None:
-        size = file.spec.size if file.spec.size is not None else size
-        sha256 = file.spec.sha256 or sha256
-    # What a repository has as a blob is checked by that: a file that it does not hold for large is never so.
-    if size is None or (sha256 is None and (size < SMALL or wish.hash_all or probe.blob is not None)):
+    (size, sha256), etag = _believed(file, probe), probe.etag
+    if _has_to_be_read((size, sha256), probe, wish):
         learned = asker.learn(file, replace(probe, size=size))
         _check_declared(file, learned)
         warnings += tuple(_doubts(file, learned))
         # What names a blob in its repository is no server's word of the moment.
         size, etag = learned.size, learned.etag if probe.blob is None else etag
         sha256 = sha256 or learned.sha256
+    assert size is not None
     locked = LockedFile.pin(
         name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=sha256, mirrors=file.mirrors
     )
@@ -161,6 +172,21 @@ def _asked(file: Unlocked, wish: Wish, asker: Asker) -> Pinned:
         # The very bytes whose digest was learned before: asking again is no reason to forget it.
         locked = replace(locked, sha256=file.before.sha256)
     return Pinned(file, locked, asked=True, warnings=warnings)
+
+
+def _believed(file: Unlocked, probe: Probe) -> tuple[int | None, str | None]:
+    """Size and digest: as the manifest declares them, else as its source says."""
+    size, sha256 = probe.size, probe.sha256 or digest_before(file, probe)
+    if file.spec is None:
+        return size, sha256
+    return file.spec.size if file.spec.size is not None else size, file.spec.sha256 or sha256
+
+
+def _has_to_be_read(believed: tuple[int | None, str | None], probe: Probe, wish: Wish) -> bool:
+    """Whether only the bytes of the file can tell its size, or the digest that its pin has to have."""
+    size, sha256 = believed
+    # What a repository has as a blob is checked by that: a file that it does not hold for large is never so.
+    return size is None or (sha256 is None and (size < SMALL or wish.hash_all or probe.blob is not None))
 
 
 def digest_before(file: Unlocked, probe: Probe) -> str | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gemmalock.sources.channel import Routes
     from gemmalock.sources.credentials import Credentials
     from gemmalock.sources.http import HttpSource
+    from gemmalock.sources.multiplexed import Outcome
 
 _WEB = frozenset({"http", "https"})
 #: How the URLs of a service begin → the kind of source that knows them.
@@ -62,6 +63,11 @@ class Sources:
         """Load what asking these URLs takes."""
         if any(_kind_of(url) in _WEB for url in urls):
             self.adapter("https", Path())
+
+    def probe_all(self, urls: Iterable[str], most: int, stop: Stop) -> Mapping[str, Outcome[Probe]]:
+        """What is known of URLs of web servers, once all of them were asked, at most `most` at once; those that fail
+        may be left out. Raises Interrupted."""
+        return self.web.probe_all((url for url in urls if _kind_of(url) in _WEB), most, stop)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gemmalock.app.affording import affordable
 from gemmalock.app.papers import memo_root
@@ -30,10 +30,15 @@ from gemmalock.pinning import (
     Unlocked,
     Wish,
     digest_before,
+    has_to_be_asked,
+    is_known,
     pin,
 )
 from gemmalock.ports import Answer, Ask, Claim, Listing, Probe, Source
 from gemmalock.spec import Manifest, is_local, scheme_of
+
+if TYPE_CHECKING:
+    from gemmalock.sources.multiplexed import Outcome
 
 _Answer = TypeVar("_Answer")
 _BUFFER = 1024 * 1024
@@ -48,6 +53,7 @@ class Questions:
     workshop: Workshop
     wish: Wish
     recall: Callable[[str], Manifest | None] = lambda declared: None
+    _early: dict[str, Outcome[Probe]] = field(default_factory=dict)
     _probed: Shared[Probe] = field(default_factory=Shared)
     _listed: Shared[Listing] = field(default_factory=Shared)
     _learned: Shared[Learned] = field(default_factory=Shared)
@@ -57,11 +63,17 @@ class Questions:
         """Size, ETag and published digest. Raises UnsafePath for a name that leads out of its source."""
         if file.source is not None and scheme_of(file.source) == "file":
             self._refuse_a_way_out(file, file.source)
+        if (early := self._told_early(file)) is not None:
+            return early
         source = self._source(file.manifest)
         place = self._place(file.manifest, file.url)
-        return self._probed.answer(
-            place, lambda: self._retried(file.id, lambda: source.probe(file.url, self.workshop.stop))
-        )
+
+        def ask() -> Probe:
+            # One that failed early was the first attempt.
+            failed = self._early.pop(file.url, None)
+            return failed.result() if failed is not None else source.probe(file.url, self.workshop.stop)
+
+        return self._probed.answer(place, lambda: self._retried(file.id, ask))
 
     def list(self, id: str, source: str, *, is_pinned: bool = False) -> Listing:
         """Every file of a source. How new that may be is no question of what is locked."""
@@ -110,11 +122,26 @@ class Questions:
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
         listed = list(asks)
-        if all(file.pinned is not None for file in listed) and not self.wish.hash_all:
-            return [self._pin(file) for file in listed]
+        self._ask_early([file.url for file in listed if has_to_be_asked(file)])
+        # More than one thread is of use only to those who wait.
+        waiting = [file for file in listed if not is_known(file, file.told or self._told_early(file), self.wish)]
         # Else those who begin would look slow, while they load it.
-        self.workshop.sources.load(file.url for file in listed)
-        return at_once(self._pin, listed, affordable(ASKERS), self.workshop.stop, at_first=FIRST_ASKERS)
+        self.workshop.sources.load(file.url for file in waiting)
+        most, stop = affordable(ASKERS), self.workshop.stop
+        pinned = zip(waiting, at_once(self._pin, waiting, most, stop, at_first=FIRST_ASKERS), strict=True)
+        pins = {id(file): pin for file, pin in pinned}
+        return [pins.get(id(file)) or self._pin(file) for file in listed]
+
+    def _ask_early(self, urls: Sequence[str]) -> None:
+        """Ask in one thread what can be asked so; whatever else there is to do for a file, and whatever failed,
+        follows."""
+        if len(urls) > 1:
+            self._early.update(self.workshop.sources.probe_all(urls, affordable(ASKERS), self.workshop.stop))
+
+    def _told_early(self, file: Unlocked) -> Probe | None:
+        """What was told of a file when many were asked together."""
+        early = self._early.get(file.url)
+        return early.told if early is not None and isinstance(early.told, Probe) else None
 
     def _source(self, manifest: str) -> Source:
         if manifest not in self._sources:
@@ -144,8 +171,11 @@ class Questions:
 
     def _pin(self, file: Unlocked) -> Pinned:
         began = time.monotonic()
+        early = self._early.get(file.url)
         pinned = pin(file, self.wish, self)
-        return replace(pinned, seconds=time.monotonic() - began) if pinned.asked else pinned
+        if not pinned.asked:
+            return pinned
+        return replace(pinned, seconds=time.monotonic() - began + (0.0 if early is None else early.seconds))
 
     def _retried(self, id: str, call: Callable[[], _Answer]) -> _Answer:
         from gemmalock.sources.retry import with_retries

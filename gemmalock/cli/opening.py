@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -26,7 +25,7 @@ def open_run(state: State, session: Session) -> None:
 
 
 def _header(session: Session) -> Iterator[str]:
-    yield f"gemmalock {__version__}, Python {platform.python_version()}, {sys.platform}"
+    yield f"gemmalock {__version__}, Python {sys.version.split()[0]}, {sys.platform}"
     yield f"root: {session.workshop.project.folder}"
     # What is wrong with them is the run's to tell.
     with contextlib.suppress(GemmalockError):

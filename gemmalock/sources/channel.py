@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from gemmalock.errors import ConnectionFailed, FileError, SourceError
@@ -102,14 +102,9 @@ class Reply:
         self.has_broken_lines = head.is_flawed
         self._persists = head.persists
         self._line = line
-        self._proxied = proxied
-
-    @property
-    def peer(self) -> str | None:
-        """The address that answered; None behind a proxy."""
-        with contextlib.suppress(OSError, AttributeError, IndexError):
-            return None if self._proxied else str(self._line.wire.connection.getpeername()[0])
-        return None
+        self._is_released = False
+        #: The address that answered; None behind a proxy.
+        self.peer = None if proxied else _peer(line.wire.connection)
 
     def shut_down(self) -> None:
         """End the connection from another thread: whoever reads from it wakes up."""
@@ -122,7 +117,7 @@ class Reply:
     def discard(self) -> None:
         """Let go of an answer whose body nobody wants; a short one is read, so that the connection can be used again.
         Never raises."""
-        if not self.body.ended:
+        if not self.body.ended and not self._is_released:
             self._drain()
         self.release()
 
@@ -137,8 +132,11 @@ class Reply:
                 pass
 
     def release(self) -> None:
-        """Let go of the connection: for the next request when the body's end was seen, else for good. Never raises."""
-        self._line.release(reusable=self.body.ended and self._reusable)
+        """Let go of the connection: for the next request when the body's end was seen, else for good. Never raises;
+        calling it again changes nothing."""
+        if not self._is_released:
+            self._is_released = True
+            self._line.release(reusable=self.body.ended and self._reusable)
 
     @property
     def _reusable(self) -> bool:
@@ -154,7 +152,7 @@ class Channel:
     def __init__(self, limits: HttpLimits, routes: Routes) -> None:
         self.limits = limits
         self.routes = routes
-        self.direct = Direct(limits, self._context)
+        self.direct = Direct(limits, self.context)
         self._through: Proxied | None = None
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
@@ -212,10 +210,10 @@ class Channel:
                 # It brings urllib3, which nobody needs without a proxy.
                 from gemmalock.sources.proxied import Proxied
 
-                self._through = Proxied(self.limits, self._context)
+                self._through = Proxied(self.limits, self.context)
             return self._through
 
-    def _context(self) -> ssl.SSLContext:
+    def context(self) -> ssl.SSLContext:
         """Whom to believe. Reading the system's certificates takes a tenth of a second: not for plain http."""
         from gemmalock.sources.certificates import tls_context
 
@@ -223,6 +221,12 @@ class Channel:
             if self._tls is None:
                 self._tls = tls_context(self.routes.ca_file, self.routes.ca_variable)
             return self._tls
+
+
+def _peer(connection: Any) -> str | None:
+    with contextlib.suppress(OSError, AttributeError, IndexError):
+        return str(connection.getpeername()[0])
+    return None
 
 
 def _joined(fields: tuple[tuple[str, str], ...]) -> dict[str, str]:

@@ -8,13 +8,14 @@ each hop.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gemmalock.errors import (
     ConnectionFailed,
+    FileError,
     PolicyRefused,
     RedirectRefused,
     ServerError,
@@ -34,9 +35,12 @@ from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_ho
 from gemmalock.sources.request import Request
 from gemmalock.sources.rewriting import Rewrites, Route
 from gemmalock.sources.wire import HttpLimits
-from gemmalock.spec import is_loopback, scheme_of
+from gemmalock.spec import base_of, is_loopback, scheme_of
 from gemmalock.stopping import Stop
 from gemmalock.version import VERSION
+
+if TYPE_CHECKING:
+    from gemmalock.sources.multiplexed import Outcome
 
 __all__ = ["HttpAnswer", "HttpLimits", "HttpSource", "Policy"]
 
@@ -68,6 +72,20 @@ class HttpSource:
     def probe(self, url: str, stop: Stop) -> Probe:
         """As ports.Source has it: by HEAD, and where that is refused or tells no size, by a GET for the first byte."""
         return self._alone(self._probing(url), stop)
+
+    def probe_all(self, urls: Iterable[str], most: int, stop: Stop) -> dict[str, Outcome[Probe]]:
+        """What `probe` returns or raises for each of many URLs, at most `most` asked at once, and not by a thread
+        each. A server that fails once is asked nothing more: its other URLs are left out. Raises Interrupted."""
+        from gemmalock.sources.multiplexed import Multiplexed
+
+        outcomes: dict[str, Outcome[Probe]] = {}
+        failing: set[str] = set()
+        asking = ((url, self._probing(url)) for url in dict.fromkeys(urls) if base_of(url) not in failing)
+        for url, outcome in Multiplexed[Probe](self._channel, most, stop).run(asking):
+            outcomes[url] = outcome
+            if isinstance(outcome.told, FileError) and outcome.told.transient:
+                failing.add(base_of(url))
+        return outcomes
 
     def list(self, source: str, stop: Stop) -> Listing:
         """As ports.Source has it: there is no way to ask a web server what it has."""

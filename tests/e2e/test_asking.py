@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +148,8 @@ def test_a_reset_is_not_taken_for_the_end_of_a_file(gemmalock: Gemmalock, projec
 
     with ScriptedServer(script) as server:
         declare(project, one=f"{server.url}/a.gguf")
-        done = gemmalock("lock", "--json", env={"GEMMALOCK_RETRIES": "1"})
+        (project.folder / "gemmalock.toml").write_text("retries = 1\n")
+        done = gemmalock("lock", "--json")
     assert done.code == 1
     assert done.json()["files"][0]["error"]["code"] == "connection"
     assert not project.lock.exists()
@@ -203,3 +206,44 @@ def test_a_redirect_to_a_host_that_is_not_allowed_is_a_matter_of_policy(gemmaloc
             assert done.json()["files"][0]["error"]["code"] == "policy"
             assert other.requests == ()
             assert gemmalock("lock", env={"GEMMALOCK_ALLOWED_HOSTS": "127.0.0.1,localhost"}).code == 0
+
+
+def test_what_failed_when_all_were_asked_together_was_the_first_attempt(gemmalock: Gemmalock, project: Project) -> None:
+    """As many attempts as the settings say, and one connection's worth of patience with each server."""
+    with ScriptedServer(lambda e: e.answer(503, {}, b"")) as server, FileServer({"/b.gguf": LARGE}) as other:
+        declare(project, a=f"{server.url}/a.gguf", b=f"{other.url}/b.gguf", c=f"{server.url}/c.gguf")
+        (project.folder / "gemmalock.toml").write_text("retries = 1\n")
+        done = gemmalock("lock", "--json")
+        assert done.code == 1, done.err
+        # An attempt asks by HEAD, and then by GET.
+        asked = sorted((each.path, each.method) for each in server.requests)
+        assert asked == sorted((f"/{name}.gguf", method) for name in "ac" for method in ("GET", "HEAD") * 2)
+        assert len(other.requests) == 1
+    failed = {file["id"] for file in json.loads(done.out)["files"] if file.get("error")}
+    assert failed == {"gemmalock.yaml::a::a.gguf", "gemmalock.yaml::c::c.gguf"}
+
+
+def test_a_file_took_as_long_as_its_source(gemmalock: Gemmalock, project: Project) -> None:
+    """Also where it was asked together with others."""
+
+    def slow(exchange: Exchange) -> None:
+        exchange.pause(0.5 if exchange.request.path == "/slow.gguf" else 0.0)
+        exchange.answer(200, {"Content-Length": str(SMALL), "ETag": '"v1"'})
+
+    with ScriptedServer(slow) as server:
+        declare(project, fast=f"{server.url}/fast.gguf", slow=f"{server.url}/slow.gguf")
+        done = gemmalock("lock", "--json")
+        assert done.code == 0, done.err
+    seconds = {file["id"].rpartition("::")[2]: file["seconds"] for file in json.loads(done.out)["files"]}
+    assert seconds["slow.gguf"] >= 0.5 > seconds["fast.gguf"]
+
+
+def test_a_wish_to_stop_ends_a_lock_that_waits_for_many(gemmalock: Gemmalock, project: Project) -> None:
+    with ScriptedServer(lambda e: e.hang()) as server:
+        declare(project, **{f"m{n}": f"{server.url}/{n}.gguf" for n in range(100)})
+        with gemmalock.started("lock") as process:
+            while not server.requests:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=15) == 2
+    assert not project.lock.exists()
