@@ -29,11 +29,12 @@ from gemmalock.sources.answer import HttpAnswer
 from gemmalock.sources.channel import Channel, Reply, Routes
 from gemmalock.sources.credentials import Credential, Credentials
 from gemmalock.sources.exchange import Exchange, alone
-from gemmalock.sources.fields import origin_of, parse_repr_digest, shown_url, status_error
+from gemmalock.sources.fields import origin_of, shown_url, status_error
 from gemmalock.sources.policy import Policy
 from gemmalock.sources.redirects import REDIRECTS, is_inner_address, is_inner_host, next_hop
 from gemmalock.sources.request import Request
 from gemmalock.sources.rewriting import Rewrites, Route
+from gemmalock.sources.telling import is_enough, told_of
 from gemmalock.sources.wire import HttpLimits
 from gemmalock.spec import base_of, is_loopback, scheme_of
 from gemmalock.stopping import Stop
@@ -81,7 +82,12 @@ class HttpSource:
         outcomes: dict[str, Outcome[Probe]] = {}
         failing: set[str] = set()
         asking = ((url, self._probing(url)) for url in dict.fromkeys(urls) if base_of(url) not in failing)
-        for url, outcome in Multiplexed[Probe](self._channel, most, stop).run(asking):
+        try:
+            together = Multiplexed[Probe](self._channel, most, stop)
+        except OSError:
+            # What it takes is not to be had: each is asked by itself.
+            return outcomes
+        for url, outcome in together.run(asking):
             outcomes[url] = outcome
             if isinstance(outcome.told, FileError) and outcome.told.transient:
                 failing.add(base_of(url))
@@ -144,13 +150,13 @@ class HttpSource:
         """What an answer to HEAD says of a file, and whether that is to be believed."""
         if reply.status == 429:
             raise self._refusal(url, reply, route)
-        seen = _probed(reply)
-        return seen, reply.status == 200 and _is_enough(seen)
+        seen = told_of(reply.status, reply.headers)
+        return seen, reply.status == 200 and is_enough(seen)
 
     def _got(self, url: str, reply: Reply, route: Route) -> Probe:
         """What an answer to GET says of a file."""
         if reply.status in (200, 204, 206, 416):
-            return _probed(reply)
+            return told_of(reply.status, reply.headers)
         raise self._refusal(url, reply, route)
 
     def _heading(self, url: str, read: Callable[[int, Mapping[str, str]], _Read | None]) -> Exchange[_Read | None]:
@@ -277,29 +283,6 @@ def _headers(ask: Ask, origin: str) -> dict[str, str]:
         **dict(ask.fields),
         **ranges.range_headers(ask, origin),
     }
-
-
-def _probed(reply: Reply) -> Probe:
-    headers = reply.headers
-    digest = parse_repr_digest(headers["repr-digest"]) if "repr-digest" in headers else None
-    coded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
-    if coded:
-        return Probe(None, None, None)
-    size: int | None = None
-    if reply.status in (206, 416):
-        told = ranges.parse_content_range(headers.get("content-range", ""))
-        size = told.total if told is not None and told.unit == "bytes" else None
-    elif reply.status == 200:
-        size = ranges.content_length(headers)
-    elif reply.status == 204:
-        size = 0
-    return Probe(size, ranges.etag_of(headers), digest)
-
-
-def _is_enough(seen: Probe) -> bool:
-    """Whether an answer to HEAD can be believed: servers that build pages say 0, and a weak tag often is the mark of
-    a coded answer, which a GET does without."""
-    return bool(seen.size) and not (seen.etag or "").startswith("W/")
 
 
 def _is_inner(peer: str | None, url: str) -> bool:

@@ -173,6 +173,10 @@ class Multiplexed(Generic[_Told]):
                 self._handed.append((number, request, came))
                 self._heads.ring()
                 return
+        self._keep(request, came)
+
+    def _keep(self, request: Request, came: _Brought) -> None:
+        """What nobody waits for any more may be of use to others."""
         if isinstance(came, socket.socket):
             self._channel.direct.kept.put(_place(request), came)
 
@@ -222,6 +226,8 @@ class Multiplexed(Generic[_Told]):
     def _end(self) -> None:
         with self._handing:
             self._is_over = True
+        for _, request, came in self._handed:
+            self._keep(request, came)
         self._heads.close()
 
 
