@@ -8,8 +8,10 @@ are resolved much as in the core schema of YAML 1.2 (10.3). What the tree means 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import yaml
 from yaml import events
@@ -25,18 +27,22 @@ MAX_ALIASED = 20_000
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_NULL = ("", "~", "null", "Null", "NULL")
 _BOOLEAN = {text: text[0] in "tT" for text in ("true", "True", "TRUE", "false", "False", "FALSE")}
+_WORDS: Mapping[str, bool | None] = {**dict.fromkeys(_NULL), **_BOOLEAN}
+#: What a number begins with; nearly all scalars begin with something else.
+_NUMERIC = frozenset("-+.0123456789")
 # No leading zeros: 0755 means two things in two versions of YAML, so here it is text. Longer numbers than this are too.
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,999})")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]{1,999}|[0-9]{1,999}\.[0-9]{0,999}|[0-9]{1,999}(?=[eE]))(?:[eE][-+]?[0-9]{1,999})?"
 )
+#: The keys and children of a scalar.
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A value and where it stands.
+class Node(NamedTuple):
+    """A value and where it stands. (A frozen dataclass takes three times as long to make, and there are thousands.)
 
     `raw` is the text of a scalar and `plain` whether it stood there unquoted; `keys` has the place of each key of a
     mapping; `children` the nodes of a mapping by key, of a list by number. A `broken` node is one that a Problem
@@ -48,8 +54,8 @@ class Node:
     raw: str = ""
     plain: bool = False
     broken: bool = False
-    keys: Mapping[str, Place] = field(default_factory=dict)
-    children: Mapping[str | int, Node] = field(default_factory=dict)
+    keys: Mapping[str, Place] = _NOTHING
+    children: Mapping[str | int, Node] = _NOTHING
     #: How many nodes there are in it, itself among them, aliases written out.
     weight: int = 1
 
@@ -98,10 +104,10 @@ def read_yaml(text: bytes, path: str, *, limit: int = MAX_BYTES) -> Document:
 
 def resolved(raw: str) -> bool | int | float | str | None:
     """What an unquoted scalar means. Dates, `yes`, `on`, octal and sexagesimal numbers are text."""
-    if raw in _NULL:
-        return None
-    if raw in _BOOLEAN:
-        return _BOOLEAN[raw]
+    if raw in _WORDS:
+        return _WORDS[raw]
+    if raw[0] not in _NUMERIC:
+        return raw
     if _INTEGER.fullmatch(raw):
         return int(raw)
     if _FLOAT.fullmatch(raw):
@@ -123,7 +129,8 @@ class _Reader:
     def __init__(self, page: Page) -> None:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         self._page = page
-        self._events: Iterator[events.Event] = yaml.parse(page.text, Loader=loader)
+        # What `yaml.parse` does, without asking before each event whether there is one.
+        self._next: Callable[[], events.Event] = loader(page.text).get_event
         self._anchors: dict[str, Node | None] = {}  # None: its node is not whole yet
         self._aliased = 0
         self.problems: list[Problem] = []
@@ -131,18 +138,20 @@ class _Reader:
     def document(self) -> Node:
         """The tree of the page; an empty page is null."""
         tree: Node | None = None
-        for event in self._events:
+        for event in iter(self._next, None):
             if isinstance(event, events.DocumentStartEvent):
                 if tree is not None:
                     self._add(_place(event), "a second document begins here", "write one document a file")
                     break
-                tree = self._node(next(self._events), 1)
+                tree = self._node(self._next(), 1)
         return tree if tree is not None else Node(None, Place(1, 1))
 
     def _node(self, event: events.Event, depth: int) -> Node:
         place = _place(event)
         if depth > MAX_DEPTH:
             raise _Unreadable(self._page.problem(place, f"nested deeper than {MAX_DEPTH} levels"))
+        if isinstance(event, events.ScalarEvent) and event.anchor is None and event.tag is None:
+            return _scalar(event, place, tagged=False)
         if isinstance(event, events.AliasEvent):
             return self._alias(event)
         assert isinstance(event, events.NodeEvent)
@@ -163,10 +172,11 @@ class _Reader:
     def _mapping(self, place: Place, depth: int, tagged: bool) -> Node:
         keys: dict[str, Place] = {}
         children: dict[str | int, Node] = {}
-        broken = tagged
-        while not isinstance(event := next(self._events), events.MappingEndEvent):
+        values: dict[str, Plain] = {}
+        broken, weight = tagged, 1
+        while not isinstance(event := self._next(), events.MappingEndEvent):
             key = self._key(event, depth)
-            value = self._node(next(self._events), depth + 1)
+            value = self._node(self._next(), depth + 1)
             if key is None:
                 broken = True
             elif key in keys:
@@ -175,13 +185,13 @@ class _Reader:
             else:
                 keys[key] = _place(event)
                 children[key] = value
-        weight = 1 + sum(child.weight for child in children.values())
-        values: Plain = {str(key): child.value for key, child in children.items()}
+                values[key] = value.value
+                weight += value.weight
         return Node(values, place, broken=broken, keys=keys, children=children, weight=weight)
 
     def _sequence(self, place: Place, depth: int, tagged: bool) -> Node:
         nodes: list[Node] = []
-        while not isinstance(event := next(self._events), events.SequenceEndEvent):
+        while not isinstance(event := self._next(), events.SequenceEndEvent):
             nodes.append(self._node(event, depth + 1))
         weight = 1 + sum(node.weight for node in nodes)
         values: Plain = [node.value for node in nodes]
@@ -190,6 +200,8 @@ class _Reader:
     def _key(self, event: events.Event, depth: int) -> str | None:
         """The text of a key, whatever it looks like (`1:` is the key `1`); None for one that cannot be had."""
         if isinstance(event, events.ScalarEvent):
+            if event.anchor is None and event.tag is None and event.value != "<<":
+                return event.value
             node = self._node(event, depth)
             if event.implicit[0] and event.value == "<<":
                 self._add(node.place, "merge keys (`<<`) are not part of the format", "write the keys out")
