@@ -15,6 +15,7 @@ from gemmalock import spec
 from gemmalock.codec.fitting import acceptor
 from gemmalock.codec.manifest_rules import Rules
 from gemmalock.codec.page import Page, Place
+from gemmalock.codec.url_rules import file_name
 from gemmalock.codec.yaml_tree import Node, read_yaml
 from gemmalock.errors import ManifestInvalid, Problem
 from gemmalock.resources import schema_text
@@ -197,7 +198,7 @@ def _file(node: Node) -> FileSpec:
     assert url is not None
     return FileSpec(
         url=url,
-        path=_text(node, "path") or spec.name_in_url(url),
+        path=_text(node, "path") or file_name(url),
         sha256=sha256.lower() if sha256 is not None else None,
         size=size.value if size is not None and isinstance(size.value, int) else None,
         mirrors=_texts(node, "mirrors"),

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from gemmalock.codec.page import Page, Place
-from gemmalock.codec.repository_rules import github_wrong, hub_wrong, page_wrong
-from gemmalock.codec.url_rules import http_wrong, url_wrongs
+from gemmalock.codec.repository_rules import repository_wrong
+from gemmalock.codec.url_rules import file_name, http_wrong, url_wrongs
 from gemmalock.codec.yaml_tree import Node
 from gemmalock.errors import Problem
 from gemmalock.escaping import shown
 from gemmalock.paths import clashes, is_glob, joined, matches, path_problem
-from gemmalock.spec import MODEL_NAME, SHA256, name_in_url
+from gemmalock.spec import MODEL_NAME, SHA256
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SHA256_ADVICE = "write the 64 hexadecimal digits that `sha256sum` prints"
@@ -168,21 +168,22 @@ class Rules:
         if not wrongs and not has_digest and not self.allow_http:
             http = http_wrong(text, takes_digest=takes_digest)
             wrongs += [http] if http is not None else []
-        for rule in (hub_wrong, github_wrong, page_wrong) if not wrongs else ():
-            wrongs += filter(None, (rule(text, is_file=takes_digest),))
+        if not wrongs and (wrong := repository_wrong(text, is_file=takes_digest)) is not None:
+            wrongs.append(wrong)
         for wrong in wrongs:
             problem = self.page.problem(node.place, wrong.message, wrong.hint, secret=wrong.secret)
             self.problems.append(problem)
         return not wrongs
 
     def _default_path(self, node: Node, folder: str) -> None:
-        name = name_in_url(str(node.value))
+        name = file_name(str(node.value))
         if not name:
             self._add(node.place, "the URL ends without a name for the file", "give the file a `path`")
             return
         # A name that decodes once more into another path was written to be taken for that.
-        problem = path_problem(name) or path_problem(unquote(name))
-        if "/" in name or "/" in unquote(name):
+        again = unquote(name)
+        problem = path_problem(name) or (path_problem(again) if again != name else None)
+        if "/" in name or "/" in again:
             problem = "has a percent-encoded `/`"
         elif "\ufffd" in name:
             problem = "is not valid UTF-8"
@@ -231,7 +232,9 @@ class Rules:
         """The text of a node; None where it is something else, or has a problem already."""
         if not isinstance(node.value, str) or node.broken:
             return None
-        if found := _CONTROL.search(node.value):
+        # Of ASCII, all controls are what cannot be printed, and nothing else is.
+        is_shown = node.value.isascii() and node.value.isprintable()
+        if not is_shown and (found := _CONTROL.search(node.value)):
             what = "a line break" if found[0] in "\r\n" else f"a control character (U+{ord(found[0]):04X})"
             self._add(node.place, f"the text has {what} in it", "write it on one line")
             return None
@@ -260,7 +263,7 @@ def _only_untidy(path: str) -> bool:
 def _sha256_wrong(text: str) -> tuple[str, str] | None:
     digest = text.lower()
     if SHA256.fullmatch(digest):
-        if set(digest) == {"0"}:
+        if not digest.strip("0"):
             return "a sha256 of only zeros is a placeholder, not a digest", _SHA256_ADVICE
         return None
     algorithm, colon, rest = digest.partition(":")

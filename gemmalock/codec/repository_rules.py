@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from gemmalock.codec.url_rules import Wrong
@@ -18,10 +19,14 @@ _HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
 _GITHUB_HOSTS = frozenset({"github.com", "www.github.com"})
 
 
-def hub_wrong(url: str, *, is_file: bool) -> Wrong | None:
+def repository_wrong(url: str, *, is_file: bool) -> Wrong | None:
+    """Why a URL names no repository, or is the address of a page about one; where it is to name a file, why not."""
+    rule = _RULES.get(scheme_of(url))
+    return rule(url, is_file) if rule is not None else None
+
+
+def _hub_wrong(url: str, is_file: bool) -> Wrong | None:
     """Why an `hf://` URL names no repository, or, where it is to name a file, none in a repository."""
-    if scheme_of(url) != "hf":
-        return None
     if is_file and file_in_repository(url) is None:
         return Wrong(f"`{shown(url)}` names no file on the hub", "write it as `hf://owner/name@ref/path`")
     if not is_file and (not HUB_SOURCE.fullmatch(url) or url.startswith(_MODELS)):
@@ -44,9 +49,9 @@ def _hub_hint(url: str) -> str:
     return "write it as `hf://owner/name@ref`"
 
 
-def page_wrong(url: str, *, is_file: bool) -> Wrong | None:
+def _page_wrong(url: str, is_file: bool) -> Wrong | None:
     """Why the address of a page about a repository is no source: it is for people, and no file is below it."""
-    if is_file or scheme_of(url) not in ("http", "https"):
+    if is_file:
         return None
     parts = urlsplit(url)
     steps = [step for step in parts.path.split("/") if step]
@@ -63,10 +68,8 @@ def page_wrong(url: str, *, is_file: bool) -> Wrong | None:
     return None
 
 
-def github_wrong(url: str, *, is_file: bool) -> Wrong | None:
+def _github_wrong(url: str, is_file: bool) -> Wrong | None:
     """Why a `github://` URL names no release, or stands where a file's URL has to."""
-    if scheme_of(url) != "github":
-        return None
     found = GITHUB_SOURCE.fullmatch(url)
     if found is None or found["repo"].endswith(".git"):
         return Wrong(f"`{shown(url)}` names no repository of GitHub", _github_hint(url))
@@ -90,3 +93,12 @@ def _github_hint(url: str) -> str:
     meant = f"github://{'/'.join(parts[:2]).removesuffix('.git')}" + (f"@{tag}" if tag else "")
     sound = meant if GITHUB_SOURCE.fullmatch(meant) else "github://owner/repo@tag"
     return f"write it as `{shown(sound)}`"
+
+
+#: Scheme → its rule: why a URL is wrong, which may have to name a file.
+_RULES: Mapping[str, Callable[[str, bool], Wrong | None]] = {
+    "hf": _hub_wrong,
+    "github": _github_wrong,
+    "http": _page_wrong,
+    "https": _page_wrong,
+}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from gemmalock.escaping import is_secret_key, shown
-from gemmalock.spec import base_of, is_local, is_loopback, scheme_of
+from gemmalock.spec import base_of, is_local, is_loopback, name_in_url, scheme_of
 
 MAX_URL = 4000
 _CURE = "give it to gemmalock in the environment or in the settings (`auth`), which say what a token is for by origin"
@@ -20,6 +20,10 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SPACE = re.compile(r"\s")
 _WEB = frozenset({"http", "https"})
+#: URLs of the web in which nothing can be wrong, as nearly all are: a host, and folders and a name in plain letters.
+_PLAIN = re.compile(
+    r"(?P<scheme>https?)://[A-Za-z0-9.-]++(?::[1-5]?[0-9]{1,4})?/(?:[\w.~+@=-]++/)*+(?P<name>[\w.~+@=-]++)", re.ASCII
+)
 
 
 class Wrong(NamedTuple):
@@ -34,6 +38,9 @@ def url_wrongs(url: str, schemes: Collection[str] | None) -> Iterator[Wrong]:
     """What is wrong with a URL; `schemes` are those that are known, None: any."""
     if not url:
         yield Wrong("the URL is empty", "write it as `https://…`")
+        return
+    plain = _PLAIN.fullmatch(url) if len(url) <= MAX_URL else None
+    if plain is not None and (schemes is None or plain["scheme"] in schemes):
         return
     yield from credential_wrongs(url)
     wrong = _form_wrong(url, schemes)
@@ -56,6 +63,13 @@ def credential_wrongs(url: str) -> Iterator[Wrong]:
             message = f"the URL has a credential in it, its query's `{shown(key)}`"
             yield Wrong(message, f"use the URL that was signed, without the signature; {_CURE}", True)
             return
+
+
+@lru_cache(4096)  # as that one is
+def file_name(url: str) -> str:
+    """As `spec.name_in_url`, and sooner for a plain URL."""
+    plain = _PLAIN.fullmatch(url)
+    return plain["name"] if plain is not None else name_in_url(url)
 
 
 def http_wrong(url: str, *, takes_digest: bool) -> Wrong | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemmalock.codec.repository_rules import github_wrong, hub_wrong, page_wrong
+from gemmalock.codec.repository_rules import repository_wrong
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ from gemmalock.codec.repository_rules import github_wrong, hub_wrong, page_wrong
     ],
 )
 def test_a_source_that_is_none_is_told_with_the_one_that_was_meant(written: str, meant: str) -> None:
-    found = [rule(written, is_file=False) for rule in (hub_wrong, github_wrong, page_wrong)]
-    (wrong,) = filter(None, found)
+    wrong = repository_wrong(written, is_file=False)
+    assert wrong is not None
     assert f"`{meant}`" in wrong.hint
 
 
@@ -49,8 +49,8 @@ def test_a_source_that_is_none_is_told_with_the_one_that_was_meant(written: str,
     ],
 )
 def test_a_folder_is_a_source_wherever_it_is(url: str) -> None:
-    assert [rule(url, is_file=False) for rule in (hub_wrong, github_wrong, page_wrong)] == [None] * 3
+    assert repository_wrong(url, is_file=False) is None
 
 
 def test_a_page_may_be_a_file() -> None:
-    assert page_wrong("https://huggingface.co/owner/name", is_file=True) is None
+    assert repository_wrong("https://huggingface.co/owner/name", is_file=True) is None
