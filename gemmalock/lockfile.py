@@ -6,9 +6,9 @@ Reading and writing its JSON is the codec's. Nothing here opens a file. (The mod
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -18,8 +18,10 @@ from gemmalock.spec import MAX_SIZE, SHA256, is_local, scheme_of
 LOCK_NAME = "gemmalock.lock"
 LOCK_VERSION = 1
 #: The namespace of task IDs; schemas/README.md has the encoding and test vectors.
-TASK_NAMESPACE = uuid.UUID("6f0b8d2e-7c1a-5e43-9b57-3f6d1c0a9e24")
-_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+TASK_NAMESPACE = "6f0b8d2e-7c1a-5e43-9b57-3f6d1c0a9e24"
+_NAMESPACE = bytes.fromhex(TASK_NAMESPACE.replace("-", ""))
+#: A text as JSON: what `json.dumps` comes to for one, with `ensure_ascii=False`.
+_json = json.encoder.encode_basestring
 #: DQUOTE *etagc DQUOTE (RFC 9110, 8.8.3): no quotes, spaces or controls inside, so that it is safe in a header.
 _STRONG = re.compile('"[!\x23-\x7e\x80-\xff]*"')
 #: How a task ID is written (RFC 9562, 4).
@@ -50,7 +52,11 @@ UrlRule = Callable[[str, str | None, str], str | None]
 def task_id(url: str, size: int, etag: str | None) -> str:
     """The name of the bytes that `url` had when it was locked: UUIDv5 (RFC 9562, 5.5) of the canonical JSON
     (RFC 8785, but every digit of a size beyond 2^53 too) of `[url, size, etag]` in TASK_NAMESPACE."""
-    return str(uuid.uuid5(TASK_NAMESPACE, _CANONICAL.encode([url, size, etag])))
+    name = f"[{_json(url)},{size},{'null' if etag is None else _json(etag)}]"
+    # As `uuid` does it, which takes 3 ms to import: version and variant stand in the digits 12 and 16 (RFC 9562, 4).
+    digits = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 0b11]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def is_strong(etag: str | None) -> bool:

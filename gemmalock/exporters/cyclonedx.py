@@ -29,7 +29,7 @@ def cyclonedx(lock: Lock) -> str:
         },
         "components": components,
     }
-    serial = uuid.uuid5(TASK_NAMESPACE, json.dumps(document, sort_keys=True))
+    serial = uuid.uuid5(uuid.UUID(TASK_NAMESPACE), json.dumps(document, sort_keys=True))
     return json.dumps(document | {"serialNumber": f"urn:uuid:{serial}"}, indent=2, sort_keys=True) + "\n"
 
 
