@@ -27,6 +27,8 @@ _MODEL_EXTRAS = frozenset({"license", "revision", "source", "tags"})
 _FILE_KEYS = frozenset({"etag", "name", "path", "sha256", "size", "task_id", "url"})
 _FILE_EXTRAS = frozenset({"mirrors"})
 _SCALAR = json.JSONEncoder(ensure_ascii=False)
+#: What that comes to for a text.
+_json = json.encoder.encode_basestring
 _DECLARED = re.compile(r"sha256:[0-9a-f]{64}")
 #: A URL that needs no second look: no credentials before an `@`, no query, nothing that is not plain ASCII.
 _PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[!$%&'()*+,./0-9:;=A-Za-z_~\[\]-]+")
@@ -86,27 +88,16 @@ def _manifest_value(manifest: LockedManifest) -> dict[str, object]:
 
 def _model_value(model: LockedModel) -> dict[str, object]:
     files = sorted(model.files, key=lambda file: file.path)
-    value: dict[str, object] = {"files": [_file_value(file) for file in files], "name": model.name}
+    value: dict[str, object] = {"files": files, "name": model.name}
     extras = {"license": model.license, "revision": model.revision, "source": model.source, "tags": sorted(model.tags)}
     return value | {key: extra for key, extra in extras.items() if extra}
-
-
-def _file_value(file: LockedFile) -> dict[str, object]:
-    value: dict[str, object] = {
-        "etag": file.etag,
-        "name": file.name,
-        "path": file.path,
-        "sha256": file.sha256,
-        "size": file.size,
-        "task_id": file.task_id,
-        "url": file.url,
-    }
-    return value | {"mirrors": list(file.mirrors)} if file.mirrors else value
 
 
 def _indented(value: object, margin: str = "\n") -> str:
     """JSON as `json.dumps` has it with `indent=2` and `sort_keys`; that takes a call in Python for each of its tokens.
     `margin`: how a line begins that is at home where the value is."""
+    if isinstance(value, LockedFile):
+        return _file_text(value, margin)
     if not value or not isinstance(value, dict | list):
         return _SCALAR.encode(value)
     inner = f"{margin}  "
@@ -114,6 +105,21 @@ def _indented(value: object, margin: str = "\n") -> str:
         parts = [f"{_SCALAR.encode(key)}: {_indented(each, inner)}" for key, each in sorted(value.items())]
         return f"{{{inner}{f',{inner}'.join(parts)}{margin}}}"
     return f"[{inner}{f',{inner}'.join(_indented(each, inner) for each in value)}{margin}]"
+
+
+def _file_text(file: LockedFile, margin: str) -> str:
+    """A file as `_indented` would have it with its keys as a mapping: nearly all of a lock is this."""
+    inner = f"{margin}  "
+    mirrors = f'{inner}"mirrors": {_indented(list(file.mirrors), inner)},' if file.mirrors else ""
+    return (
+        f'{{{inner}"etag": {"null" if file.etag is None else _json(file.etag)},{mirrors}'
+        f'{inner}"name": {_json(file.name)},'
+        f'{inner}"path": {_json(file.path)},'
+        f'{inner}"sha256": {"null" if file.sha256 is None else _json(file.sha256)},'
+        f'{inner}"size": {file.size},'
+        f'{inner}"task_id": {_json(file.task_id)},'
+        f'{inner}"url": {_json(file.url)}{margin}}}'
+    )
 
 
 # --- JSON to values ----------------------------------------------------------------------------------------
@@ -175,7 +181,7 @@ def _model(value: object) -> LockedModel:
 def _file(value: object) -> LockedFile:
     mapping = _mapping(value, _FILE_KEYS, _FILE_EXTRAS)
     etag, sha256, size = mapping["etag"], mapping["sha256"], mapping["size"]
-    mirrors = tuple(_url(mirror) for mirror in _list(mapping.get("mirrors", [])))
+    mirrors = tuple(map(_url, _list(mapping["mirrors"]))) if "mirrors" in mapping else ()
     if type(size) is not int or ("mirrors" in mapping and not mirrors):
         raise _Unsound
     if etag is not None and (not isinstance(etag, str) or _has(_NO_FIELD, etag)):
@@ -193,7 +199,10 @@ def _file(value: object) -> LockedFile:
 
 
 def _mapping(value: object, keys: frozenset[str], extras: frozenset[str] = frozenset()) -> dict[str, object]:
-    if not isinstance(value, dict) or not keys <= value.keys() or value.keys() - keys - extras:
+    if not isinstance(value, dict):
+        raise _Unsound
+    there = value.keys()
+    if there != keys and (not keys <= there or there - keys - extras):
         raise _Unsound
     return value
 
