@@ -259,7 +259,9 @@ class _Wanting:
         return replace(self._unlocked(spec.path, url, spec), told=listing.probes.get(name))
 
     def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
-        before = self.before.pinned(name, url, spec)
+        # In a first lock there is nothing to look through.
+        is_first = self.before.manifest is None and not self.before.others
+        before = None if is_first else self.before.pinned(name, url, spec)
         return Unlocked(
             id=f"{self._id}::{name}",
             name=name,
