@@ -67,10 +67,10 @@ def write_lock(lock: Lock) -> bytes:
     """The canonical bytes of a lock: the same lock gives the same bytes, whatever the order of its parts."""
     manifests = sorted(lock.manifests, key=lambda manifest: manifest.path)
     value = {"lock_version": LOCK_VERSION, "manifests": [_manifest_value(manifest) for manifest in manifests]}
-    text = _indented(value)
+    text = "".join((*_indented(value), "\n"))
     if "\x7f" in text or not text.isascii():
         text = re.sub(_INVISIBLE, lambda found: f"\\u{ord(found[0]):04x}", text)
-    return f"{text}\n".encode()
+    return text.encode()
 
 
 # --- values to JSON ----------------------------------------------------------------------------------------
@@ -93,24 +93,33 @@ def _model_value(model: LockedModel) -> dict[str, object]:
     return value | {key: extra for key, extra in extras.items() if extra}
 
 
-def _indented(value: object, margin: str = "\n") -> str:
+def _indented(value: object, margin: str = "\n") -> Iterator[str]:
     """JSON as `json.dumps` has it with `indent=2` and `sort_keys`; that takes a call in Python for each of its tokens.
-    `margin`: how a line begins that is at home where the value is."""
+    `margin`: how a line begins that is at home where the value is. In pieces: a text is not copied at each level."""
     if isinstance(value, LockedFile):
-        return _file_text(value, margin)
+        yield _file_text(value, margin)
+        return
     if not value or not isinstance(value, dict | list):
-        return _SCALAR.encode(value)
+        yield _SCALAR.encode(value)
+        return
     inner = f"{margin}  "
     if isinstance(value, dict):
-        parts = [f"{_SCALAR.encode(key)}: {_indented(each, inner)}" for key, each in sorted(value.items())]
-        return f"{{{inner}{f',{inner}'.join(parts)}{margin}}}"
-    return f"[{inner}{f',{inner}'.join(_indented(each, inner) for each in value)}{margin}]"
+        before, end = "{", "}"
+        entries = [(f"{_json(key)}: ", each) for key, each in sorted(value.items())]
+    else:
+        before, end = "[", "]"
+        entries = [("", each) for each in value]
+    for key, each in entries:
+        yield f"{before}{inner}{key}"
+        yield from _indented(each, inner)
+        before = ","
+    yield f"{margin}{end}"
 
 
 def _file_text(file: LockedFile, margin: str) -> str:
     """A file as `_indented` would have it with its keys as a mapping: nearly all of a lock is this."""
     inner = f"{margin}  "
-    mirrors = f'{inner}"mirrors": {_indented(list(file.mirrors), inner)},' if file.mirrors else ""
+    mirrors = f'{inner}"mirrors": {"".join(_indented(list(file.mirrors), inner))},' if file.mirrors else ""
     return (
         f'{{{inner}"etag": {"null" if file.etag is None else _json(file.etag)},{mirrors}'
         f'{inner}"name": {_json(file.name)},'
