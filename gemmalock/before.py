@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from gemmalock.drift import entry_drift, lacking, named_by_indexes
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, UrlRule
@@ -12,14 +13,43 @@ from gemmalock.sets import models_among
 from gemmalock.spec import FileSpec, ModelSpec, is_local
 
 
-@dataclass(frozen=True, slots=True)
+class OldPins:
+    """The manifests of an old lock, and where in them each URL and each source is: thousands of files are looked for,
+    each among all."""
+
+    def __init__(self, manifests: Iterable[LockedManifest] = ()) -> None:
+        self._files: dict[str, list[tuple[LockedManifest, LockedModel, LockedFile]]] = {}
+        self._models: dict[str | None, list[tuple[LockedManifest, LockedModel]]] = {}
+        #: By path.
+        self.manifests = {manifest.path: manifest for manifest in manifests}
+        for manifest in self.manifests.values():
+            for model in manifest.models:
+                self._models.setdefault(model.source, []).append((manifest, model))
+                for file in model.files:
+                    self._files.setdefault(file.url, []).append((manifest, model, file))
+
+    def files(self, url: str, own: LockedManifest | None) -> Iterator[tuple[LockedModel, LockedFile]]:
+        """Those with this URL, of the own manifest first; a relative one is its own manifest's."""
+        found = self._files.get(url, ())
+        yield from ((model, file) for manifest, model, file in found if manifest is own)
+        if not is_local(url):
+            yield from ((model, file) for manifest, model, file in found if manifest is not own)
+
+    def models(self, source: str, own: LockedManifest | None) -> Iterator[LockedModel]:
+        """Those with this source, of the own manifest last."""
+        found = self._models.get(source, ())
+        yield from (model for manifest, model in found if manifest is not own)
+        yield from (model for manifest, model in found if manifest is own)
+
+
+@dataclass(frozen=True)
 class Before:
-    """An old lock, as one model sees it: what it has of its manifest, and of the others. `is_as_declared`: the model
-    is what it was when the lock was made; `is_renewed`: the model is to be asked for anew, so that nothing stays."""
+    """An old lock, as one model sees it: what it has of its manifest, and of all. `is_as_declared`: the model is what
+    it was when the lock was made; `is_renewed`: the model is to be asked for anew, so that nothing stays."""
 
     model: ModelSpec
     manifest: LockedManifest | None
-    others: tuple[LockedManifest, ...]
+    pins: OldPins
     is_as_declared: bool
     is_renewed: bool
     rule: UrlRule
@@ -35,9 +65,9 @@ class Before:
         """The commit that the source was pinned to: of this model, else of another one with the same source."""
         if self.is_renewed or self.model.source is None:
             return None
-        before = (*self.others, *((self.manifest,) if self.manifest is not None else ()))
-        shared = (model for manifest in before for model in manifest.models if model.source == self.model.source)
-        return next((model.revision for model in (self.kept, *shared) if model is not None and model.revision), None)
+        known = [self.kept] if self.kept is not None else []
+        known += self.pins.models(self.model.source, self.manifest)
+        return next((model.revision for model in known if model.revision), None)
 
     @property
     def license(self) -> str | None:
@@ -69,7 +99,7 @@ class Before:
     def pinned(self, name: str, url: str, spec: FileSpec | None) -> LockedFile | None:
         """What the lock has of this URL, if digest and size are still the declared ones; whether or not it may stay."""
         path, mirrors = self.model.place(name), spec.mirrors if spec is not None else ()
-        same = [(model, file) for model, file in self._files(url) if file.url == url]
+        same = self.pins.files(url, self.manifest)
         # Its own entry first: two entries of one URL may be declared with different sizes and digests.
         for model, file in sorted(same, key=lambda pair: (pair[0].name, pair[1].name) != (self.model.name, name)):
             moved = replace(file, name=name, path=path, mirrors=mirrors)
@@ -79,16 +109,13 @@ class Before:
 
     def namesake(self, name: str) -> LockedFile | None:
         """What the lock has of this name, wherever it was."""
-        old = self._old
-        return next((file for file in old.files if file.name == name), None) if old is not None else None
+        return self._named.get(name)
 
-    @property
+    @cached_property
     def _old(self) -> LockedModel | None:
         return self.manifest.model(self.model.name) if self.manifest is not None else None
 
-    def _files(self, url: str) -> Iterator[tuple[LockedModel, LockedFile]]:
-        """What the lock has in which this URL may mean the same: a relative one is its own manifest's."""
-        if self.manifest is not None:
-            yield from self.manifest.files()
-        for other in self.others if not is_local(url) else ():
-            yield from other.files()
+    @cached_property
+    def _named(self) -> Mapping[str, LockedFile]:
+        """The files that the lock has of this model, by name; of two the first."""
+        return {file.name: file for file in reversed(self._old.files)} if self._old is not None else {}

@@ -41,11 +41,11 @@ def resolve(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, ask
     is; all failures are in the resolution, none is raised.
     """
     wish = _of_all_who_share(manifests, wish)
-    wanted = {path: wanted_of(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
+    wanted = wanted_of(manifests, old, wish, asker)
     if split := _at_many_revisions(wanted):
         # A source that had to be listed has moved since it was pinned: all who share it move along.
         wish = replace(wish, upgrade_models=wish.upgrade_models | split)
-        wanted = {path: wanted_of(path, manifest, old, wish, asker) for path, manifest in sorted(manifests.items())}
+        wanted = wanted_of(manifests, old, wish, asker)
     # The files of all models at once: many small models take no longer than one large one.
     answers = iter(asker.map([file for models in wanted.values() for model in models for file in model.files]))
     pins: list[Pinned] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gemmalock.before import Before
+from gemmalock.before import Before, OldPins
 from gemmalock.errors import FileError
 from gemmalock.lockfile import (
     Lock,
@@ -59,16 +59,21 @@ class Wanted:
         )
 
 
-def wanted_of(path: str, manifest: Manifest, old: Lock | None, wish: Wish, asker: Asker) -> list[Wanted]:
-    """The models of the manifest at `path`; their sources are asked for what their globs match."""
-    locked = old.manifest(path) if old is not None else None
+def wanted_of(manifests: Mapping[str, Manifest], old: Lock | None, wish: Wish, asker: Asker) -> dict[str, list[Wanted]]:
+    """The models of each manifest (path → manifest), in the order of the paths; their sources are asked for what their
+    globs match."""
+    pins = OldPins(old.manifests if old is not None else ())
+    return {path: _wanted_of(path, manifest, pins, wish, asker) for path, manifest in sorted(manifests.items())}
+
+
+def _wanted_of(path: str, manifest: Manifest, pins: OldPins, wish: Wish, asker: Asker) -> list[Wanted]:
+    locked = pins.manifests.get(path)
     meant = _meant(locked, manifest, asker)
-    others = tuple(each for each in old.manifests if each is not locked) if old is not None else ()
+    meanings = {model.name: model for model in meant.models} if meant is not None else {}
     wanted = []
     for model in manifest.models:
         is_renewed = wish.renews(f"{path}::{model.name}")
-        is_as_declared = meant is not None and meant.model(model.name) == model
-        before = Before(model, locked, others, is_as_declared, is_renewed, asker.source_url)
+        before = Before(model, locked, pins, meanings.get(model.name) == model, is_renewed, asker.source_url)
         wanted.append(_Wanting(path, model, before, asker).wanted())
     return wanted
 
@@ -259,9 +264,7 @@ class _Wanting:
         return replace(self._unlocked(spec.path, url, spec), told=listing.probes.get(name))
 
     def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
-        # In a first lock there is nothing to look through.
-        is_first = self.before.manifest is None and not self.before.others
-        before = None if is_first else self.before.pinned(name, url, spec)
+        before = self.before.pinned(name, url, spec)
         return Unlocked(
             id=f"{self._id}::{name}",
             name=name,

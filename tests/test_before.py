@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gemmalock.before import Before
+from gemmalock.before import Before, OldPins
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, source_url
 from gemmalock.spec import ModelSpec
 
@@ -21,14 +21,16 @@ def file(name: str, commit: str = COMMIT) -> LockedFile:
 
 
 def locked(*names: str, name: str = "m", revision: str | None = COMMIT, source: str = SOURCE) -> LockedManifest:
-    """A manifest of an old lock, with one model that has these files."""
+    """A manifest of an old lock, with one model that has these files; of another one, in a folder of its name."""
     files = tuple(file(each, revision or COMMIT) for each in names)
-    return LockedManifest("gemmalock.yaml", "models", "", (LockedModel(name, files, source, revision),))
+    path = "gemmalock.yaml" if name == "m" else f"{name}/gemmalock.yaml"
+    return LockedManifest(path, "models", "", (LockedModel(name, files, source, revision),))
 
 
 def before(manifest: LockedManifest | None, *others: LockedManifest, is_renewed: bool = False) -> Before:
     """What the lock has of MODEL, whose manifest says what it said."""
-    return Before(MODEL, manifest, others, is_as_declared=True, is_renewed=is_renewed, rule=source_url)
+    pins = OldPins((*others, *((manifest,) if manifest is not None else ())))
+    return Before(MODEL, manifest, pins, is_as_declared=True, is_renewed=is_renewed, rule=source_url)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -789,3 +790,28 @@ def test_a_file_that_its_repository_has_not_is_told_by_its_path(repository: Repo
     (failure,) = repository.resolve(declared_by_url()).failures
     assert failure.file.id == "gemmalock.yaml::m::b.json"
     assert isinstance(failure.error, NotFound)
+
+
+def steps_to_lock_again(count: int) -> int:
+    """How many functions are called to lock so many files anew, in models of one each, whose pins all stay."""
+    files = {f"{HERE}/{number}.gguf": LARGE for number in range(count)}
+    manifest = Manifest(models=tuple(by_url(f"m{number}", spec(f"{number}.gguf")) for number in range(count)))
+    world, called = World(files), 0
+    old = lock_of(world.resolve(manifest))
+
+    def note(frame: object, event: str, arg: object) -> None:
+        nonlocal called
+        called += event == "call"
+
+    sys.setprofile(note)
+    try:
+        again = world.resolve(manifest, old)
+    finally:
+        sys.setprofile(None)
+    assert lock_of(again) == old
+    assert not world.asked
+    return called
+
+
+def test_to_lock_again_takes_steps_for_each_file_and_not_for_each_pair() -> None:
+    assert steps_to_lock_again(400) < 5 * steps_to_lock_again(100)
