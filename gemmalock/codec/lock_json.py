@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import NoReturn
 
+from gemmalock.codec.url_rules import url_wrongs
 from gemmalock.errors import LockInvalid
 from gemmalock.escaping import escaped
 from gemmalock.lockfile import LOCK_VERSION, TASK_ID, Lock, LockedFile, LockedManifest, LockedModel
@@ -30,8 +31,6 @@ _SCALAR = json.JSONEncoder(ensure_ascii=False)
 #: What that comes to for a text.
 _json = json.encoder.encode_basestring
 _DECLARED = re.compile(r"sha256:[0-9a-f]{64}")
-#: A URL that needs no second look: no credentials before an `@`, no query, nothing that is not plain ASCII.
-_PLAIN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[!$%&'()*+,./0-9:;=A-Za-z_~\[\]-]+")
 # These are compiled when they are needed: hardly a lock has anything in it that is not ASCII.
 #: What no header field may hold (RFC 9110, 5.5). An entity tag is kept as it came.
 _NO_FIELD = "[\x00-\x1f\x7f\ud800-\udfff]"
@@ -178,8 +177,8 @@ def _model(value: object) -> LockedModel:
     source, revision, license = (
         _line(mapping[key]) if key in mapping else None for key in ("source", "revision", "license")
     )
-    if source is not None and _url_is_wrong(source):
-        raise _Unsound
+    if source is not None:
+        _url(source)
     tags = tuple(_line(tag) for tag in _list(mapping.get("tags", [])))
     if "tags" in mapping and not tags:
         raise _Unsound
@@ -244,15 +243,9 @@ def _has(controls: str, text: str) -> bool:
 
 def _url(value: object) -> str:
     text = _text(value)
-    if not _PLAIN_URL.fullmatch(text) and _url_is_wrong(text):
+    if any(True for _ in url_wrongs(text, None)):
         raise _Unsound
     return text
-
-
-def _url_is_wrong(text: str) -> bool:
-    from gemmalock.codec.url_rules import url_wrongs
-
-    return any(True for _ in url_wrongs(text, None))
 
 
 def _uuid(value: object) -> str:
