@@ -403,7 +403,7 @@ SPARED = (
     "gemmalock.plan", "gemmalock.looking", "gemmalock.journal", "gemmalock.holders", "gemmalock.store.disk",
     "gemmalock.store.pruning", "gemmalock.roots", "gemmalock.registry", "gemmalock.executor", "gemmalock.app.syncing",
     "gemmalock.app.together", "gemmalock.cli.several", "gemmalock.cli.differences", "difflib", "concurrent",
-    "logging", "email", "http.client", "ssl", "urllib3", "jsonschema", "referencing",
+    "logging", "encodings.idna", "stringprep", "email", "http.client", "ssl", "urllib3", "jsonschema", "referencing",
 )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ _HEAD_START = 0.25
 #: How long a wait may last before the wish to stop is looked at.
 _SLICE = 0.1
 _Address = tuple[int, int, int, str, tuple[object, ...]]
+#: RFC 1035, 2.3.4.
+_LONGEST_LABEL = 63
 _REFUSED_HINT = "a public server has no business with addresses of your own network"
 
 
@@ -97,8 +99,20 @@ def is_literal(host: str) -> bool:
 
 
 def _resolve(target: Target) -> list[_Address]:
-    found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(_name(target.host), target.port, type=socket.SOCK_STREAM)
     return _alternated([(family, kind, protocol, name, place) for family, kind, protocol, name, place in found])
+
+
+def _name(host: str) -> str | bytes:
+    """The host as the resolver takes it. Raises UnicodeError for a name that cannot be one."""
+    if not host.isascii():
+        return host
+    labels = host.removesuffix(".").split(".")
+    if any(len(label) > _LONGEST_LABEL for label in labels) or (len(labels) > 1 and "" in labels):
+        # Resolvers do not agree on what to say of these, and some call it a failure of the moment.
+        raise UnicodeError(f"a label of it is empty, or longer than {_LONGEST_LABEL} characters")
+    # Of a text Python makes bytes by the tables of IDNA: to load them takes longer than to ask.
+    return host.encode("ascii")
 
 
 def _alternated(addresses: list[_Address]) -> list[_Address]:

@@ -27,7 +27,7 @@ RESOLVER = """
 import os, socket
 asked = socket.getaddrinfo
 def getaddrinfo(host, port, *rest, **named):
-    if host != "gemma.test":
+    if host != b"gemma.test":
         return asked(host, port, *rest, **named)
     said = os.environ["TEST_ADDRESSES"]
     if said.startswith("EAI_"):

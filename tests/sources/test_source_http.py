@@ -673,6 +673,28 @@ def test_a_name_that_does_not_resolve_is_named(http: HttpSource, monkeypatch: py
         http.open(whole("https://models.invalid"), Stop())
 
 
+@pytest.mark.parametrize("name", ["models..invalid", ".models.invalid", f"{'m' * 64}.invalid", "m" * 64])
+def test_a_name_that_cannot_be_one_is_not_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("it was asked for"))
+    with pytest.raises(ConnectionFailed, match=r"cannot find the host `.*`: a label of it is empty, or longer than 63"):
+        connect(Target(name, 443), 5, Stop())
+
+
+@pytest.mark.parametrize("name", ["models.invalid", "models.invalid.", f"{'m' * 63}.invalid", "mödels.invalid"])
+def test_every_other_name_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def unknown(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ConnectionFailed, match="Name or service not known"):
+        connect(Target(name, 443), 5, Stop())
+    # As bytes, wherever that is one thing with the text.
+    assert asked == [name.encode() if name.isascii() else name]
+
+
 def test_the_second_address_is_used_when_the_first_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """N05."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.2", 0)) as closed:
