@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from gemmalock.errors import Busy, DiskError, FileError, Interrupted, Offline, PermissionRefused, ReadWriteFailed
 from gemmalock.lockfile import LockedFile
 from gemmalock.looking import digest_known, look_at
+from gemmalock.machine import Arrival, Claim, Machine, Reporter
 from gemmalock.outcome import FileOutcome, Outcome, failed
 from gemmalock.plan import FETCHING, Action, FilePlan, ResumeStatus, plan_file
-from gemmalock.ports import Arrival, Claim, Machine, Reporter
 from gemmalock.stopping import Stop, Tolerance
 
 #: How often a file that another process fetches is looked at again, in seconds.

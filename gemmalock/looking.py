@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from gemmalock.errors import FileError
 from gemmalock.lockfile import LockedFile, Node, is_strong
+from gemmalock.machine import Machine, PlaceSight, Reporter
 from gemmalock.plan import Place, Sight, Snapshot, TaskSight
-from gemmalock.ports import Machine, PlaceSight, Reporter
 from gemmalock.stopping import Stop
 
 _Seen = TypeVar("_Seen")

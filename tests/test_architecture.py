@@ -45,7 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("links", "memo", "meanings", "failures"),
     ("seal",),
     ("codec", "durable", "holders"),
-    ("ports", "at_once", "outbox"),
+    ("ports", "machine", "at_once", "outbox"),
     ("stopping",),
     ("turns",),
     ("outcome", "exporters", "before", "selection"),
@@ -85,7 +85,7 @@ PURE = frozenset(
         "secret",
     }
 )
-#: They see the world through `ports` alone; which adapter is behind a port is picked by `app`.
+#: They see the world through `ports` and `machine` alone; which adapter is behind a port is picked by `app`.
 SEES_PORTS_ONLY = frozenset({"resolver", "wanted", "pinning", "executor", "job", "looking"})
 ADAPTERS = frozenset({"sources", "transfer", "roots", "store", "registry", "links", "codec"})
 #: What a pure room may import of the standard library, and nothing else; `_thread` for its locks.
@@ -215,7 +215,7 @@ def _wrong_room(room: str, other: str) -> str | None:
         return f"imports `{other}`, which is on no floor"
     assert floor is not None
     if room in SEES_PORTS_ONLY and other in ADAPTERS:
-        return f"`{room}` sees `ports`, never the adapter `{other}`"
+        return f"`{room}` sees ports, never the adapter `{other}`"
     if floor == below:
         return f"`{room}` and `{other}` are on one floor and do not know each other"
     return f"imports `{other}`, which is above it" if below < floor else None
@@ -302,7 +302,7 @@ TRIALS: tuple[tuple[str, str, str], ...] = (
     ("gemmalock.plan", "from gemmalock.attic import Box", "on no floor"),
     ("gemmalock.resolver", "from gemmalock.executor import run", "one floor"),
     ("gemmalock.resolver", "from gemmalock.sources.http import HttpSource", "never the adapter"),
-    ("gemmalock.executor", "from gemmalock.ports import Machine", ""),
+    ("gemmalock.executor", "from gemmalock.machine import Machine", ""),
     ("gemmalock.app", "from gemmalock.sources.http import HttpSource", ""),
     ("gemmalock.sources.http", "from gemmalock.sources.ranges import read", ""),
     ("gemmalock.sources.http", "from .ranges import read", ""),
@@ -399,11 +399,11 @@ def test_a_sync_with_nothing_to_do_loads_nothing_heavy(gemmalock: Gemmalock, pro
 SPARED = (
     "gemmalock.sources.hub", "gemmalock.sources.hub_papers", "gemmalock.sources.github",
     "gemmalock.sources.github_papers", "gemmalock.sources.api_json", "gemmalock.sources.file",
-    "gemmalock.quantisations", "gemmalock.narrowing", "gemmalock.expressions", "gemmalock.failures",
-    "gemmalock.plan", "gemmalock.looking", "gemmalock.journal", "gemmalock.holders", "gemmalock.store.disk",
-    "gemmalock.store.pruning", "gemmalock.roots", "gemmalock.registry", "gemmalock.executor", "gemmalock.app.syncing",
-    "gemmalock.app.together", "gemmalock.cli.several", "gemmalock.cli.differences", "difflib", "concurrent",
-    "logging", "encodings.idna", "stringprep", "email", "http.client", "ssl", "urllib3", "jsonschema", "referencing",
+    "gemmalock.quantisations", "gemmalock.narrowing", "gemmalock.expressions", "gemmalock.failures", "gemmalock.plan",
+    "gemmalock.looking", "gemmalock.journal", "gemmalock.holders", "gemmalock.store.disk", "gemmalock.store.pruning",
+    "gemmalock.roots", "gemmalock.registry", "gemmalock.executor", "gemmalock.app.syncing", "gemmalock.app.together",
+    "gemmalock.cli.several", "gemmalock.cli.differences", "difflib", "concurrent", "gemmalock.machine", "logging",
+    "encodings.idna", "stringprep", "email", "http.client", "ssl", "urllib3", "jsonschema", "referencing",
 )  # fmt: skip
 
 

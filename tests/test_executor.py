@@ -29,9 +29,10 @@ from gemmalock.job import Crew
 from gemmalock.journal import CHUNK
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import look
+from gemmalock.machine import Arrival, Claim, Watch
 from gemmalock.outcome import FileOutcome, Outcome, exit_code_of
 from gemmalock.plan import Action, FilePlan, Plan, ResumeStatus, plan
-from gemmalock.ports import Answer, Arrival, Ask, Claim, Watch
+from gemmalock.ports import Answer, Ask
 from gemmalock.stopping import Stop
 from gemmalock.transfer.fetch import Terms, fetch
 from tests.registry.making import put_partial
@@ -45,7 +46,7 @@ HERE = "https://models.example.org"
 
 @dataclass
 class Diary:
-    """A ports.Reporter that writes down what it is told. `on_started` is called when a file begins."""
+    """A machine.Reporter that writes down what it is told. `on_started` is called when a file begins."""
 
     lines: list[tuple[str, str]] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
@@ -92,7 +93,7 @@ class CountingSource(MemorySource):
 
 
 class Bank:
-    """A ports.Machine of twins, with a reporter and a stop."""
+    """A machine.Machine of twins, with a reporter and a stop."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "store").mkdir(parents=True)

@@ -14,8 +14,8 @@ from gemmalock.app.wiring import Silence
 from gemmalock.errors import Interrupted, PermissionRefused
 from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
 from gemmalock.looking import Reading, look, read_through
+from gemmalock.machine import Arrival, Claim, PlaceSight, Watch
 from gemmalock.plan import Place, ResumeStatus, Sight, TaskSight, plan
-from gemmalock.ports import Arrival, Claim, PlaceSight, Watch
 from gemmalock.stopping import Stop
 from tests.registry.making import put_partial
 from tests.registry.twin import MemoryRegistry
@@ -49,7 +49,7 @@ class Diary(Silence):
 
 
 class LookedAt:
-    """A ports.Machine of twins that remembers which of them were asked for."""
+    """A machine.Machine of twins that remembers which of them were asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.lock_path = folder / "gemmalock.lock"

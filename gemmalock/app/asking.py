@@ -34,10 +34,11 @@ from gemmalock.pinning import (
     is_known,
     pin,
 )
-from gemmalock.ports import Answer, Ask, Claim, Listing, Probe, Source
+from gemmalock.ports import Answer, Ask, Listing, Probe, Source
 from gemmalock.spec import Manifest, is_local, scheme_of
 
 if TYPE_CHECKING:
+    from gemmalock.machine import Claim
     from gemmalock.sources.multiplexed import Outcome
 
 _Answer = TypeVar("_Answer")

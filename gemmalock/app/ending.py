@@ -16,9 +16,9 @@ from gemmalock.app.ready import with_digests
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import FileError, GemmalockError, Interrupted, LockInvalid, LockMissing, RunRefused
 from gemmalock.lockfile import Lock, Node
+from gemmalock.machine import PruneResult
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, Outcome, exit_code_after, exit_code_of
 from gemmalock.plan import Place
-from gemmalock.ports import PruneResult
 
 
 @dataclass

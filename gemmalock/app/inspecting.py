@@ -14,9 +14,9 @@ from gemmalock.collect import Project
 from gemmalock.errors import DigestMismatch, FileError, NotFound, PolicyRefused, ReadWriteFailed, RunRefused, UsageError
 from gemmalock.lockfile import LOCK_NAME, Lock, Node
 from gemmalock.looking import look
+from gemmalock.machine import PlaceSight, PruneResult
 from gemmalock.outcome import ErrorNote, ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Action, FilePlan, Place, Plan, ResumeStatus, plan
-from gemmalock.ports import PlaceSight, PruneResult
 from gemmalock.selection import Selection
 from gemmalock.stopping import Tolerance
 

@@ -18,9 +18,10 @@ from gemmalock.settings import Settings
 from gemmalock.spec import SCHEMES, is_local, scheme_of
 
 if TYPE_CHECKING:
+    from gemmalock.machine import Reporter
     from gemmalock.plan import FilePlan, Plan
     from gemmalock.plugins.loading import Plugins
-    from gemmalock.ports import Reporter, Source
+    from gemmalock.ports import Source
 
 _OTHERS = "plugins bring others"
 

@@ -11,8 +11,8 @@ from gemmalock.app.papers import Papers
 from gemmalock.app.wiring import Workshop
 from gemmalock.errors import DiskError, GemmalockError, RunRefused
 from gemmalock.lockfile import LockedManifest
+from gemmalock.machine import NOT_REACHED, PruneResult, Stray
 from gemmalock.outcome import ExitCode, Pruned, StrayKept
-from gemmalock.ports import NOT_REACHED, PruneResult, Stray
 
 #: Why strays stay where the lock lists no file: an emptied manifest is more often a mistake than a wish.
 _EMPTY = "the lock lists no file; `--allow-empty` prunes it all the same"

@@ -19,8 +19,8 @@ from gemmalock.settings import Settings, load_settings
 from gemmalock.stopping import Stop
 
 if TYPE_CHECKING:
+    from gemmalock.machine import Reporter
     from gemmalock.narrowing import Filter
-    from gemmalock.ports import Reporter
 
 
 class _Dataclass(Protocol):

@@ -23,10 +23,10 @@ from gemmalock.executor import execute
 from gemmalock.job import Crew
 from gemmalock.lockfile import LOCK_NAME, Lock, LockedManifest, Node
 from gemmalock.looking import look, read_through
+from gemmalock.machine import PruneResult
 from gemmalock.memo import forget, remember
 from gemmalock.outcome import ExitCode, FileOutcome, LockChange, Outcome, Report, exit_code_of
 from gemmalock.plan import Plan, Snapshot, plan
-from gemmalock.ports import PruneResult
 from gemmalock.selection import Selection
 from gemmalock.stopping import Tolerance
 

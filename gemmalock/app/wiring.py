@@ -24,9 +24,10 @@ from gemmalock.stopping import Stop
 if TYPE_CHECKING:
     from gemmalock.app.adopting import HubCache
     from gemmalock.looking import Reading
+    from gemmalock.machine import Arrival, Claim, Reporter, Watch
     from gemmalock.outcome import FileOutcome, Report
     from gemmalock.plan import FilePlan, Plan
-    from gemmalock.ports import Arrival, Claim, Reporter, Source, Watch
+    from gemmalock.ports import Source
     from gemmalock.registry import DiskRegistry
     from gemmalock.roots import RootFolder
     from gemmalock.sources.retry import Backoff
@@ -52,8 +53,8 @@ class Silence:
 
 @dataclass
 class Workshop:
-    """One run's machine (ports.Machine), and its sources. `first_root` says where the project's first root is, from its
-    folder, as long as `lock` is empty; None where nothing tells. `trace` hears what is told to those who ask how
+    """One run's machine (machine.Machine), and its sources. `first_root` says where the project's first root is, from
+    its folder, as long as `lock` is empty; None where nothing tells. `trace` hears what is told to those who ask how
     something came about."""
 
     project: Project

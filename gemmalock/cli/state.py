@@ -21,7 +21,7 @@ from gemmalock.stopping import Stop
 if TYPE_CHECKING:
     from gemmalock.cli.page import Page
     from gemmalock.cli.progress import LineReporter
-    from gemmalock.ports import Reporter
+    from gemmalock.machine import Reporter
 
 #: The global flags that count by their weight.
 _GLOBAL = ("folder", "quiet", "verbose", "color", "progress", "json")

@@ -13,9 +13,10 @@ from gemmalock.codec.url_rules import url_wrongs
 from gemmalock.errors import GemmalockError, PluginFailed
 from gemmalock.escaping import shown
 from gemmalock.lockfile import Node, UrlRule
+from gemmalock.machine import Reporter
 from gemmalock.outcome import FileOutcome
 from gemmalock.plan import FilePlan, Plan
-from gemmalock.ports import Answer, Ask, Listing, Probe, Reporter, Source
+from gemmalock.ports import Answer, Ask, Listing, Probe, Source
 from gemmalock.spec import MAX_SIZE, SHA256
 from gemmalock.stopping import Stop
 
@@ -132,7 +133,7 @@ def guarded_rule(plugin: str, scheme: str, rule: UrlRule) -> UrlRule:
 
 
 class GuardedReporter:
-    """A plugin's ports.Reporter. Once it has raised anything it is told no more; `failed` is told of that, once."""
+    """A plugin's machine.Reporter. Once it has raised anything it is told no more; `failed` is told of that, once."""
 
     def __init__(self, plugin: str, reporter: Reporter, failed: Callable[[GemmalockError], None]) -> None:
         self._plugin, self._reporter, self._failed = plugin, reporter, failed

@@ -18,8 +18,9 @@ from pathlib import Path
 import pluggy
 
 from gemmalock.lockfile import Lock, Node, UrlRule, below
+from gemmalock.machine import Reporter
 from gemmalock.outcome import FileOutcome, Report
-from gemmalock.ports import Reporter, Source
+from gemmalock.ports import Source
 from gemmalock.spec import Manifest
 
 NAMESPACE = "gemmalock"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from gemmalock.errors import DiskError, disk_error
 from gemmalock.journal import Chunk
+from gemmalock.machine import Salvage
 from gemmalock.plan import TaskRecord
-from gemmalock.ports import Salvage
 from gemmalock.registry import claims
 from gemmalock.registry.folders import RECORD, TaskFolder
 from gemmalock.stopping import Stop

@@ -1,4 +1,4 @@
-"""One managed folder, as `ports.Root` has it: looking, placing, trash and pruning on one ledger.
+"""One managed folder, as `machine.Root` has it: looking, placing, trash and pruning on one ledger.
 
 Paths are from the root and have passed `paths.path_problem`. Nothing here fetches, and nothing here knows a workspace
 or a store: whether the store still has some bytes is asked of the caller.
@@ -16,8 +16,8 @@ from gemmalock.errors import UnsafePath, disk_error
 from gemmalock.ledger import LedgerEntry
 from gemmalock.links import LinkMode
 from gemmalock.lockfile import LockedFile
+from gemmalock.machine import PlaceSight, PruneResult, Stray
 from gemmalock.paths import matches
-from gemmalock.ports import PlaceSight, PruneResult, Stray
 from gemmalock.roots.book import OWN, Book
 from gemmalock.roots.digest import OnRead
 from gemmalock.roots.guests import Guests

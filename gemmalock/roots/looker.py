@@ -20,9 +20,9 @@ from gemmalock.errors import (
 )
 from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
+from gemmalock.machine import PlaceSight
 from gemmalock.paths import joined
 from gemmalock.plan import Place
-from gemmalock.ports import PlaceSight
 from gemmalock.roots.book import Book
 from gemmalock.roots.digest import OnRead, digest_at, marks
 from gemmalock.roots.sight import ABSENT, SYMLINK, Doubt, identity, judge, other

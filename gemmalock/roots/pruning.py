@@ -11,9 +11,9 @@ from pathlib import Path
 
 from gemmalock.errors import FileError, GemmalockError, Interrupted, UnsafePath
 from gemmalock.ledger import LedgerEntry
+from gemmalock.machine import NOT_REACHED, PruneResult, Stray
 from gemmalock.outcome import Pruned, StrayKept
 from gemmalock.paths import joined
-from gemmalock.ports import NOT_REACHED, PruneResult, Stray
 from gemmalock.roots.book import Book
 from gemmalock.roots.sight import identity
 from gemmalock.roots.strays import reason_of

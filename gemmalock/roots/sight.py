@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from gemmalock.errors import DigestMismatch, FileError, PolicyRefused, ReadWriteFailed, SizeMismatch
 from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
+from gemmalock.machine import UNPROVABLE, PlaceSight
 from gemmalock.plan import Place
-from gemmalock.ports import UNPROVABLE, PlaceSight
 
 #: What is neither a file nor a link, by the test of its mode.
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (

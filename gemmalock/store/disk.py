@@ -28,7 +28,7 @@ from gemmalock.holders import mark
 from gemmalock.journal import Chunk
 from gemmalock.links import copy
 from gemmalock.lockfile import TASK_ID
-from gemmalock.ports import Salvage
+from gemmalock.machine import Salvage
 from gemmalock.spec import SHA256
 from gemmalock.stopping import Stop
 from gemmalock.store.objects import (

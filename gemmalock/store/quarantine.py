@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gemmalock.holders import mark
 from gemmalock.journal import Chunk
-from gemmalock.ports import Salvage
+from gemmalock.machine import Salvage
 from gemmalock.store.objects import chunks_of, read_sidecar, sidecar_path
 
 

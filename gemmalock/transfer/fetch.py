@@ -23,7 +23,8 @@ from gemmalock.errors import (
 )
 from gemmalock.journal import CHUNK, Chunk, Validator, chunk_size
 from gemmalock.lockfile import LockedFile
-from gemmalock.ports import Answer, Claim, Source, Watch
+from gemmalock.machine import Claim, Watch
+from gemmalock.ports import Answer, Source
 from gemmalock.stopping import Stop
 from gemmalock.transfer.attempts import Attempts
 from gemmalock.transfer.checks import kind_of

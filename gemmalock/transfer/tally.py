@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from gemmalock.ports import Watch
+from gemmalock.machine import Watch
 
 #: How often somebody who watches is told, in seconds.
 _TELL_SECONDS = 0.1

@@ -15,7 +15,7 @@ from gemmalock.app.wiring import Workshop
 from gemmalock.collect import Project as Collected
 from gemmalock.errors import DiskError
 from gemmalock.lockfile import Lock, LockedManifest
-from gemmalock.ports import NOT_REACHED
+from gemmalock.machine import NOT_REACHED
 from gemmalock.settings import Settings
 from gemmalock.stopping import Stop
 from gemmalock.store.disk import DiskStore

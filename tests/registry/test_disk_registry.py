@@ -12,8 +12,8 @@ import pytest
 from gemmalock.errors import Busy, NoSpace, PolicyRefused, TaskTooNew, UnsafePath
 from gemmalock.holders import Holder
 from gemmalock.journal import Chunk, Validator
+from gemmalock.machine import Salvage
 from gemmalock.plan import task_doubt
-from gemmalock.ports import Salvage
 from gemmalock.registry import DiskRegistry
 from gemmalock.registry.folders import TaskFolder
 from gemmalock.stopping import Stop

@@ -9,8 +9,8 @@ import pytest
 
 from gemmalock.errors import Busy, DiskError, Interrupted
 from gemmalock.journal import CHUNK, Chunk, Validator, read_journal
+from gemmalock.machine import Registry, Salvage
 from gemmalock.plan import TaskSight
-from gemmalock.ports import Registry, Salvage
 from gemmalock.registry import DiskRegistry
 from gemmalock.stopping import Stop
 from tests.registry.making import LOCK, OTHER_LOCK, STRONG, node_of, put_partial

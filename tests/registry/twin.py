@@ -9,8 +9,8 @@ from pathlib import Path
 from gemmalock.errors import Busy, disk_error
 from gemmalock.journal import read_journal, write_chunk
 from gemmalock.lockfile import LockedFile, Node
+from gemmalock.machine import Salvage
 from gemmalock.plan import TaskRecord, TaskSight
-from gemmalock.ports import Salvage
 from gemmalock.stopping import Stop
 
 

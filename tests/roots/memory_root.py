@@ -1,4 +1,4 @@
-"""The in-memory twin of a managed folder: passes the conformance suite of `ports.Root`, and touches no disk."""
+"""The in-memory twin of a managed folder: passes the conformance suite of `machine.Root`, and touches no disk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from gemmalock.errors import DigestMismatch, ReadWriteFailed, SizeMismatch
 from gemmalock.ledger import LedgerEntry
 from gemmalock.lockfile import LockedFile
+from gemmalock.machine import UNPROVABLE, PlaceSight, PruneResult, Stray
 from gemmalock.outcome import Pruned, StrayKept
 from gemmalock.plan import Place
-from gemmalock.ports import UNPROVABLE, PlaceSight, PruneResult, Stray
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class MemoryDisk:
 
 
 class MemoryRoot:
-    """`ports.Root` on a MemoryDisk."""
+    """`machine.Root` on a MemoryDisk."""
 
     def __init__(self, disk: MemoryDisk | None = None) -> None:
         self.disk = disk or MemoryDisk()

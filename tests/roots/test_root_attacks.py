@@ -12,7 +12,7 @@ import pytest
 
 from gemmalock.errors import FileError
 from gemmalock.links import LinkMode
-from gemmalock.ports import Stray
+from gemmalock.machine import Stray
 from tests.roots.world import World, locked, nothing_in_store, sha256_of
 
 THEIRS, MINE = b"a canary's bytes", b"locked bytes"

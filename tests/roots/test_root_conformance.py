@@ -1,4 +1,4 @@
-"""What every `ports.Root` promises: the real folder and its in-memory twin pass the same tests."""
+"""What every `machine.Root` promises: the real folder and its in-memory twin pass the same tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Protocol
 import pytest
 
 from gemmalock.errors import FileError
+from gemmalock.machine import Root
 from gemmalock.plan import Place
-from gemmalock.ports import Root
 from tests.roots.memory_root import MemoryDisk, MemoryRoot
 from tests.roots.world import World, locked, nothing_in_store, rot, sha256_of
 

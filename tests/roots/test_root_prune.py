@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gemmalock.errors import Interrupted, ReadWriteFailed, UnsafePath
 from gemmalock.links import LinkMode
+from gemmalock.machine import NOT_REACHED, Stray
 from gemmalock.paths import clashes
-from gemmalock.ports import NOT_REACHED, Stray
 from gemmalock.stopping import Stop
 from tests.roots.world import World, as_a_user, locked, nothing_in_store, sha256_of
 

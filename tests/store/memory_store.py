@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gemmalock.errors import SizeMismatch
 from gemmalock.journal import Chunk
-from gemmalock.ports import Salvage
+from gemmalock.machine import Salvage
 
 
 @dataclass

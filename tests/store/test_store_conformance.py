@@ -9,7 +9,7 @@ import pytest
 
 from gemmalock.errors import SizeMismatch
 from gemmalock.journal import Chunk, Validator
-from gemmalock.ports import Store
+from gemmalock.machine import Store
 from gemmalock.store.disk import DiskStore
 from tests.store.memory_store import MemoryStore
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from gemmalock.errors import ConnectionFailed, RangeRefused, SourceError
 from gemmalock.journal import CHUNK, Journal, read_journal
 from gemmalock.lockfile import LockedFile
+from gemmalock.machine import Salvage
 from gemmalock.plan import TaskRecord
-from gemmalock.ports import Ask, Listing, Probe, Restarted, Salvage, Source
+from gemmalock.ports import Ask, Listing, Probe, Restarted, Source
 from gemmalock.stopping import Stop
 from gemmalock.transfer.fetch import Fetched, Terms, fetch
 
@@ -158,7 +159,7 @@ class ScriptedSource:
 
 @dataclass
 class FolderClaim:
-    """A ports.Claim on a plain folder."""
+    """A machine.Claim on a plain folder."""
 
     folder: Path
     record: TaskRecord = field(default_factory=lambda: TaskRecord("t", None, None, None, None, (), (), (), ""))
@@ -211,7 +212,7 @@ class FolderClaim:
 
 @dataclass
 class Watched:
-    """A ports.Watch that remembers."""
+    """A machine.Watch that remembers."""
 
     have: list[int] = field(default_factory=list)
     received: list[int] = field(default_factory=list)
