@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -70,28 +72,37 @@ class Page:
         stream, color = (sys.stderr, self.error_color) if self.json else (sys.stdout, self.color)
         click.echo(text, file=stream, color=color, nl=ended)
 
-    def outcome(self, outcome: FileOutcome) -> None:
-        """The line or the letter of a file, unless it is not worth one."""
-        if self.verbosity < -1 or (outcome.outcome is Outcome.SKIPPED and self.verbosity < 1):
-            return
-        if self.verbosity < 0:
-            self._letter(outcome)
-        else:
-            told = outcome if self.vantage is None else replace(outcome, id=self.vantage.name(outcome.id))
-            self._coloured(*file_line(told, verbosity=self.verbosity), verb_color(outcome))
+    def outcomes(self, outcomes: Iterable[FileOutcome]) -> None:
+        """The lines or the letters of files, of those that are worth one. Those that are told together are written
+        together: a terminal takes a thousand lines faster than a thousand times a line."""
+        worth = [each for each in outcomes if each.outcome is not Outcome.SKIPPED or self.verbosity > 0]
+        if self.verbosity == -1:
+            self._put_letters(worth)
+        elif worth and self.verbosity > -1:
+            self.passed_on("\n".join(map(self._line_of, worth)))
 
-    def _letter(self, outcome: FileOutcome) -> None:
+    def _put_letters(self, outcomes: Iterable[FileOutcome]) -> None:
+        letters = (_styled_letter(each.outcome) for each in outcomes)
+        while row := tuple(islice(letters, self._room())):
+            self._put("".join(row), ended=False)
+            self._letters += len(row)
+            if self._letters >= self._columns:
+                self.fresh_line()
+
+    def _room(self) -> int:
+        """How many letters more fit on the line. A line is as wide as the terminal is when it begins."""
         if not self._letters:
             import shutil
 
             self._columns = shutil.get_terminal_size().columns
-        self._put(click.style(letter(outcome), fg=verb_color(outcome)), ended=False)
-        self._letters += 1
-        if self._letters >= self._columns:
-            self.fresh_line()
+        return self._columns - self._letters
+
+    def _line_of(self, outcome: FileOutcome) -> str:
+        told = outcome if self.vantage is None else replace(outcome, id=self.vantage.name(outcome.id))
+        return _coloured(*file_line(told, verbosity=self.verbosity), verb_color(outcome))
 
     def _coloured(self, verb: str, rest: str, color: str) -> None:
-        self.passed_on(f"{click.style(verb, fg=color, bold=True)}  {escaped(rest)}")
+        self.passed_on(_coloured(verb, rest, color))
 
     def table(self, found: LockDifference) -> None:
         """In what two locks differ."""
@@ -210,3 +221,13 @@ class Page:
     def _aside(self, text: str) -> None:
         self.fresh_line()
         click.echo(text, err=True, color=self.error_color)
+
+
+@cache
+def _styled_letter(outcome: Outcome) -> str:
+    text, color = letter(outcome)
+    return click.style(text, fg=color)
+
+
+def _coloured(verb: str, rest: str, color: str) -> str:
+    return f"{click.style(verb, fg=color, bold=True)}  {escaped(rest)}"

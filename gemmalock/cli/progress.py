@@ -59,7 +59,7 @@ class LineReporter:
     def finished(self, outcome: FileOutcome) -> None:
         with self._lock:
             self.told.add(outcome.id)
-            self.page.outcome(outcome)
+            self.page.outcomes((outcome,))
 
     def note(self, message: str) -> None:
         with self._lock:

@@ -37,9 +37,9 @@ def verb_color(outcome: FileOutcome) -> str:
     return _COLORS[outcome.outcome]
 
 
-def letter(outcome: FileOutcome) -> str:
-    """The one letter of a file, for those who want to hear little."""
-    return _LETTERS[outcome.outcome]
+def letter(outcome: Outcome) -> tuple[str, str]:
+    """The one letter of a file that ended so, for those who want to hear little, and its colour."""
+    return _LETTERS[outcome], _COLORS[outcome]
 
 
 def file_line(outcome: FileOutcome, *, verbosity: int = 0) -> tuple[str, str]:

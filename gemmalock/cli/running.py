@@ -26,9 +26,7 @@ def finish(
     """Write a report's `lines`, errors and summary, less the node IDs and the errors that were `told` as they came. Its
     exit code."""
     page = state.page
-    for outcome in report.files if lines else ():
-        if outcome.id not in told:
-            page.outcome(outcome)
+    page.outcomes(outcome for outcome in report.files if lines and outcome.id not in told)
     page.fresh_line()
     report = kept(state, report)
     page.report(report)

@@ -102,7 +102,7 @@ def test_with_json_the_header_leaves_standard_output_alone(shop: Shop) -> None:
 
 
 def test_every_outcome_has_a_letter_of_its_own() -> None:
-    assert len({letter(outcome_of("x", outcome)) for outcome in Outcome}) == len(Outcome)
+    assert len({letter(outcome)[0] for outcome in Outcome}) == len(Outcome)
 
 
 def test_quiet_is_a_letter_a_file_and_the_summary(shop: Shop) -> None:
@@ -123,22 +123,34 @@ def test_a_sync_with_nothing_to_do_prints_only_its_summary_line(shop: Shop, flag
     assert done.err == ""
 
 
+@pytest.mark.parametrize("together", [[1] * 23, [23], [10, 10, 3], [4, 16, 3]])
 def test_letters_fill_lines_as_wide_as_the_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    together: list[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "10")
     page = Page(verbosity=-1)
-    for _ in range(23):
-        page.outcome(outcome_of("x", Outcome.DONE))
+    for count in together:
+        page.outcomes([outcome_of("x", Outcome.DONE)] * count)
     page.line("the end")
     assert capsys.readouterr().out == f"{'.' * 10}\n{'.' * 10}\n...\nthe end\n"
 
 
+def test_lines_that_are_told_together_are_those_that_are_told_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [outcome_of(f"x{number}", outcome) for number, outcome in enumerate(Outcome)]
+    Page(color=True).outcomes(outcomes)
+    together = capsys.readouterr().out
+    for outcome in outcomes:
+        Page(color=True).outcomes([outcome])
+    assert capsys.readouterr().out == together
+    # All but what was skipped.
+    assert together.count("\n") == len(Outcome) - 1
+
+
 def test_a_line_of_letters_ends_before_anything_else_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     page = Page(verbosity=-1, json=True)
-    page.outcome(outcome_of("x", Outcome.DONE))
+    page.outcomes([outcome_of("x", Outcome.DONE)])
     page.warning("it rains")
-    page.outcome(outcome_of("y", Outcome.CANCELLED))
+    page.outcomes([outcome_of("y", Outcome.CANCELLED)])
     page.report(Report("sync", ExitCode.OK))
     page.summary(Report("sync", ExitCode.OK))
     assert capfd.readouterr().err == ".\nwarning: it rains\nc\n== nothing to do in 0.00s ==\n"
@@ -196,7 +208,7 @@ def test_failures_stand_together_at_the_end_and_say_each_thing_once(capsys: pyte
 def test_what_was_tried_is_told_with_the_failure_and_not_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report("sync", ExitCode.FAILED, (failed("a", "no such file", "look", "tried twice"),))
     page = Page()
-    page.outcome(report.files[0])
+    page.outcomes(report.files[:1])
     page.failures(report)
     caught = capsys.readouterr()
     assert (caught.out + caught.err).count("tried twice") == 1
