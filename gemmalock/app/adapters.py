@@ -28,7 +28,7 @@ _WEB = frozenset({"http", "https"})
 _HOMES = ((f"{HUB}/", "hf"), (f"{GITHUB}/", "github"))
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Sources:
     """The sources of one run, by these settings and this environment; safe to use from many threads. `trace` hears
     where a URL was asked instead of where it says."""
@@ -125,7 +125,7 @@ class Sources:
         return self.settings.newest(datetime.now(UTC))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _ByUrl:
     """The source of a file and of its mirrors: each URL goes to the adapter that knows it best."""
 

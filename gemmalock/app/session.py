@@ -52,7 +52,7 @@ class Choice:
 ALL = Choice()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Call:
     """Where a run happens and what it was told. `collected`: what the selectors mean, where that is known. `flags` are
     settings that were given for this run alone; `problems` are known to be in its settings before they are read."""
@@ -69,7 +69,7 @@ class Call:
     collected: Collected | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Session:
     """A collected project with everything that a command works with. `first`: the node IDs of what goes first."""
 

@@ -51,7 +51,7 @@ class Silence:
     def note(self, message: str) -> None: ...
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Workshop:
     """One run's machine (machine.Machine), and its sources. `first_root` says where the project's first root is, from
     its folder, as long as `lock` is empty; None where nothing tells. `trace` hears what is told to those who ask how

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LABELS = {"error": "red", "warning": "yellow", "note": "blue", "hint": "cyan"}
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Page:
     """Writes what happened. With `json`, the report alone goes to standard output.
 

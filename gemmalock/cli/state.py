@@ -48,7 +48,7 @@ class Part:
     maxfail: int = 0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class State:
     """The global flags, and what a command needs to speak and to be stopped. `project`: the folder of the project that
     the run is about, once that is known; `is_kept`: the run has its file of `--junitxml`; `maxfail`: how many failures
