@@ -55,6 +55,11 @@ class Shared(Generic[_Answer]):
         self._answers: dict[Hashable, _Awaited[_Answer]] = {}
         self._lock = threading.Lock()
 
+    def __contains__(self, question: Hashable) -> bool:
+        """Whether somebody has asked this question."""
+        with self._lock:
+            return question in self._answers
+
     def answer(self, question: Hashable, call: Callable[[], _Answer]) -> _Answer:
         """What `call` returned, or raised, for the first who asked this question."""
         with self._lock:

@@ -65,9 +65,10 @@ class Sources:
             self.adapter("https", Path())
 
     def probe_all(self, urls: Iterable[str], most: int, stop: Stop) -> Mapping[str, Outcome[Probe]]:
-        """What is known of URLs of web servers, once all of them were asked, at most `most` at once; those that fail
-        may be left out. Raises Interrupted."""
-        return self.web.probe_all((url for url in urls if _kind_of(url) in _WEB), most, stop)
+        """What became of asking those that are of web servers and no service's, at most `most` at once, where they are
+        more than one; some may be left out. Raises Interrupted."""
+        asked = [url for url in dict.fromkeys(urls) if _kind_of(url) in _WEB]
+        return self.web.probe_all(asked, most, stop) if len(asked) > 1 else {}
 
     @property
     def warnings(self) -> tuple[str, ...]:

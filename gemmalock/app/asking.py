@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,7 +123,7 @@ class Questions:
     def map(self, asks: Iterable[Unlocked]) -> Iterable[Pinned]:
         """`pin` of each, many at once, in order."""
         listed = list(asks)
-        self._ask_early([file.url for file in listed if has_to_be_asked(file)])
+        self._ask_early(file for file in listed if has_to_be_asked(file))
         # More than one thread is of use only to those who wait.
         waiting = [file for file in listed if not is_known(file, file.told or self._told_early(file), self.wish)]
         # Else those who begin would look slow, while they load it.
@@ -133,11 +133,13 @@ class Questions:
         pins = {id(file): pin for file, pin in pinned}
         return [pins.get(id(file)) or self._pin(file) for file in listed]
 
-    def _ask_early(self, urls: Sequence[str]) -> None:
-        """Ask in one thread what can be asked so; whatever else there is to do for a file, and whatever failed,
-        follows."""
-        if len(urls) > 1:
-            self._early.update(self.workshop.sources.probe_all(urls, affordable(ASKERS), self.workshop.stop))
+    def _ask_early(self, files: Iterable[Unlocked]) -> None:
+        """Ask in one thread what can be asked so, and was not asked yet; whatever else there is to do for a file, and
+        whatever failed, follows."""
+        urls = [file.url for file in files if self._place(file.manifest, file.url) not in self._probed]
+        early = self.workshop.sources.probe_all(urls, affordable(ASKERS), self.workshop.stop)
+        self.workshop.budget.earn_beforehand(sum(isinstance(each.told, Probe) for each in early.values()))
+        self._early.update(early)
 
     def _told_early(self, file: Unlocked) -> Probe | None:
         """What was told of a file when many were asked together."""

@@ -186,7 +186,8 @@ class Channel:
             return reply_of(request, head, line, proxy)
 
     def open(self, request: Request, stop: Stop) -> socket.socket:
-        """A new connection to whom a request asks, without a proxy. Raises SourceError and Interrupted."""
+        """A new connection to whom a request asks, without a proxy. Raises SourceError, Interrupted, and SettingInvalid
+        for certificates that cannot be read."""
         call = Call(self.limits, stop, request.public_only)
         try:
             with stop.closing(call.wake):

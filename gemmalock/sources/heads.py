@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from gemmalock.errors import FileError
 from gemmalock.sources.channel import Reply, reply_of
@@ -28,19 +29,24 @@ _READ, _WRITE = select.POLLIN, select.POLLOUT
 _NOTHING = io.BufferedReader(io.BytesIO())
 
 
-class Pending:
-    """A request whose answer is waited for, and the connection that it comes on (channel.Line). `number` says whose it
-    is."""
+class Question(NamedTuple):
+    """A request to a place; `number` says whose it is."""
 
-    def __init__(self, heads: Heads, number: int, request: Request, place: Place, wire: Wire, *, is_kept: bool) -> None:
-        self.number = number
-        self.request = request
-        self.place = place
+    number: int
+    request: Request
+    place: Place
+
+
+class Pending:
+    """A question whose answer is waited for, and the connection that it comes on (channel.Line)."""
+
+    def __init__(self, heads: Heads, question: Question, wire: Wire, *, is_kept: bool) -> None:
+        self.question = question
         self.wire = wire
         self.stream = _NOTHING
         self.arrival = Arrival()
         self.unsent = b""
-        #: When something last happened, in seconds of the monotonic clock.
+        #: Since when nothing came, in seconds of the monotonic clock, less the time that nobody looked.
         self.since = time.monotonic()
         self._heads = heads
         self._is_kept = is_kept
@@ -51,8 +57,9 @@ class Pending:
         return self._is_kept and self.wire.received == 0
 
     def release(self, *, reusable: bool) -> None:
-        """As channel.Line has it. One on which more came than the answer is not used again (RFC 9112, 6.3)."""
-        self._heads.free(self, reusable=reusable and not self.arrival.rest)
+        """As channel.Line has it. One on which more came than the answer, or that was answered before all of the
+        request was sent, is not used again (RFC 9112, 6.3 and 9.3)."""
+        self._heads.free(self, reusable=reusable and not self.arrival.rest and not self.unsent)
 
 
 class Heads:
@@ -88,15 +95,16 @@ class Heads:
                 return self._free.pop(descriptor)[1]
         return self._kept.take(place)
 
-    def send(self, number: int, request: Request, place: Place, connection: socket.socket, *, is_kept: bool) -> None:
-        """Send a request over a connection, which is closed where that fails. Raises those of `failures.FOREIGN`."""
-        pending = Pending(self, number, request, place, Wire(connection, self._limits), is_kept=is_kept)
+    def send(self, question: Question, connection: socket.socket, *, is_kept: bool) -> None:
+        """Send a request over a connection, which is closed where that fails. Raises ValueError for one that cannot be
+        sent over any, and OSError."""
+        pending = Pending(self, question, Wire(connection, self._limits), is_kept=is_kept)
         connection.setblocking(False)
         descriptor = connection.fileno()
         self._pending[descriptor] = pending
         self._poll.register(descriptor, _READ)
         try:
-            pending.unsent = request_bytes(request, place.authority)
+            pending.unsent = request_bytes(question.request, question.place.authority)
             self._go_on_sending(pending)
         except BaseException:
             self._drop(pending)
@@ -112,7 +120,8 @@ class Heads:
         return ready
 
     def read(self, descriptor: int) -> tuple[Pending, Reply | Exception] | None:
-        """The answer that has come on a connection, or why there will be none; None where it is not whole yet."""
+        """The answer that has come on a connection, or why there will be none; None where it is not whole yet, or
+        nobody waits for one there."""
         pending = self._pending.get(descriptor)
         if pending is None:
             self._is_quiet(descriptor)
@@ -127,6 +136,11 @@ class Heads:
             return pending, error
         return None if reply is None else (pending, reply)
 
+    def excuse(self, seconds: float) -> None:
+        """For so long nobody looked whether something came: that was no silence."""
+        for pending in self._pending.values():
+            pending.since += seconds
+
     def silent(self, now: float) -> Iterable[tuple[Pending, Exception]]:
         """The requests of which nothing was heard for too long."""
         for pending in list(self._pending.values()):
@@ -139,7 +153,7 @@ class Heads:
         descriptor = pending.wire.connection.fileno()
         if self._pending.get(descriptor) is pending:
             del self._pending[descriptor]
-            self._free[descriptor] = pending.place, pending.wire.connection
+            self._free[descriptor] = pending.question.place, pending.wire.connection
             if not reusable:
                 self._close(descriptor)
             elif len(self._free) > self._most_free:
@@ -183,7 +197,7 @@ class Heads:
             pending.wire.came(len(piece), now - pending.since)
             pending.since = now
             head = pending.arrival.take(piece)
-        return reply_of(pending.request, head, pending)
+        return reply_of(pending.question.request, head, pending)
 
     def _is_quiet(self, descriptor: int) -> bool:
         """Whether a connection is still free: one that its server has ended, or on which something came that nobody

@@ -20,7 +20,7 @@ from gemmalock.errors import FileError
 from gemmalock.sources.channel import Channel, Reply
 from gemmalock.sources.exchange import Exchange
 from gemmalock.sources.failures import FOREIGN, is_silence, source_error, told_cause
-from gemmalock.sources.heads import Heads, Pending
+from gemmalock.sources.heads import Heads, Pending, Question
 from gemmalock.sources.request import Place, Request, place_of
 from gemmalock.stopping import Stop
 
@@ -69,7 +69,8 @@ class Multiplexed(Generic[_Told]):
         self._count = 0
         self._ended: list[tuple[str, Outcome[_Told]]] = []
         self._at_once = min(_AT_FIRST, most)
-        self._looked = time.monotonic()
+        #: When it was last looked at what is under way, and when at what has come.
+        self._looked = self._seen = time.monotonic()
         self._waited = 0.0
         #: What came in other threads: whose, what was asked, and a connection, a reply or an error.
         self._handed: collections.deque[tuple[int, Request, _Brought]] = collections.deque()
@@ -137,9 +138,15 @@ class Multiplexed(Generic[_Told]):
     def _send(self, number: int, request: Request, opened: socket.socket | None) -> None:
         place = _place(request)
         connection = opened or self._heads.connection(place)
-        if connection is not None:
-            self._heads.send(number, request, place, connection, is_kept=opened is None)
-            return
+        while connection is not None:
+            try:
+                self._heads.send(Question(number, request, place), connection, is_kept=opened is None)
+                return
+            except OSError:
+                if opened is not None:
+                    raise
+                # Its server had closed a kept one (RFC 9112, 9.3.1).
+                connection = self._heads.connection(place)
         if place.scheme == "https":
             # To read whom to believe is work, and no reason to have more at once.
             self._channel.context()
@@ -183,9 +190,11 @@ class Multiplexed(Generic[_Told]):
     def _wait(self) -> None:
         """Go on with whatever has come."""
         began = time.monotonic()
+        if began - self._seen > _SLICE:
+            self._heads.excuse(began - self._seen)
         look = _SLICE if self._at_once == self._most else _LOOK
         ready = self._heads.wait(max(0.0, self._looked + look - began))
-        now = time.monotonic()
+        self._seen = now = time.monotonic()
         self._waited += now - began
         self._stop.check()
         for descriptor in ready:
@@ -202,14 +211,15 @@ class Multiplexed(Generic[_Told]):
             self._looked, self._waited = now, 0.0
 
     def _answered(self, pending: Pending, came: Reply | Exception) -> None:
-        exchange, request = self._runs[pending.number].exchange, pending.request
+        number, request, _ = pending.question
+        exchange = self._runs[number].exchange
         if isinstance(came, Reply):
-            self._go_on(pending.number, partial(exchange.send, came))
+            self._go_on(number, partial(exchange.send, came))
         elif isinstance(came, FOREIGN) and pending.is_stale and not is_silence(came):
             # The server had closed a kept connection before this request came (RFC 9112, 9.3.1).
-            self._go_on(pending.number, lambda: request)
+            self._go_on(number, lambda: request)
         else:
-            self._go_on(pending.number, partial(exchange.throw, _ours(came, request)))
+            self._go_on(number, partial(exchange.throw, _ours(came, request)))
 
     def _took(self, number: int, request: Request, came: _Brought) -> None:
         """Go on with what another thread brought."""

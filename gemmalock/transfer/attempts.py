@@ -19,8 +19,7 @@ class RunBudget:
     is down then costs each of many files no patience of its own. Safe to use from many threads."""
 
     def __init__(self, most: int = 200) -> None:
-        self.most = most
-        self._left = most
+        self._given = self._left = most
         self._lock = threading.Lock()
 
     def spend(self, error: FileError) -> None:
@@ -29,12 +28,18 @@ class RunBudget:
             self._left = max(-1, self._left - 1)
             is_spent = self._left < 0
         if is_spent:
-            raise _given_up(error, f"{self.most} failures of this run were tried again, which is all that it gets")
+            raise _given_up(error, f"{self._given} failures of this run were tried again, which is all that it gets")
 
     def earn(self) -> None:
         """Count a piece that came."""
         with self._lock:
-            self._left = min(self.most, max(0, self._left) + 1)
+            self._left = min(self._given, max(0, self._left) + 1)
+
+    def earn_beforehand(self, count: int) -> None:
+        """Count pieces that came before the failures that they would have come between."""
+        with self._lock:
+            self._given += count
+            self._left += count
 
 
 class Attempts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from tests.servers.scripted import Exchange, ScriptedServer
 
 LARGE = bytes(range(256)) * (SMALL // 256 + 1)
 TINY = b"tiny weights"
+WHOLE = {"ETag": '"v1"', "Content-Length": str(SMALL)}
 
 
 def declare(project: Project, **models: str) -> None:
@@ -247,3 +249,66 @@ def test_a_wish_to_stop_ends_a_lock_that_waits_for_many(gemmalock: Gemmalock, pr
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=15) == 2
     assert not project.lock.exists()
+
+
+def test_an_index_is_asked_once_and_its_pin_is_of_the_bytes_that_named_the_shards(
+    gemmalock: Gemmalock, project: Project
+) -> None:
+    """Published anew right after it was read."""
+    was_read = threading.Event()
+
+    def script(exchange: Exchange) -> None:
+        if not exchange.request.path.endswith(".json"):
+            exchange.answer(200, WHOLE)
+            return
+        edition = "new" if was_read.is_set() else "old"
+        shards = {"a": f"{edition}-00001-of-00002.safetensors", "b": f"{edition}-00002-of-00002.safetensors"}
+        exchange.answer(200, {"ETag": f'"{edition}"'}, json.dumps({"weight_map": shards}).encode())
+        if exchange.request.method == "GET":
+            was_read.set()
+
+    with ScriptedServer(script) as server:
+        project.write_manifest(
+            f"version: 1\nmodels:\n  one:\n    source: {server.url}\n    files: [model.safetensors.index.json]\n"
+            f"  two:\n    files:\n      - url: {server.url}/b.gguf\n"
+        )
+        done = gemmalock("lock")
+        assert done.code == 0, done.err
+        methods = [each.method for each in server.requests if each.path.endswith(".json")]
+    (manifest,) = json.loads(project.lock.read_text())["manifests"]
+    files = {file["name"]: file for model in manifest["models"] for file in model["files"]}
+    assert files["model.safetensors.index.json"]["etag"] == '"old"'
+    assert methods == ["HEAD", "GET"]
+
+
+def test_files_of_this_machine_need_no_service(gemmalock: Gemmalock, project: Project) -> None:
+    for name in "ab":
+        (project.folder / f"{name}.gguf").write_bytes(b"x")
+    project.write_manifest(
+        "version: 1\nmodels:\n  m:\n    files:\n      - url: file://a.gguf\n      - url: file://b.gguf\n"
+    )
+    done = gemmalock("lock", env={"HF_ENDPOINT": "nonsense"})
+    assert done.code == 0, done.err
+
+
+def test_what_came_of_asking_together_is_patience_for_what_fails(gemmalock: Gemmalock, project: Project) -> None:
+    """As what came of asking alone was: transfer.attempts.RunBudget."""
+    asked: collections.Counter[str] = collections.Counter()
+
+    def flaky(exchange: Exchange) -> None:
+        asked[exchange.request.path] += exchange.request.method == "HEAD"
+        exchange.answer(*((503, {}) if asked[exchange.request.path] <= 3 else (200, WHOLE)))
+
+    def well(exchange: Exchange) -> None:
+        exchange.pause(0.01)
+        exchange.answer(200, WHOLE)
+
+    with ScriptedServer(flaky) as bad, ScriptedServer(well) as good:
+        text = "".join(
+            f"  m{n}:\n    files:\n      - url: {bad.url}/{n}\n        path: m{n}/a\n"
+            + "".join(f"      - url: {good.url}/{n}{k}\n        path: m{n}/{k}\n" for k in "xyz")
+            for n in range(150)
+        )
+        project.write_manifest(f"version: 1\nmodels:\n{text}")
+        done = gemmalock("lock", "--json")
+    assert done.code == 0, [file["error"]["message"] for file in done.json()["files"] if file["error"]][:2]

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,15 +24,18 @@ from gemmalock.errors import (
     Interrupted,
     NotFound,
     Offline,
+    RedirectRefused,
     SettingInvalid,
     SourceError,
     TimedOut,
 )
 from gemmalock.ports import Probe
 from gemmalock.sources.channel import Reply, Routes
+from gemmalock.sources.connecting import Target, connect
 from gemmalock.sources.direct import Kept
-from gemmalock.sources.heads import Heads
+from gemmalock.sources.heads import Heads, Question
 from gemmalock.sources.http import HttpLimits, HttpSource, Policy
+from gemmalock.sources.multiplexed import Multiplexed
 from gemmalock.sources.proxies import Proxy
 from gemmalock.sources.request import Request, place_of, request_bytes
 from gemmalock.stopping import Stop
@@ -170,6 +173,33 @@ def test_each_outcome_is_that_of_asking_alone(script: Script) -> None:
         assert expected == (told(found.told) if isinstance(found.told, FileError) else found.told)
         assert [each.told for each in outcomes.values()] == [Probe(len(BODY), '"v1"', None)] * 20
         assert not server.failures
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_a_head_of_many_ends_as_a_head_alone(script: Script) -> None:
+    """Where no GET hides what became of it; after the same requests."""
+
+    def read(status: int, fields: Mapping[str, str]) -> str:
+        return f"{status} {fields}"
+
+    def ended(source: HttpSource, url: str, *, together: bool) -> object:
+        exchange = source._heading(url, read)
+        try:
+            if not together:
+                return source._alone(exchange, Stop())
+            ((_, outcome),) = Multiplexed[str | None](source._channel, 4, Stop()).run([(url, exchange)])
+            return outcome.result()
+        except FileError as error:
+            return told(error)
+
+    with ScriptedServer(script) as server:
+        ends = []
+        for together in (False, True):
+            before = len(server.requests)
+            with contextlib.closing(HttpSource(BRISK)) as source:
+                end = ended(source, server.url + "/x", together=together)
+            ends.append((end, [(each.method, each.path) for each in server.requests[before:]]))
+        assert ends[0] == ends[1]
 
 
 UNASKABLE = ("http://127.0.0.1:99999/x", "http://[::1/x", "http:///x", "http://a..b\udcff/x", "http://127.0.0.1:9/x")
@@ -472,7 +502,7 @@ def test_a_request_that_does_not_go_out_at_once_goes_on() -> None:
         heads = Heads(HttpLimits(), kept, 4)
         request = Request("HEAD", "http://models.example.org/" + "x" * 1_000_000, {})
         place = place_of(request.url, public_only=False)
-        heads.send(7, request, place, here, is_kept=False)
+        heads.send(Question(7, request, place), here, is_kept=False)
         received, answer = b"", None
         while answer is None:
             for descriptor in heads.wait(0.01):
@@ -484,7 +514,7 @@ def test_a_request_that_does_not_go_out_at_once_goes_on() -> None:
         pending, reply = answer
         assert received == request_bytes(request, "models.example.org")
         assert isinstance(reply, Reply)
-        assert (pending.number, reply.status) == (7, 200)
+        assert (pending.question.number, reply.status) == (7, 200)
         reply.release()
         assert heads.connection(place) is here
         heads.close()
@@ -509,3 +539,141 @@ def test_the_types_of_errors_are_those_of_the_table(brisk: HttpSource) -> None:
                 outcome.result()
             assert isinstance(outcome.told, SourceError)
             assert outcome.seconds > 0
+
+
+def test_who_waits_for_one_is_not_woken_by_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by connections that their servers ended, nor by the bell."""
+    count, wait = 0, Heads.wait
+
+    def counted(heads: Heads, seconds: float) -> list[int]:
+        nonlocal count
+        count += 1
+        return wait(heads, seconds)
+
+    def ended(exchange: Exchange) -> None:
+        plain(exchange)
+        exchange.close()
+
+    def slow(exchange: Exchange) -> None:
+        exchange.pause(1.5)
+        plain(exchange)
+
+    monkeypatch.setattr(Heads, "wait", counted)
+    with ScriptedServer(ended) as server, ScriptedServer(slow) as other, contextlib.closing(HttpSource()) as source:
+        urls = [f"{server.url}/{n}" for n in range(10)]
+        assert len(source.probe_all([*urls, f"{other.url}/x"], 8, Stop())) == 11
+    # Ten slices, ten answers, eleven connections, and some looks at first.
+    assert count < 100
+
+
+def test_a_redirect_of_a_public_server_takes_no_connection_into_a_private_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that is free, for somebody asked for that server by name."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host: bytes, *rest: int, **named: int) -> object:
+        return resolve("127.0.0.1" if host == b"inner.example" else host, *rest, **named)
+
+    def script(exchange: Exchange) -> None:
+        if exchange.request.path.startswith("/r"):
+            exchange.answer(302, {"Location": f"http://inner.example:{server.port}/y"})
+        else:
+            plain(exchange)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    monkeypatch.setattr("gemmalock.sources.http.is_inner_address", lambda address: False)
+    with ScriptedServer(script) as server:
+        urls = [f"http://inner.example:{server.port}/{n}" for n in range(8)] + [f"{server.url}/r{n}" for n in range(8)]
+        with contextlib.closing(HttpSource(policy=Policy(allow_http=True))) as source:
+            outcomes = source.probe_all(urls, 2, Stop())
+        assert [isinstance(outcomes[url].told, RedirectRefused) for url in urls] == [False] * 8 + [True] * 8
+        assert not any(each.path == "/y" for each in server.requests)
+
+
+CLOSING: dict[str, Script] = {
+    "it says so": lambda e: e.answer(200, TAG | {"Connection": "close"}, BODY),
+    "HTTP/1.0": lambda e: e.send(HEAD.replace(b"HTTP/1.1", b"HTTP/1.0")),
+    "a length and a coding": lambda e: e.head(200, TAG | {"Content-Length": "10", "Transfer-Encoding": "chunked"}),
+}
+
+
+@pytest.mark.parametrize("script", CLOSING.values(), ids=CLOSING.keys())
+def test_a_connection_that_is_not_to_be_trusted_again_is_not_used_again(http: HttpSource, script: Script) -> None:
+    """Also where its server leaves it open."""
+    with ScriptedServer(script) as server:
+        outcomes = http.probe_all([f"{server.url}/{n}" for n in range(10)], 2, Stop())
+        assert len(outcomes) == 10
+        assert server.connections == len(server.requests) >= 10
+
+
+def test_a_connection_that_was_answered_early_is_not_used_again() -> None:
+    """The next request would be taken for the rest of the one before."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        heads = Heads(HttpLimits(), Kept(), 4)
+        request = Request("HEAD", "http://models.example.org/" + "x" * 1_000_000, {})
+        place = place_of(request.url, public_only=False)
+        heads.send(Question(1, request, place), here, is_kept=False)
+        there.sendall(b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\n\r\n")
+        answer = None
+        while answer is None:
+            for descriptor in heads.wait(1):
+                answer = heads.read(descriptor)
+        _, reply = answer
+        assert isinstance(reply, Reply)
+        reply.release()
+        assert heads.connection(place) is None
+        assert here.fileno() == -1
+        heads.close()
+
+
+def test_time_in_which_nobody_looked_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a trickle. Where no thread is to be had, one server's connecting keeps all others waiting."""
+    start = threading.Thread.start
+
+    def started(thread: threading.Thread) -> None:
+        if thread.name == "gemmalock-asker":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def slowly(target: Target, seconds: float, stop: Stop) -> socket.socket:
+        if target.port == slow.port:
+            time.sleep(2 * BRISK.read_seconds)
+        return connect(target, seconds, stop)
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    monkeypatch.setattr("gemmalock.sources.wire.connect", slowly)
+    with (
+        ScriptedServer(plain) as server,
+        ScriptedServer(plain) as slow,
+        contextlib.closing(HttpSource(BRISK)) as source,
+    ):
+        outcomes = source.probe_all([server.url + "/a", slow.url + "/b", server.url + "/c"], 4, Stop())
+        assert [each.result().size for each in outcomes.values()] == [len(BODY)] * 3
+        assert {each.method for each in server.requests} == {"HEAD"}
+
+
+def test_a_silent_server_is_waited_for_as_long_as_alone(brisk: HttpSource) -> None:
+    with ScriptedServer(silent) as server:
+        begun = time.monotonic()
+        outcome = brisk.probe_all([server.url + "/x"], 4, Stop())[server.url + "/x"]
+        with pytest.raises(TimedOut):
+            outcome.result()
+        # By HEAD, and then by GET.
+        assert time.monotonic() - begun >= 2 * BRISK.read_seconds
+        assert [each.method for each in server.requests] == ["HEAD", "GET"]
+
+
+def test_a_kept_connection_that_says_nothing_is_no_ended_one() -> None:
+    """It is not asked a second time over another."""
+
+    def first_only(exchange: Exchange) -> None:
+        if exchange.turn:
+            exchange.hang()
+        plain(exchange)
+
+    with ScriptedServer(first_only) as server, contextlib.closing(HttpSource(BRISK)) as source:
+        source.probe_all([server.url + "/a", server.url + "/b"], 1, Stop())
+        assert [(each.method, each.path) for each in server.requests] == [("HEAD", "/a"), ("HEAD", "/b"), ("GET", "/b")]
