@@ -1,30 +1,23 @@
-"""The resolver's questions, put to the sources: with retries, many at once, what is fetched goes into the store."""
+"""The resolver's questions, put to the sources: each once, with retries, many at once."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gemmalock.app.affording import affordable
-from gemmalock.app.papers import memo_root
 from gemmalock.app.plugging import rule_of
 from gemmalock.app.wiring import Workshop
 from gemmalock.at_once import Shared, at_once
-from gemmalock.durable import write_all
-from gemmalock.errors import Busy, DigestMismatch, FileError, PolicyRefused, UnsafePath, disk_error
-from gemmalock.lockfile import LockedFile, LockedManifest, LockedModel, Node
-from gemmalock.memo import forget
+from gemmalock.errors import DigestMismatch, FileError, PolicyRefused, UnsafePath, disk_error
 from gemmalock.pinning import (
     ASKERS,
     FIRST_ASKERS,
     MOST_TEXT,
-    SMALL,
     Learned,
     Pinned,
     Unlocked,
@@ -34,17 +27,13 @@ from gemmalock.pinning import (
     is_known,
     pin,
 )
-from gemmalock.ports import Answer, Ask, Listing, Probe, Source
+from gemmalock.ports import Listing, Probe, Source
 from gemmalock.spec import Manifest, is_local, scheme_of
 
 if TYPE_CHECKING:
-    from gemmalock.machine import Claim
     from gemmalock.sources.multiplexed import Outcome
 
 _Answer = TypeVar("_Answer")
-_BUFFER = 1024 * 1024
-#: How often a file that another process fetches is looked at again, in seconds.
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +83,12 @@ class Questions:
     def learn(self, file: Unlocked, probe: Probe) -> Learned:
         """Fetch the file into the store and hash it: once, however many entries it has. A large one of known size is a
         task, and can be resumed."""
+        # Nobody whose digests are all declared needs it.
+        from gemmalock.app.learning import Learner
+
         question = (*self._place(file.manifest, file.url), probe.size, probe.etag)
-        return self._learned.answer(question, lambda: self._checked(file, probe))
+        learner = Learner(self.workshop, self.wish, self._source, self._retried)
+        return self._learned.answer(question, lambda: learner.learn(file, probe))
 
     def text(self, file: Unlocked) -> bytes:
         """The bytes of a file: out of the store, where it is put by the question that its pin may ask too."""
@@ -192,130 +185,3 @@ class Questions:
         answer = with_retries(call, workshop.backoff, workshop.stop, again)
         workshop.budget.earn()
         return answer
-
-    def _checked(self, file: Unlocked, probe: Probe) -> Learned:
-        learned = self._learn(file, probe)
-        if probe.blob is not None:
-            blob = _git_blob(self.workshop.store.object_path(learned.sha256), learned.size)
-            if blob != probe.blob:
-                message = f"`{file.url}` has other bytes than its repository says: blob `{blob}`, not `{probe.blob}`"
-                raise DigestMismatch(message, hint="try again later, or ask the publisher; nothing of it was locked")
-        return learned
-
-    def _learn(self, file: Unlocked, probe: Probe) -> Learned:
-        if probe.size is not None and probe.size >= SMALL:
-            return self._learn_as_task(file, probe.size, probe.etag)
-        return self._retried(file.id, lambda: self._stream(file, probe))
-
-    def _stream(self, file: Unlocked, probe: Probe) -> Learned:
-        """The whole body through a staging file into the store."""
-        store, plugging = self.workshop.store, self.workshop.plugging
-        plugging.call("gemmalock_before_fetch", node=self._locked(file, probe.size or 0, probe.etag))
-        staged = store.staging()
-        try:
-            with closing(self._source(file.manifest).open(Ask(file.url), self.workshop.stop)) as answer:
-                sha256, size = _written(answer, staged)
-            # What is staged goes in any case.
-            plugging.came(self._locked(file, size, answer.etag, sha256), staged, lambda: None)
-            store.enter(staged, sha256, size)
-        finally:
-            # What cannot be removed now is a later run's to sweep.
-            with suppress(OSError):
-                staged.unlink(missing_ok=True)
-        return Learned(size, sha256, answer.etag, answer.delimited)
-
-    def _learn_as_task(self, file: Unlocked, size: int, etag: str | None) -> Learned:
-        node = self._locked(file, size, etag)
-        locked = node.file
-        # Killed from here on, this leaves a task whose file may be in place: the next sync has to look for it.
-        if (root := memo_root(self.workshop.lock)) is not None:
-            forget(self.workshop.project.folder / root)
-        claim = self._claimed(node)
-        try:
-            # A digest that is to be learned anew is not asked of those who learned it before.
-            again = self.wish.hash_all and self.wish.renews(f"{node.manifest.path}::{node.model.name}")
-            sha256 = (None if again else self._came(locked)) or self._fetched(node, claim)
-            claim.finish()
-            return Learned(size, sha256, etag)
-        finally:
-            claim.release()
-
-    def _claimed(self, node: Node) -> Claim:
-        while True:
-            try:
-                return self.workshop.registry.claim(node, self.workshop.lock_path)
-            except Busy as busy:
-                self.workshop.reporter.waiting(node.id, busy.message)
-                self.workshop.stop.wait(_POLL_SECONDS)
-
-    def _came(self, file: LockedFile) -> str | None:
-        """The digest of a file that came whole for somebody else, or for a process that was killed right after."""
-        from gemmalock.looking import digest_known
-
-        sha256 = digest_known(file, self.workshop)
-        known = sha256 is not None and self.workshop.store.checked(sha256, file.size) is not None
-        return sha256 if known else None
-
-    def _fetched(self, node: Node, claim: Claim) -> str:
-        """The digest of a file that was fetched into the store."""
-        from gemmalock.plan import Action, FilePlan, ResumeStatus
-
-        workshop, file = self.workshop, node.file
-        kept = workshop.registry.look(file).kept
-        step = FilePlan(node, ResumeStatus.FILE_NOT_FOUND, Action.DOWNLOAD, "its digest is to be learned", kept)
-        workshop.reporter.started(step)
-        arrival = workshop.fetch(node, claim, _LearnWatch(workshop, node))
-        if not claim.still_held():
-            raise Busy("another process took the task over while this one stood still")
-        workshop.store.learn(file.task_id, arrival.sha256)
-        workshop.store.enter(arrival.part, arrival.sha256, file.size, arrival.chunks)
-        return arrival.sha256
-
-    def _locked(self, file: Unlocked, size: int, etag: str | None, sha256: str | None = None) -> Node:
-        """The node that the file would be."""
-        locked = LockedFile.pin(name=file.name, path=file.path, url=file.url, size=size, etag=etag, sha256=sha256)
-        model = LockedModel(file.model, (locked,))
-        return Node(LockedManifest(file.manifest, "models", "", (model,)), model, locked)
-
-
-def _written(answer: Answer, staged: Path) -> tuple[str, int]:
-    """Write a whole body to a file, for good: its sha256 and its size. Raises FileError."""
-    digest, size = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(_BUFFER))
-    try:
-        with staged.open("wb", buffering=0) as out:
-            while count := answer.readinto(buffer):
-                digest.update(buffer[:count])
-                write_all(out.fileno(), buffer[:count])
-                size += count
-            os.fsync(out.fileno())
-    except OSError as error:
-        raise disk_error(error, f"write `{staged}`") from error
-    return digest.hexdigest(), size
-
-
-def _git_blob(path: Path, size: int) -> str:
-    """The SHA-1 that git has of a file as a blob: over its kind, its size and its bytes (gitformat-loose)."""
-    digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_BUFFER):
-                digest.update(piece)
-    except OSError as error:
-        raise disk_error(error, f"read `{path}`") from error
-    return digest.hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _LearnWatch:
-    workshop: Workshop
-    node: Node
-
-    def progress(self, have: int) -> None:
-        self.workshop.reporter.progress(self.node.id, have, self.node.file.size)
-
-    def fetched(self, count: int) -> None:
-        """The report of `lock` has no such figure."""
-
-    def retrying(self, reason: str, after_seconds: float) -> None:
-        self.workshop.reporter.retrying(self.node.id, reason, after_seconds)
