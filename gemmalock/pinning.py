@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gemmalock.errors import (
     DigestMismatch,
@@ -30,8 +30,7 @@ ASKERS = 48
 FIRST_ASKERS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(NamedTuple):
     """What fetching a file taught: its size in bytes, its digest, and the ETag it came with. `delimited`: had it been
     cut short on its way, that would have been noticed."""
 
@@ -83,8 +82,8 @@ class Wish:
         return self.upgrade or id in self.upgrade_models or id.split("::")[1] in self.upgrade_models
 
 
-@dataclass(frozen=True, slots=True)
-class Unlocked:
+# What there is one of for each file is a named tuple: it takes a quarter of the time of a frozen dataclass to make.
+class Unlocked(NamedTuple):
     """A declared file that is to be pinned. `pinned` is what the old lock has of it, if that may stay; `before` what it
     has of this URL, else of this name in the model, whether or not that is to be asked for anew; `source` is the one
     that it is a name in, if it has no `spec`; `told`: what a listing of that source says of it."""
@@ -111,8 +110,7 @@ class Unlocked:
         return self.id.split("::")[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Pinned:
+class Pinned(NamedTuple):
     """What became of one file: a pin, or why there is none. `asked`: a source was asked, which took `seconds`."""
 
     file: Unlocked

@@ -7,7 +7,8 @@ source is listed at that revision, wherever it has moved. What is pinned already
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gemmalock.before import Before, OldPins
 from gemmalock.errors import FileError
@@ -36,8 +37,7 @@ from gemmalock.sets import gaps, is_index, may_be_named_by, shards_of
 from gemmalock.spec import FileSpec, Manifest, ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A model with the files that are to be pinned, and what failed before they could be asked for."""
 
     spec: ModelSpec
@@ -261,7 +261,7 @@ class _Wanting:
             self._fail(spec.path, spec.url, error)
             return None
         url = self.asker.source_url(source, listing.revision, name) or spec.url
-        return replace(self._unlocked(spec.path, url, spec), told=listing.probes.get(name))
+        return self._unlocked(spec.path, url, spec)._replace(told=listing.probes.get(name))
 
     def _unlocked(self, name: str, url: str, spec: FileSpec | None) -> Unlocked:
         before = self.before.pinned(name, url, spec)

@@ -171,7 +171,7 @@ class Questions:
         pinned = pin(file, self.wish, self)
         if not pinned.asked:
             return pinned
-        return replace(pinned, seconds=time.monotonic() - began + (0.0 if early is None else early.seconds))
+        return pinned._replace(seconds=time.monotonic() - began + (0.0 if early is None else early.seconds))
 
     def _retried(self, id: str, call: Callable[[], _Answer]) -> _Answer:
         from gemmalock.sources.retry import with_retries

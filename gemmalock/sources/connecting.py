@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gemmalock.errors import ConnectionFailed, RedirectRefused, TimedOut
 from gemmalock.sources.redirects import is_inner_address
@@ -31,8 +31,7 @@ _LONGEST_LABEL = 63
 _REFUSED_HINT = "a public server has no business with addresses of your own network"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where to connect. `public_only`: refuse addresses of this machine and of private networks."""
 
     host: str

@@ -12,9 +12,9 @@ import ipaddress
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gemmalock.errors import SettingInvalid, Unauthorized
@@ -41,8 +41,7 @@ _DISPUTED = re.compile(r"[\x00-\x20\x7f\\]")
 _TRUE = frozenset({"1", "on", "yes", "true"})
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """What requests to one origin carry; `name` says where it comes from."""
 
     name: str
@@ -54,8 +53,7 @@ class Credential:
         return {name: secret.reveal() for name, secret in self.fields}
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """What would go to an origin: `names` of those who have something for it, the one that counts first. `flaw`: why
     that one cannot be sent."""
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 #: A version that is not HTTP/1 speaks otherwise; a reason may be anything, or missing (RFC 9112, 4).
 _STATUS = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t][^\n]*)?\r?\n")
@@ -38,8 +37,7 @@ class Lines(Protocol):
         """A line, cut after `size` bytes; empty at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """`fields`: names in lower case, and values, in their order. `persists`: the server means to keep the connection
     (RFC 9112, 9.3), and can be trusted to. `is_flawed`: there were lines that are no fields."""
 

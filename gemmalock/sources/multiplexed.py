@@ -12,9 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from gemmalock.errors import FileError
 from gemmalock.sources.channel import Channel, Reply
@@ -33,8 +32,7 @@ _AT_FIRST = 4
 _LOOK, _SLICE = 0.004, 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[_Told]):
+class Outcome(NamedTuple, Generic[_Told]):
     """What became of an exchange, and after how many seconds: what it ended with, or the error."""
 
     told: _Told | FileError
@@ -47,8 +45,7 @@ class Outcome(Generic[_Told]):
         return self.told
 
 
-@dataclass(slots=True)
-class _Run(Generic[_Told]):
+class _Run(NamedTuple, Generic[_Told]):
     """An exchange that was begun."""
 
     url: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gemmalock.errors import Offline, PolicyRefused
@@ -10,8 +10,7 @@ from gemmalock.sources.fields import quoted, shown_url
 from gemmalock.spec import scheme_of
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What the settings allow. `allow_http`: plain http, also without a digest; `offline`: nothing at all;
     `allowed_hosts`: no other hosts than these, in lower case (empty: any)."""
 

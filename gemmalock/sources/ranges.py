@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gemmalock.errors import CodingRefused, ConnectionFailed, RangeRefused, ServerError, SizeMismatch, UpstreamChanged
@@ -28,8 +28,7 @@ _PORTAL_HINT = (
 _UPGRADE_SAYS = "the source has {} bytes, the lock says {}"
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(NamedTuple):
     """A Content-Range: the bytes [start, end) of `total`. `start` and `end` are None for `*`, `total` likewise."""
 
     unit: str
@@ -38,8 +37,7 @@ class ContentRange:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """An answer that can be used: the body has the bytes [start, end); `end` is None where nobody told.
 
     `restarted`: why it is the whole although a part was wanted, or None.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -34,8 +33,7 @@ class Request(NamedTuple):
     public_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Whom a URL asks. `host` is a name, or an address without brackets; `public_only`: no address of this machine or
     of a private network."""
 
