@@ -103,8 +103,8 @@ class Reply:
         self._persists = head.persists
         self._line = line
         self._is_released = False
-        #: The address that answered; None behind a proxy.
-        self.peer = None if proxied else _peer(line.wire.connection)
+        #: The address that a redirect came from; None behind a proxy.
+        self.peer = _peer(line.wire.connection) if self.locations and not proxied else None
 
     def shut_down(self) -> None:
         """End the connection from another thread: whoever reads from it wakes up."""

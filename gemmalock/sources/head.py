@@ -15,6 +15,8 @@ from typing import NamedTuple, Protocol
 #: A version that is not HTTP/1 speaks otherwise; a reason may be anything, or missing (RFC 9112, 4).
 _STATUS = re.compile(rb"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t][^\n]*)?\r?\n")
 _NAME = re.compile(rb"[!-9;-~]+")
+#: A last head with nothing out of the ordinary, as nearly all are.
+_PLAIN = re.compile(rb"HTTP/1\.1 ([2-9][0-9]{2})(?: [^\n]*)?\r\n((?:[!-9;-~]+:[^\n]*\r\n)*)\r\n")
 _MOST_FIELDS = 100
 _MAX_LINE = 64 * 1024
 _ENDS = (b"\r\n", b"\n")
@@ -71,12 +73,18 @@ class Arrival:
     def __init__(self) -> None:
         #: What came and is no whole line yet; once the head is here, what came behind it.
         self.rest = b""
-        self._reading = _last_head()
-        next(self._reading)
+        self._reading: Generator[None, bytes, Head] | None = None
 
     def take(self, piece: bytes) -> Head | None:
         """The head, with the piece that ends it; an empty one is the end of the connection. Raises NotHttp and
         HungUp."""
+        if self._reading is None:
+            found = _PLAIN.match(piece) if len(piece) <= _MAX_LINE else None
+            if found is not None:
+                self.rest = piece[found.end() :]
+                return _plain_head(int(found[1]), found[2].decode("latin-1"))
+            self._reading = _last_head()
+            next(self._reading)
         lines = io.BytesIO(self.rest + piece)
         try:
             while (line := lines.readline(_MAX_LINE + 1)).endswith(b"\n") or len(line) > _MAX_LINE or not piece:
@@ -87,6 +95,17 @@ class Arrival:
             return head
         self.rest = line
         return None
+
+
+def _plain_head(status: int, text: str) -> Head:
+    """The head with these lines, each of which is a field."""
+    fields = []
+    for line in text.split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        fields.append((name.lower(), value.strip(" \t\r\n")))
+    if len(fields) > _MOST_FIELDS:
+        raise NotHttp(f"more than {_MOST_FIELDS} fields")
+    return Head.of(status, tuple(fields), 1, is_flawed=False)
 
 
 def _last_head() -> Generator[None, bytes, Head]:

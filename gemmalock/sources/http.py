@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from gemmalock.errors import (
@@ -49,6 +50,7 @@ _Read = TypeVar("_Read")
 _Told = TypeVar("_Told")
 #: What servers answer to a signed URL whose time is over, among other things.
 _EXPIRED = frozenset({400, 401, 403, 410})
+_ALWAYS: Mapping[str, str] = MappingProxyType({"Accept-Encoding": "identity", "User-Agent": f"gemmalock/{VERSION}"})
 _LIST_HINT = "name the files in the manifest, with `url` or without globs"
 
 
@@ -276,13 +278,7 @@ def _origin(url: str) -> str:
 
 def _headers(ask: Ask, origin: str) -> dict[str, str]:
     """Everything that a request to `origin` carries."""
-    return {
-        "Accept": ask.accept,
-        "Accept-Encoding": "identity",
-        "User-Agent": f"gemmalock/{VERSION}",
-        **dict(ask.fields),
-        **ranges.range_headers(ask, origin),
-    }
+    return {"Accept": ask.accept, **_ALWAYS, **dict(ask.fields), **ranges.range_headers(ask, origin)}
 
 
 def _is_inner(peer: str | None, url: str) -> bool:

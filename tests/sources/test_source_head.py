@@ -138,6 +138,18 @@ def test_a_head_in_pieces_is_the_head_in_one(text: bytes) -> None:
     assert outcome(lambda: in_pieces(text + b"x", [])) == outcome(lambda: whole(text + b"x"))
 
 
+@given(
+    st.integers(190, 999),
+    st.lists(st.tuples(_NAMES | st.text(max_size=4), _VALUES | st.text("\r\t a:", max_size=6)), max_size=4),
+    st.sampled_from(["\r\n", "\n", "\r\r\n", "\n ", ""]),
+)
+def test_a_head_that_came_whole_is_read_as_one_in_pieces(status: int, fields: list[tuple[str, str]], end: str) -> None:
+    lines = "".join(f"{name}: {value}{end}" for name, value in fields)
+    for text in (f"HTTP/1.1 {status} Fine\r\n{lines}\r\nrest", f"HTTP/1.1 {status}{end}{lines}{end}\r\n"):
+        raw = text.encode("latin-1", "replace")
+        assert outcome(lambda raw=raw: in_pieces(raw, [])) == outcome(lambda raw=raw: whole(raw))  # type: ignore[misc]
+
+
 @given(st.binary(max_size=60), st.lists(st.integers(0, 200), max_size=5))
 def test_no_cuts_make_another_head(rest: bytes, cuts: list[int]) -> None:
     for text in (rest, b"HTTP/1.1 200 OK\r\nX: 1\r\n" + rest, b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n" + rest):
