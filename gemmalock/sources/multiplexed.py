@@ -26,7 +26,7 @@ from gemmalock.stopping import Stop
 _Told = TypeVar("_Told")
 _Brought = socket.socket | Reply | BaseException
 #: With so many it begins.
-_AT_FIRST = 4
+_AT_FIRST = 8
 #: How often it is looked whether more at once would help, and, when that is settled, whether somebody is silent, in
 #: seconds.
 _LOOK, _SLICE = 0.004, 0.1
