@@ -42,7 +42,7 @@ class OldPins:
         yield from (model for manifest, model in found if manifest is own)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Before:
     """An old lock, as one model sees it: what it has of its manifest, and of all. `is_as_declared`: the model is what
     it was when the lock was made; `is_renewed`: the model is to be asked for anew, so that nothing stays."""

@@ -193,7 +193,7 @@ def write_all(file: int, data: bytes | bytearray | memoryview) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _WholeFile:
     """An open file that has all of its bytes; `name` is its own inside the folder, None where it has none yet."""
 

@@ -24,7 +24,7 @@ MOST_BYTES = 16 * 1024 * 1024
 MOST = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Meanings:
     """The meanings that a store remembers, of manifests that were judged by the same rules."""
 

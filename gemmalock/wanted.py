@@ -86,7 +86,7 @@ def _meant(locked: LockedManifest | None, manifest: Manifest, asker: Asker) -> M
     return meant if meant is not None and meant.declared == locked.declared else None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Wanting:
     path: str
     model: ModelSpec

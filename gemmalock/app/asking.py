@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Questions:
     """resolver.Asker over this machine's sources. What many ask is asked once: they all get one answer."""
 

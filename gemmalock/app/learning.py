@@ -149,7 +149,7 @@ def _git_blob(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class _LearnWatch:
     workshop: Workshop
     node: Node

@@ -82,7 +82,7 @@ def rule_of(settings: Settings) -> UrlRule:
     return rule
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Plugging:
     """The plugins of one run over the project in `folder`. `in_use`: a hook of a phase was due. `failures`: what went
     wrong in plugins that could not end the run."""

@@ -43,7 +43,7 @@ class _Target:
     place: Place
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Rules:
     """One check of one manifest; `problems` fill up as it goes."""
 

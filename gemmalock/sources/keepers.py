@@ -56,7 +56,7 @@ class Keeper(Protocol):
         """What a request to `origin` carries by it, or None. Raises Unauthorized for what cannot be sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Variable:
     """An environment variable that holds a credential for some origins."""
 
@@ -71,7 +71,7 @@ class Variable:
         return fields_of(self.name, self.environ.get(self.name, "")) if origin in self.whom else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SecretFile:
     """A file of secrets. `shown` says which one, and shows no path that a variable named: that may be the token itself.
     `warn` hears what is wrong with it; that it is not there is wrong where a variable names it (`is_named`)."""
@@ -103,7 +103,7 @@ class SecretFile:
         return text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TokenFile:
     """A file that has one token for some origins."""
 
@@ -136,7 +136,7 @@ class _NetrcText(netrc.netrc):
         super().__setattr__(name, _FirstCounts() if name == "hosts" else value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Netrc:
     """Names and passwords by host, as netrc(5) and curl have it: without a port, and without an entry for the rest."""
 
@@ -173,7 +173,7 @@ class Netrc:
         return (("Authorization", Secret(f"Basic {given.reveal()}")),)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Keyring:
     """The user's keyring, for the origins that the settings name. In CI nobody could unlock it: it is not asked
     there."""
