@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 from gemmalock.lockfile import (
     Lock,
@@ -50,7 +50,8 @@ class DriftKind(enum.Enum):
     SELECTION = "selection"
 
 
-class Drift(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Drift:
     """One way in which the lock does not follow from the manifest. `where` is a node ID or a prefix of one."""
 
     kind: DriftKind
