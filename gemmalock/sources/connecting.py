@@ -177,9 +177,7 @@ class _Race:
         self._sockets.add(attempt)
         attempt.setblocking(False)
         try:
-            attempt.connect(place)
-        except BlockingIOError:
-            pass
+            _connect(attempt, place)
         except OSError as error:
             self._lost(attempt, error)
             return
@@ -202,6 +200,17 @@ class _Race:
         self._errors.append(error)
         self._sockets.discard(attempt)
         attempt.close()
+
+
+def _connect(attempt: socket.socket, place: tuple[object, ...]) -> None:
+    """Begin to connect a socket that does not block. Python calls again itself only where one blocks (PEP 475)."""
+    while True:
+        try:
+            return attempt.connect(place)
+        except InterruptedError:
+            continue
+        except BlockingIOError:
+            return None
 
 
 def _tuned(connected: socket.socket) -> socket.socket:

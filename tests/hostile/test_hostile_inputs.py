@@ -211,7 +211,7 @@ def test_locking_twice_gives_the_same_bytes_and_writes_them_once(synced: Stage) 
 
 ATTACKS: dict[str, Callable[[dict[str, Any]], None]] = {
     "another host": set_in_file(url="https://evil.example/model.gguf"),
-    "another port": lambda lock: set_in_file(url=file_of(lock)["url"].replace("/model", "9/model"))(lock),
+    "another port": lambda lock: set_in_file(url=re.sub(r":\d+/", ":9/", file_of(lock)["url"]))(lock),
     "another name": lambda lock: set_in_file(url=file_of(lock)["url"].replace("model.gguf", "evil.gguf"))(lock),
     "another path": set_in_file(path="gemma/elsewhere.gguf"),
     "a mirror": set_in_file(mirrors=["https://evil.example/model.gguf"]),
