@@ -67,7 +67,7 @@ class Sources:
     def probe_all(self, urls: Iterable[str], most: int, stop: Stop) -> Mapping[str, Outcome[Probe]]:
         """What became of asking those that are of web servers and no service's, at most `most` at once, where they are
         more than one; some may be left out. Raises Interrupted."""
-        asked = [url for url in dict.fromkeys(urls) if _kind_of(url) in _WEB]
+        asked = [url for url in urls if _kind_of(url) in _WEB]
         return self.web.probe_all(asked, most, stop) if len(asked) > 1 else {}
 
     @property

@@ -118,13 +118,12 @@ class Questions:
         listed = list(asks)
         self._ask_early(file for file in listed if has_to_be_asked(file))
         # More than one thread is of use only to those who wait.
-        waiting = [file for file in listed if not is_known(file, file.told or self._told_early(file), self.wish)]
+        known = [is_known(file, file.told or self._told_early(file), self.wish) for file in listed]
+        waiting = [file for file, is_there in zip(listed, known, strict=True) if not is_there]
         # Else those who begin would look slow, while they load it.
         self.workshop.sources.load(file.url for file in waiting)
-        most, stop = affordable(ASKERS), self.workshop.stop
-        pinned = zip(waiting, at_once(self._pin, waiting, most, stop, at_first=FIRST_ASKERS), strict=True)
-        pins = {id(file): pin for file, pin in pinned}
-        return [pins.get(id(file)) or self._pin(file) for file in listed]
+        pins = iter(at_once(self._pin, waiting, affordable(ASKERS), self.workshop.stop, at_first=FIRST_ASKERS))
+        return [self._pin(file) if is_there else next(pins) for file, is_there in zip(listed, known, strict=True)]
 
     def _ask_early(self, files: Iterable[Unlocked]) -> None:
         """Ask in one thread what can be asked so, and was not asked yet; whatever else there is to do for a file, and

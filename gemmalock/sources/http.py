@@ -138,8 +138,8 @@ class HttpSource:
     def _probing(self, url: str) -> Exchange[Probe]:
         seen = Probe(None, None, None)
         try:
-            seen, is_enough = yield from self._judging("HEAD", Ask(url), self._seen)
-            if is_enough:
+            seen, is_believed = yield from self._judging("HEAD", Ask(url), self._seen)
+            if is_believed:
                 return seen
         except (ConnectionFailed, ServerError, TimedOut):
             # Some servers know no HEAD, and say so by hanging up, or by saying nothing.

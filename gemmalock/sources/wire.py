@@ -60,11 +60,6 @@ class Wire(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    @property
-    def patience(self) -> float:
-        """Silence for so many seconds is too long."""
-        return self._patience
-
     def wait_at_most(self, seconds: float) -> None:
         """From now on, silence for so long is too long."""
         self._patience = seconds

@@ -35,7 +35,8 @@ def test_what_is_registered_for_the_end_is_called_and_nothing_after_it(
 
 
 def test_a_thread_that_is_no_daemon_is_waited_for(tmp_path: Path) -> None:
-    first = "import threading, time\nthreading.Thread(target=lambda: (time.sleep(1), print('done'))).start()"
+    # It is done only when the main thread has ended.
+    first = "import threading as t\nt.Thread(target=lambda: (t.main_thread().join(), print('done'))).start()"
     done = ran(tmp_path, MODULE, "--version", first=first)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done")
 

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -241,11 +240,16 @@ def test_a_file_took_as_long_as_its_source(gemmalock: Gemmalock, project: Projec
 
 
 def test_a_wish_to_stop_ends_a_lock_that_waits_for_many(gemmalock: Gemmalock, project: Project) -> None:
-    with ScriptedServer(lambda e: e.hang()) as server:
+    is_asked = threading.Event()
+
+    def never(exchange: Exchange) -> None:
+        is_asked.set()
+        exchange.hang()
+
+    with ScriptedServer(never) as server:
         declare(project, **{f"m{n}": f"{server.url}/{n}.gguf" for n in range(100)})
         with gemmalock.started("lock") as process:
-            while not server.requests:
-                time.sleep(0.01)
+            assert is_asked.wait(30)
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=15) == 2
     assert not project.lock.exists()
